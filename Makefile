@@ -1,0 +1,58 @@
+# `make help` lists the commands. Everything runs in .venv, which the first command makes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format plan ui stop bench clean purge
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+# The mark is written last. Where it is missing, an install was interrupted, and what it left is thrown away.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@if [ -f $@ ]; then rm $@; else echo "making $(VENV) (a few minutes the first time)"; $(PYTHON) -m venv --clear $(VENV); fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(INSTALLED) ## make .venv from requirements.lock
+
+run: $(INSTALLED) ## train the preset `line`, verify its checkpoint, and say where everything is
+	@$(BIN)/workflow train line --verify
+
+plan: $(INSTALLED) ## say what `make run` would reuse and what it would run, and why
+	@$(BIN)/workflow plan line
+
+ui: $(INSTALLED) ## start the local Prefect server if needed, and print the address of its UI
+	@$(BIN)/workflow ui
+
+stop: $(INSTALLED) ## stop the local Prefect server
+	@$(BIN)/workflow server stop
+
+lint: $(INSTALLED) ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## mend style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test: lint ## check style and types, then run the whole test suite
+	@$(BIN)/pytest
+
+bench: $(INSTALLED) ## measure against a plain script, side by side
+	@$(BIN)/python -m tests.bench
+
+clean: ## stop the server; remove .venv and the caches of the tools
+	@if [ -x $(BIN)/workflow ]; then $(BIN)/workflow server stop; fi
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+purge: clean ## clean, and remove every dataset, artifact and run, and the history in Prefect
+	@rm -rf .prefect
+	@find data artifacts -mindepth 1 -not -name README.md -delete

@@ -1,0 +1,321 @@
+"""The command line, `workflow`. What a command needs is imported when it runs: `--help` and `plan` stay quick."""
+
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
+
+from flows.experiments import load_experiment, preset_names, settle
+from flows.options import ExperimentOptions
+from flows.problems import InputError, list_problems
+from flows.train import StageName
+from tasks.caching.store import project_store
+
+app = App(
+    name="workflow",
+    help="PyTorch training that is scheduled, watched and rerun: cached stages, and checkpoints that prove themselves.",
+    help_on_error=False,
+    version_flags=["--version"],
+)
+server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
+app.command(server_app)
+
+UNCHANGED = ExperimentOptions()
+Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
+Changes = Annotated[ExperimentOptions, Parameter(name="*", group="Experiment: every field may be changed")]  # type: ignore[valid-type]
+Refresh = Annotated[
+    list[StageName | Literal["all"]] | None,
+    Parameter(negative=(), help="Run this stage even if cached; may be repeated, or `all`."),
+]
+Until = Annotated[StageName | None, Parameter(help="The last stage to run.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for programs.")]
+Ephemeral = Annotated[bool, Parameter(negative=(), help="Use a Prefect server that ends with this command.")]
+
+
+@app.command
+def train(
+    source: Source = "line",
+    /,
+    *,
+    refresh: Refresh = None,
+    until: Until = None,
+    verify_too: Annotated[bool, Parameter(name="--verify", negative=(), help="Verify the checkpoint after.")] = False,
+    ephemeral: Ephemeral = False,
+    as_json: AsJson = False,
+    changes: Changes = UNCHANGED,
+) -> None:
+    """Train, evaluate, plot and save a model; what has not changed is reused."""
+    experiment = load_experiment(source, given(changes))
+    settle(experiment)
+    with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
+        from flows import orchestration
+
+        announce(f"train {experiment.name}", quiet=as_json)
+        run = orchestration.train(experiment, refresh or [], until)
+        if run is not None and verify_too:
+            announce(f"verify {run}", quiet=as_json)
+            orchestration.verify(run, experiment.training.device)
+    if run is not None:
+        print_places(run, ui, as_json=as_json)
+
+
+@app.command
+def plan(
+    source: Source = "line",
+    /,
+    *,
+    refresh: Refresh = None,
+    until: Until = None,
+    as_json: AsJson = False,
+    changes: Changes = UNCHANGED,
+) -> None:
+    """Say which stages a training would reuse and which it would run, and why; runs and writes nothing."""
+    from flows.planning import plan_training
+
+    experiment = settle(load_experiment(source, given(changes)))
+    decisions = plan_training(experiment, project_store(), frozenset(refresh or ()), until)
+    if as_json:
+        print_json([{"stage": d.stage, "status": d.status, "reasons": d.reasons} for d in decisions])
+    else:
+        from flows.console import print_plan
+
+        print_plan(experiment.name, decisions)
+
+
+@app.command
+def verify(
+    run: Annotated[str, Parameter(help="A run's name, its folder's path, `latest` or `EXPERIMENT-latest`.")] = "latest",
+    /,
+    *,
+    device: Annotated[str, Parameter(help="Where to predict: auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    ephemeral: Ephemeral = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show that a run's checkpoint predicts what training recorded, row by row; fails if it does not."""
+    from flows.experiments import resolve
+    from flows.runs import find_folder
+
+    resolve(device)
+    folder = find_folder(run, project_store())
+    with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
+        from flows import orchestration
+
+        announce(f"verify {folder.name}", quiet=as_json)
+        orchestration.verify(folder.name, device)
+    print_places(folder.name, ui, as_json=as_json)
+
+
+@app.command
+def runs(*, as_json: AsJson = False) -> None:
+    """List the runs: experiment, device, metrics, verified or not."""
+    from flows.runs import list_runs
+
+    found = list_runs(project_store())
+    if as_json:
+        print_json([summary(run) for run in found])
+        return
+    from flows.console import console, print_runs
+
+    if found:
+        print_runs(found)
+    else:
+        console.print("There is no run yet: `workflow train` makes one.")
+
+
+@app.command
+def show(run: str = "latest", /, *, as_json: AsJson = False) -> None:
+    """Show one run: configuration, metrics, stages and files."""
+    from flows.runs import find_run
+
+    found = find_run(run, project_store())
+    if as_json:
+        print_json(summary(found) | {"manifest": found.manifest.model_dump(mode="json")})
+    else:
+        from flows.console import print_run
+
+        print_run(found)
+
+
+@app.command
+def compare(run: str, other: str, /, *more: str, as_json: AsJson = False) -> None:
+    """Compare runs: where their configurations differ, and their metrics side by side."""
+    from flows.comparing import compare_runs
+    from flows.runs import find_run
+
+    comparison = compare_runs([find_run(name, project_store()) for name in (run, other, *more)])
+    if as_json:
+        print_json(comparison)
+    else:
+        from flows.console import print_comparison
+
+        print_comparison(comparison)
+
+
+@app.command
+def presets(*, as_json: AsJson = False) -> None:
+    """List the experiments that ship with the project."""
+    experiments = {name: load_experiment(name) for name in preset_names()}
+    if as_json:
+        print_json({name: experiment.model_dump(mode="json") for name, experiment in experiments.items()})
+    else:
+        from flows.console import print_presets
+
+        print_presets(experiments)
+
+
+@server_app.command
+def start() -> None:
+    """Start the server in the background, unless it runs already."""
+    from flows import server
+
+    print_line(f"Prefect UI  {server.start(project_store().root, tell).api.ui_url}")
+
+
+@server_app.command
+def stop() -> None:
+    """Stop the server."""
+    from flows import server
+
+    stopped = server.stop(project_store().root)
+    print_line("The server has stopped." if stopped else "No server of this project was running.")
+
+
+@server_app.command
+def status(*, as_json: AsJson = False) -> None:
+    """Say whether the server that a run would use answers, and where it is."""
+    from flows import server
+
+    found = server.status(project_store().root)
+    url = found.api.ui_url if found.api else None
+    if as_json:
+        since = found.since.isoformat() if found.since else None
+        print_json({"state": found.state, "ui": url, "pid": found.pid, "since": since})
+    else:
+        process = f"process {found.pid}" if found.pid else None
+        print_line("  ".join(filter(None, (found.state, url, process))))
+
+
+@app.command
+def ui() -> None:
+    """Start the server if needed, and print the address of the Prefect UI."""
+    from flows import server
+
+    print_line(f"Prefect UI  {server.find_api(project_store().root, tell).ui_url}")
+
+
+def given(options: Any) -> dict[str, Any]:
+    """The options that were given on the command line, nested like the experiment."""
+    changes: dict[str, Any] = options.model_dump(exclude_unset=True)
+    return changes
+
+
+def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]:
+    """Prefect, set up for the project; what takes a while is told on the error stream."""
+    from flows.session import prefect_session
+
+    return prefect_session(project_store().root, ephemeral=ephemeral, notify=tell)
+
+
+@contextlib.contextmanager
+def stage_lines(*, quiet: bool) -> Iterator[None]:
+    """Shows in the terminal what becomes of each stage."""
+    if quiet:
+        yield
+        return
+    from flows.console import StageLines
+    from flows.watching import extra_watchers
+
+    lines = StageLines()
+    token = extra_watchers.set((lines,))
+    try:
+        yield
+    finally:
+        lines.close()
+        extra_watchers.reset(token)
+
+
+def tell(text: str) -> None:
+    """Prints what takes a while on the error stream, which programs that read the output do not see."""
+    sys.stderr.write(f"{text}\n")
+
+
+def announce(text: str, *, quiet: bool) -> None:
+    """Prints what comes next."""
+    if not quiet:
+        print_line(f"[bold]{text}[/]")
+
+
+def print_places(run: str, ui: str | None, *, as_json: bool) -> None:
+    """Prints where a run's checkpoint and report are, and where the UI is."""
+    from flows.runs import find_run
+
+    found = find_run(run, project_store())
+    if as_json:
+        print_json(summary(found) | {"ui": ui})
+        return
+    folder = found.folder.relative_to(project_store().root)
+    print_line(f"\nrun         {run}")
+    print_line(f"checkpoint  {folder / found.manifest.checkpoint}")
+    print_line(f"report      {folder / 'report.html'}")
+    if ui:
+        print_line(f"Prefect UI  {ui}")
+
+
+def summary(run: Any) -> dict[str, Any]:
+    """A run in short, for programs."""
+    return {
+        "run": run.manifest.run,
+        "experiment": run.manifest.experiment["name"],
+        "created": run.manifest.created,
+        "device": run.manifest.environment.device,
+        "folder": str(run.folder),
+        "checkpoint": str(run.folder / run.manifest.checkpoint),
+        "report": str(run.folder / "report.html"),
+        "metrics": run.metrics,
+        "verified": None if run.verification is None else run.verification.get("passed") is True,
+    }
+
+
+def print_line(text: str) -> None:
+    """Prints a line for people."""
+    from flows.console import console
+
+    console.print(text, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line.
+
+    Exits with 0 when done, 1 when a run or a verification failed, 2 on bad input.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        sys.exit(report_error(error))
+
+
+def report_error(error: Exception) -> int:
+    """Prints an error as one message, without a traceback; returns the exit code."""
+    if isinstance(error, ValidationError):
+        error = list_problems(error, "the command line")
+    message = str(error) or type(error).__name__
+    sys.stderr.write(f"error: {message}\n")
+    return 2 if isinstance(error, InputError | CycloptsError) else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What people see in the terminal: tables, a line a stage, a progress bar. Colour and motion only on a terminal."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flows.pages import figure
+from flows.runs import RunFolder
+from tasks.caching.decision import Decision
+from tasks.caching.key import flatten
+from tasks.caching.stage import StageReport
+from tasks.learning.experiment import Experiment
+
+console = Console(highlight=False)
+
+STYLES = {
+    "reused": "green",
+    "Cached": "green",
+    "will run": "yellow",
+    "Completed": "yellow",
+    "depends": "cyan",
+    "not reached": "dim",
+}
+
+
+class StageLines:
+    """Prints a line for each stage as it ends, and a progress bar while one runs on a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+        """Opens a bar, which shows as soon as the stage tells its progress."""
+        if console.is_terminal:
+            columns = (
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]:.6g}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._task = self._bar.add_task(name, total=None, loss=float("nan"))
+
+    def progress(self, done: int, total: int, loss: float) -> None:
+        """Moves the bar."""
+        if self._bar is not None:
+            self._bar.start()
+            self._bar.update(self._task, completed=done, total=total, loss=loss)
+
+    def finished(self, report: StageReport) -> None:
+        """Prints the stage's line: its state as Prefect shows it, its seconds, and why."""
+        self.close()
+        state = "Cached" if report.status == "reused" else "Completed"
+        time = "" if report.status == "reused" else f"{report.seconds:.2f} s"
+        why = escape("; ".join(report.reasons))
+        console.print(f"  {report.name:<9} [{STYLES[state]}]{state:<9}[/] {time:>8}  {why}", soft_wrap=True)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = None
+
+
+def print_plan(experiment: str, decisions: Iterable[Decision]) -> None:
+    """Prints the plan as a table."""
+    table = plain_table("stage", "plan", "why", title=f"Plan for {experiment}")
+    for decision in decisions:
+        status = f"[{STYLES[decision.status]}]{decision.status}[/]"
+        table.add_row(decision.stage, status, escape("\n".join(decision.reasons)))
+    console.print(table)
+
+
+def print_runs(runs: Iterable[RunFolder]) -> None:
+    """Prints the runs as a table, oldest first."""
+    table = plain_table("run", "experiment", "device", "test loss", "test MAE", "R²", "verified", title="Runs")
+    for run in runs:
+        test = run.metrics["test"]
+        row = (run.manifest.run, run.manifest.experiment["name"], run.manifest.environment.device)
+        numbers = (figure(test[name]) for name in ("loss", "mae", "r2"))
+        table.add_row(*map(escape, row), *numbers, verdict(run))
+    console.print(table)
+
+
+def verdict(run: RunFolder) -> str:
+    """Whether a run was verified, in a word."""
+    if run.verification is None:
+        return "not yet"
+    return "[green]yes[/]" if run.verification.get("passed") is True else "[red]FAILED[/]"
+
+
+def print_run(run: RunFolder) -> None:
+    """Prints all about one run: its stages, its metrics, its configuration and its files."""
+    manifest, environment = run.manifest, run.manifest.environment
+    console.print(f"[bold]{escape(manifest.run)}[/]  made {manifest.created} on {environment.device}", soft_wrap=True)
+    console.print(f"verified    {verdict(run)}")
+    console.print(f"folder      {escape(str(run.folder))}\n", soft_wrap=True)
+    stages = plain_table("stage", "status", "seconds", "why", title="Stages")
+    for stage in manifest.stages:
+        seconds = "" if stage.seconds is None else f"{stage.seconds:.2f}"
+        stages.add_row(stage.name, stage.status.replace("running", "run"), seconds, escape("; ".join(stage.reasons)))
+    console.print(stages, "")
+    print_rows("metric", {name: dict(values) for name, values in run.metrics.items()}, title="Metrics")
+    console.print("")
+    settings = plain_table("setting", "value", title="Configuration")
+    for name, value in flatten(manifest.experiment).items():
+        settings.add_row(name, escape(figure(value)))
+    console.print(settings)
+
+
+def print_comparison(comparison: Mapping[str, Any]) -> None:
+    """Prints what differs between runs: configuration, then metrics, a column a run."""
+    for title in ("configuration", "metrics"):
+        columns: dict[str, dict[str, Any]] = {run: {} for run in comparison["runs"]}
+        for name, values in comparison[title].items():
+            for run, value in zip(columns, values, strict=True):
+                columns[run][name] = value
+        if comparison[title]:
+            print_rows("setting" if title == "configuration" else "metric", columns, title=title.capitalize())
+        else:
+            console.print("The configurations are the same.")
+        console.print("")
+
+
+def print_presets(experiments: Mapping[str, Experiment]) -> None:
+    """Prints the presets as a table: what each one fits, how, and where."""
+    table = plain_table("preset", "data", "model", "training", "device", title="Presets")
+    for name, experiment in experiments.items():
+        data, training = experiment.data, experiment.training
+        line = f"y = {data.weight:g}·x {'+' if data.bias >= 0 else '−'} {abs(data.bias):g}, {data.row_count} rows"
+        how = f"{training.loss}, {training.optimizer} {training.learning_rate:g}, {training.epochs} epochs"
+        table.add_row(name, line, experiment.model.kind, how, training.device)
+    console.print(table)
+
+
+def print_rows(label: str, columns: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Prints values side by side: a row for each name, a column for each of `columns`."""
+    table = plain_table(label, *map(escape, columns), title=title)
+    for name in dict.fromkeys(name for values in columns.values() for name in values):
+        table.add_row(escape(name), *(escape(figure(values.get(name))) for values in columns.values()))
+    console.print(table)
+
+
+def plain_table(*header: str, title: str) -> Table:
+    """An empty table in the project's style."""
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in header:
+        table.add_column(name, overflow="fold")
+    return table

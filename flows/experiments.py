@@ -1,0 +1,115 @@
+"""Experiments from presets, TOML files and the command line."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.problems import InputError, list_problems
+from tasks.learning.devices import resolve_device, thread_count
+from tasks.learning.experiment import Experiment, SettledTraining
+
+#: The experiments that ship with the project.
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the presets, in order."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_experiment(source: str, changes: Mapping[str, Any] | None = None) -> Experiment:
+    """An experiment from a preset or a TOML file, with single fields changed.
+
+    Args:
+        source: a preset's name, or the path of a TOML file.
+        changes: nested like the experiment; each takes the place of the file's value.
+
+    Raises:
+        InputError: no such preset or file, no TOML, or not a valid experiment; with all problems in one message.
+    """
+    path = find_source(source)
+    settings = read_toml(path)
+    if path.parent != PRESETS:
+        settings.setdefault("name", path.stem)
+    try:
+        return Experiment.model_validate(merge(settings, changes or {}))
+    except ValidationError as error:
+        raise list_problems(error, source) from error
+
+
+def find_source(source: str) -> Path:
+    """The TOML file behind a preset's name or a path.
+
+    Raises:
+        InputError: there is none.
+    """
+    if source in preset_names():
+        return PRESETS / f"{source}.toml"
+    path = Path(source)
+    if path.suffix != ".toml":
+        choices = ", ".join(preset_names())
+        raise InputError(f"there is no preset {source!r}: choose one of {choices}, or give the path of a .toml file")
+    if not path.is_file():
+        raise InputError(f"there is no file {source}")
+    return path
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        InputError: it cannot be read or is no TOML; names the line and column.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some values changed; neither argument is touched."""
+    merged = dict(settings)
+    for name, value in changes.items():
+        old = merged.get(name)
+        merged[name] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+class SettledExperiment(Experiment):
+    """An experiment as it will run on this machine: its device is resolved and its threads are counted.
+
+    Attributes:
+        requested_device: the device that was asked for, which may have been `auto`.
+    """
+
+    requested_device: str
+    training: SettledTraining
+
+
+def settle(experiment: Experiment) -> SettledExperiment:
+    """The experiment as it will run on this machine.
+
+    Raises:
+        InputError: the device that it names is not there.
+    """
+    settings = experiment.model_dump()
+    requested = experiment.training.device
+    settings["training"] |= {"device": resolve(requested), "threads": thread_count(experiment.training.threads)}
+    return SettledExperiment(requested_device=requested, **settings)
+
+
+def resolve(device: str) -> str:
+    """The device that a wish such as `auto` comes down to here.
+
+    Raises:
+        InputError: it is not there, or it is no device.
+    """
+    try:
+        return resolve_device(device)
+    except ValueError as error:
+        raise InputError(str(error)) from error

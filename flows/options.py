@@ -1,0 +1,33 @@
+"""Every field of the experiment as an option of the command line, with its help."""
+
+from copy import copy
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, create_model
+from pydantic.fields import FieldInfo
+
+from tasks.learning.experiment import Experiment
+
+
+def options_of(section: type[BaseModel]) -> type[BaseModel]:
+    """A model with the fields of `section`, all optional, which takes texts as the command line gives them.
+
+    It checks each field by itself; how fields fit each other is checked when the options have joined the preset.
+    """
+    fields: dict[str, Any] = {name: option_of(info) for name, info in section.model_fields.items()}
+    return create_model(f"{section.__name__}Options", **fields)
+
+
+def option_of(info: FieldInfo) -> tuple[Any, FieldInfo]:
+    """The type and the description of one field as an option; "none" clears a field that may be empty."""
+    kind: Any = info.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return options_of(kind) | None, FieldInfo(default=None, description=info.description)
+    option = copy(info)
+    option.default = None
+    if kind == kind | None:
+        kind = Annotated[kind, BeforeValidator(lambda text: None if text == "none" else text)]
+    return kind | None, option
+
+
+ExperimentOptions = options_of(Experiment)

@@ -1,0 +1,125 @@
+"""The flows as Prefect runs them: each walks its wiring with stages that are Prefect tasks.
+
+Apart from the wirings, because importing Prefect takes a second, and `workflow plan` walks the same wiring without it.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from pydantic import BaseModel, Field
+
+from flows import pages
+from flows.experiments import resolve, settle
+from flows.planning import plan_training
+from flows.runs import LATEST, find_folder, find_run, point_to
+from flows.train import StageName
+from flows.train import pipeline as train_pipeline
+from flows.verify import pipeline as verify_pipeline
+from flows.watching import ProgressArtifact, RunLog, extra_watchers
+from tasks.caching.manifest import MANIFEST
+from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
+from tasks.caching.reference import Reference
+from tasks.caching.store import project_store
+from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
+from tasks.learning.devices import fallback_notice, thread_count
+from tasks.learning.experiment import Experiment
+
+Refresh = Annotated[
+    list[StageName | Literal["all"]], Field(description="Stages to run even if cached; all stands for every one.")
+]
+Until = Annotated[StageName | None, Field(description="The last stage to run; all of them when empty.")]
+Device = Annotated[str, Field(description="Where to predict: auto, cpu, cuda, cuda:N or mps.")]
+
+
+class VerifySettings(BaseModel):
+    """What a verification depends on: the run's name, and the device and CPU threads that predict."""
+
+    run: str
+    device: str
+    threads: int
+
+
+def train_run_name() -> str:
+    """Name of a train flow run in the UI: the experiment and the device that it asks for."""
+    experiment: Experiment = flow_run.parameters["experiment"]
+    return f"{experiment.name} on {experiment.training.device}"
+
+
+def verify_run_name() -> str:
+    """Name of a verify flow run in the UI."""
+    return f"verify {Path(flow_run.parameters['run']).name}"
+
+
+@flow(name="train", flow_run_name=train_run_name, persist_result=False)
+def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) -> str | None:  # noqa: B006 (a form's default)
+    """Trains, evaluates, plots and saves a model; what has not changed is reused.
+
+    Returns:
+        The name of the run; None if `until` ended the flow before a run was saved.
+
+    Raises:
+        StageError: a stage failed; the message names it, and its cause is what happened.
+    """
+    store, settled = project_store(), settle(experiment)
+    if note := fallback_notice(settled.requested_device, settled.training.device):
+        get_run_logger().warning(note)
+    forced = frozenset(refresh)
+    show(experiment.name, "plan", pages.plan_page(experiment.name, plan_training(settled, store, forced, until)))
+    watchers: tuple[Watcher, ...] = (RunLog(), ProgressArtifact(), *extra_watchers.get())
+    saved = train_pipeline(PrefectRun(experiment.name, settled, store, watchers, forced, until))[MANIFEST]
+    if not isinstance(saved, Reference):
+        return None
+    folder = (store.root / saved.path).parent
+    point_to(folder, experiment.name, store)
+    show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
+    show(experiment.name, "plots", pages.plots_page(folder.name, folder))
+    return folder.name
+
+
+@flow(name="verify", flow_run_name=verify_run_name, persist_result=False)
+def verify(run: str = LATEST, device: Device = "auto") -> str:
+    """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
+
+    Returns:
+        The name of the run.
+
+    Raises:
+        InputError: there is no such run, or no such device.
+        StageError: a stage failed; for a wrong checkpoint, that is the verification.
+    """
+    store = project_store()
+    folder = find_folder(run, store)
+    settings = VerifySettings(run=folder.name, device=resolve(device), threads=thread_count(None))
+    watchers: tuple[Watcher, ...] = (RunLog(), *extra_watchers.get())
+    try:
+        outcome = verify_pipeline(PrefectRun(folder.name, settings, store, watchers))
+    except StageError as error:
+        record_verification(folder, settings, failed_checks(error))
+        raise
+    record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
+    return folder.name
+
+
+def record_verification(folder: Path, settings: VerifySettings, checks: Iterable[Check]) -> None:
+    """Keeps the outcome of a verification in the run's folder, and shows it in the UI."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    verification = write_verification(folder, checks, {"verified": now, **settings.model_dump()})
+    show("run", "verification", pages.verification_page(folder.name, verification))
+
+
+def failed_checks(error: StageError) -> tuple[Check, ...]:
+    """What a failed verification found: what the failing stage told, or else only its message."""
+    cause = error.__cause__
+    checks = cause.checks if isinstance(cause, VerificationError) else ()
+    return checks or (Check("verification", False, str(error)),)
+
+
+def show(subject: str, page: str, markdown: str) -> None:
+    """Puts a page on the flow run, under a key that is the same from run to run."""
+    create_markdown_artifact(markdown, key=pages.artifact_key(subject, page))

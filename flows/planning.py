@@ -1,0 +1,15 @@
+"""The plan of the train flow: what would run, and why. Imports neither Prefect nor torch."""
+
+from flows.experiments import SettledExperiment
+from flows.train import pipeline
+from tasks.caching.decision import Decision, Planner
+from tasks.caching.store import Store
+
+
+def plan_training(
+    experiment: SettledExperiment, store: Store, refresh: frozenset[str] = frozenset(), until: str | None = None
+) -> list[Decision]:
+    """What would become of each stage of the train flow; runs and writes nothing."""
+    planner = Planner(experiment.name, experiment, store, refresh, until)
+    pipeline(planner)
+    return planner.decisions

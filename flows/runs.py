@@ -1,0 +1,92 @@
+"""The runs on disk: finding one, and the pointers to the latest."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.problems import InputError
+from tasks.caching.manifest import MANIFEST, Manifest, ManifestError
+from tasks.caching.store import Store, replace_link
+from tasks.caching.verification import VERIFICATION
+
+#: The pointer to the last successful run of any experiment; NAME-latest points to that of one experiment.
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk.
+
+    Attributes:
+        folder: absolute path.
+        manifest: what made it.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics by split, as evaluate computed them."""
+        metrics: dict[str, Any] = json.loads((self.folder / "metrics.json").read_bytes())
+        return metrics
+
+    @property
+    def verification(self) -> dict[str, Any] | None:
+        """The outcome of the last verification; None if there was none, or it cannot be read."""
+        try:
+            verification = json.loads((self.folder / VERIFICATION).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return verification if isinstance(verification, dict) else None
+
+
+def find_folder(wanted: str, store: Store) -> Path:
+    """The folder of a run: by name, by pointer (`latest`, `line-latest`) or by path.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = store.runs / wanted if Path(wanted).name == wanted else Path(wanted)
+    if path.is_dir():
+        folder = path.resolve()
+        if folder.parent == store.runs:
+            return folder
+        raise InputError(f"{wanted} is no run of this project, whose runs lie in {store.runs}")
+    if wanted == LATEST:
+        raise InputError("there is no run yet: `workflow train` makes one")
+    raise InputError(f"there is no run {wanted!r}: `workflow runs` lists them")
+
+
+def find_run(wanted: str, store: Store) -> RunFolder:
+    """A run, as `find_folder` finds it, with its manifest.
+
+    Raises:
+        InputError: there is none, or its manifest cannot be read.
+    """
+    folder = find_folder(wanted, store)
+    try:
+        return RunFolder(folder, Manifest.read(folder))
+    except ManifestError as error:
+        raise InputError(str(error)) from error
+
+
+def list_runs(store: Store) -> list[RunFolder]:
+    """All runs whose manifest can be read, oldest first."""
+    folders = [path.parent for path in store.runs.glob(f"*/{MANIFEST}") if not path.parent.is_symlink()]
+    runs = []
+    for folder in folders:
+        try:
+            runs.append(RunFolder(folder, Manifest.read(folder)))
+        except ManifestError:
+            continue
+    return sorted(runs, key=lambda run: (run.manifest.created, run.manifest.run))
+
+
+def point_to(folder: Path, experiment: str, store: Store) -> None:
+    """Makes `latest` and `<experiment>-latest` point to a run folder; each switches atomically."""
+    for pointer in (LATEST, f"{experiment}-{LATEST}"):
+        link = store.runs / pointer
+        if not link.is_symlink() or link.readlink() != Path(folder.name):
+            replace_link(link, folder.name)

@@ -1,0 +1,259 @@
+"""The Prefect server that a run reports to: the one that the user has named, or the project's own.
+
+The project's own is one background process, reached on the loopback interface only, with everything that it writes in
+`.prefect` inside the project. No module here imports Prefect: a run pays for that once, later, with its settings made.
+"""
+
+import http.client
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from flows import server_process
+from flows.server_process import ANSWER_SECONDS, Server
+from flows.settings import LOOPBACK, Api, ServerError, configure_prefect, named_api, prefect_home
+
+__all__ = ["Api", "Server", "ServerError", "Status", "configure_prefect", "find_api", "start", "status", "stop"]
+
+DEFAULT_PORT = 4200
+PORTS_TRIED = 100
+# A first start creates the database, which takes 11 to 17 s on two cores; later ones take 4 s.
+STARTUP_SECONDS = 120.0
+HANG_SECONDS = 10.0
+LOG_LINES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of the server that a run would use."""
+
+    state: Literal["running", "stopped", "not answering"]
+    api: Api | None = None
+    pid: int | None = None
+    since: datetime | None = None
+
+    def describe(self) -> str:
+        """One line for a person."""
+        if self.api is None:
+            return "No Prefect server of this project runs. The next run, or `workflow server start`, starts it."
+        if self.api.named_in:
+            return f"The Prefect server at {self.api.url}, named in {self.api.named_in}, is {self.state}."
+        return f"The project's Prefect server (process {self.pid}) is {self.state}; UI: {self.api.ui_url}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for a program."""
+        return {
+            "state": self.state,
+            "url": self.api.url if self.api else None,
+            "ui_url": self.api.ui_url if self.api else None,
+            "external": bool(self.api and self.api.external),
+            "named_in": self.api.named_in if self.api else None,
+            "pid": self.pid,
+            "since": self.since.isoformat() if self.since else None,
+        }
+
+
+def find_api(root: Path, notify: Callable[[str], None] | None = None) -> Api:
+    """The API that a run of the project in `root` uses; starts the project's own server if no other is named.
+
+    Raises:
+        ServerError: a named server does not answer, or the project's own cannot be started.
+    """
+    api = named_api(root)
+    if api is None:
+        return start(root, notify).api
+    if reason := _why_unreachable(api.url):
+        raise ServerError(
+            f"The Prefect server at {api.url} does not answer ({reason}). Its address comes from {api.named_in}. "
+            "Start that server or correct the address; without one, the project uses a server of its own."
+        )
+    return api
+
+
+def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
+    """The project's own server: the one that runs, or else a new one, once it answers.
+
+    Raises:
+        ServerError: it hangs, it ends while it starts, no port is free or `.prefect` cannot be written.
+    """
+    home = prefect_home(root)
+    server = server_process.find(home)
+    if server and server_process.answers(server, home):
+        return server
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _lock(home):
+            return _wait_for_found(home) or _start_new(root, home, notify or (lambda message: None))
+    except OSError as error:
+        raise ServerError(f"Cannot start a Prefect server in {home}: {error}. Make that folder writable.") from error
+
+
+def stop(root: Path) -> bool:
+    """End the project's own server, and return whether there was one.
+
+    Raises:
+        ServerError: it belongs to another user or does not end.
+    """
+    home = prefect_home(root)
+    if not server_process.state_path(home).exists():
+        return False
+    with _lock(home):
+        server = server_process.find(home)
+        if server:
+            server_process.terminate(server)
+        server_process.forget(home)
+    return server is not None
+
+
+def status(root: Path) -> Status:
+    """How the server that a run would use is doing; starts and ends nothing.
+
+    Raises:
+        ServerError: a file that could name a server cannot be read.
+    """
+    if api := named_api(root):
+        return Status("not answering" if _why_unreachable(api.url) else "running", api)
+    home = prefect_home(root)
+    server = server_process.find(home)
+    if server is None:
+        return Status("stopped")
+    state: Literal["running", "not answering"] = "running" if server_process.answers(server, home) else "not answering"
+    return Status(state, server.api, server.pid, datetime.fromtimestamp(server.since, UTC))
+
+
+def _wait_for_found(home: Path) -> Server | None:
+    """The server that lives, once it answers: it may be one whose starter was killed while it came up.
+
+    Raises:
+        ServerError: it does not answer in time.
+    """
+    server = server_process.find(home)
+    if server is None:
+        return None
+    age = max(time.time() - server.since, 0.0)
+    try:
+        ready = server_process.wait_until_ready(server, home, max(HANG_SECONDS, STARTUP_SECONDS - age))
+        return server if ready else None
+    except TimeoutError:
+        raise ServerError(
+            f"The project's Prefect server (process {server.pid}, {server.api.url}) lives but does not answer. "
+            f"End it with `workflow server stop` and try again; its log is {server_process.log_path(home)}."
+        ) from None
+
+
+def _start_new(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
+    """Start a server on the first port that it can have.
+
+    Raises:
+        ServerError: it ends or does not answer in time, or no port is free.
+    """
+    first = _first_port()
+    notify("Starting the project's Prefect server (4 s; the first time, which creates its database, 12 s).")
+    for port in filter(_is_free, range(first, min(first + PORTS_TRIED, 65536))):
+        server = server_process.spawn(root, home, port)
+        if _came_up(server, home):
+            notify(f"The Prefect UI is at {server.api.ui_url}; `workflow server stop` ends the server.")
+            return server
+        # Somebody may have taken the port while the server was loading. If nobody did, it ended by itself.
+        if _is_free(port):
+            raise ServerError(f"The Prefect server ended while it started.\n{_log_tail(home)}")
+    raise ServerError(f"No port from {first} on is free for the Prefect server. Name another in WORKFLOW_SERVER_PORT.")
+
+
+def _came_up(server: Server, home: Path) -> bool:
+    """Record the new server and wait for it; one that does not come up is ended, whatever interrupts the wait.
+
+    Raises:
+        ServerError: it does not answer in time.
+    """
+    ready = False
+    try:
+        server_process.record(server, home)
+        ready = server_process.wait_until_ready(server, home, STARTUP_SECONDS)
+    except TimeoutError:
+        raise ServerError(
+            f"The Prefect server did not answer within {STARTUP_SECONDS:g} s and was ended.\n{_log_tail(home)}"
+        ) from None
+    finally:
+        if not ready:
+            server_process.terminate(server)
+            server_process.forget(home)
+    return ready
+
+
+def _why_unreachable(url: str) -> str | None:
+    """Why a server that others run cannot be used, or None if it answers."""
+    import urllib.error
+    import urllib.request
+
+    if not url.startswith(("http://", "https://")):
+        return "the address must start with http:// or https://"
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=ANSWER_SECONDS) as response:  # noqa: S310 - checked above
+            html = "html" in response.headers.get("Content-Type", "")
+            return "it serves a web page, not an API: the address usually ends with /api" if html else None
+    except urllib.error.HTTPError as error:
+        error.close()
+        # A refusal is an answer: Prefect's client brings the credentials that this question does without.
+        return f"HTTP {error.code}" if error.code >= 500 else None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        # Likewise: Prefect's client has its own settings for certificates.
+        return None if "CERTIFICATE_VERIFY_FAILED" in reason else reason
+
+
+def _first_port() -> int:
+    """The first port to try.
+
+    Raises:
+        ServerError: WORKFLOW_SERVER_PORT is no port.
+    """
+    text = os.environ.get("WORKFLOW_SERVER_PORT") or str(DEFAULT_PORT)
+    # Below 1024 an ordinary user may not listen.
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
+        raise ServerError(f"WORKFLOW_SERVER_PORT must be a whole number from 1024 to 65535, not {text!r}.")
+    return int(text)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        # As the server does: connections of its predecessor that are still winding down do not take the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """Only one process at a time starts or stops the server; the kernel frees the lock of one that dies.
+
+    Raises:
+        ServerError: another one holds it for too long.
+    """
+    import filelock
+
+    try:
+        with filelock.FileLock(home / "server.lock", timeout=STARTUP_SECONDS + HANG_SECONDS):
+            yield
+    except filelock.Timeout:
+        raise ServerError(
+            f"Another process has been starting or stopping the Prefect server in {home} for too long. "
+            "End it and try again."
+        ) from None
+
+
+def _log_tail(home: Path) -> str:
+    """The last lines of the server's log, and where the rest is."""
+    log = server_process.log_path(home)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    tail = [line for line in lines if line.strip()][-LOG_LINES_SHOWN:]
+    return "\n".join([f"The end of its log, {log}:", *(f"  {line}" for line in tail or ["(empty)"])])

@@ -1,0 +1,184 @@
+"""The process of the project's own Prefect server: how it is started, recognised and ended.
+
+A state file says which process it is. The start time of the process is in it, so that neither an old file nor a
+process that got the same number is ever taken for the server.
+"""
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flows.settings import LOOPBACK, Api, ServerError, server_environment
+
+COMMAND = (sys.executable, "-P", "-m", "prefect", "server", "start")
+ANSWER_SECONDS = 5.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Server:
+    """The project's own server process."""
+
+    pid: int
+    port: int
+    # When the process started, as the operating system counts it: with the pid, it names one process for good.
+    identity: str
+    # In seconds since the epoch; for people.
+    since: float
+
+    @property
+    def api(self) -> Api:
+        """The API that it serves."""
+        return Api(f"http://{LOOPBACK}:{self.port}/api")
+
+    @property
+    def ui_url(self) -> str:
+        """Where a person watches its runs."""
+        return self.api.ui_url
+
+
+def state_path(home: Path) -> Path:
+    """The file that says which process is the server."""
+    return home / "server.json"
+
+
+def log_path(home: Path) -> Path:
+    """What the server prints; that of the one before it is kept beside it."""
+    return home / "server.log"
+
+
+def find(home: Path) -> Server | None:
+    """The server of the state file, if its process lives. Whether it answers is another question."""
+    try:
+        state = json.loads(state_path(home).read_bytes())
+        server = Server(int(state["pid"]), int(state["port"]), str(state["identity"]), float(state["since"]))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        return None
+    return server if lives(server) else None
+
+
+def record(server: Server, home: Path) -> None:
+    """Write the state file, which is never seen half written."""
+    temporary = state_path(home).with_suffix(".json.new")
+    temporary.write_text(json.dumps(asdict(server)), encoding="utf-8")
+    temporary.replace(state_path(home))
+
+
+def forget(home: Path) -> None:
+    """Remove the state file."""
+    state_path(home).unlink(missing_ok=True)
+
+
+def spawn(root: Path, home: Path, port: int) -> Server:
+    """Start the server process, detached from this one and from its terminal."""
+    log = log_path(home)
+    if log.exists():
+        log.replace(log.with_suffix(".previous.log"))
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            COMMAND,
+            cwd=root,
+            env=server_environment(root, port),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            close_fds=True,
+        )
+    # Collects the process if it ends before this one does.
+    threading.Thread(target=process.wait, name="prefect-server-reaper", daemon=True).start()
+    return Server(process.pid, port, _identity(process.pid) or "ended", time.time())
+
+
+def lives(server: Server) -> bool:
+    """Whether the very process that was started as the server still runs."""
+    return _identity(server.pid) == server.identity
+
+
+def answers(server: Server, home: Path) -> bool:
+    """Whether the server on the port answers and is this project's: its settings name the same home.
+
+    A bare health check would accept the server of another project that took the port first.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/api/admin/settings", headers=_authorization())
+        return Path(json.loads(connection.getresponse().read())["home"]) == home
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+        return False
+    finally:
+        connection.close()
+
+
+def _authorization() -> dict[str, str]:
+    """The header that a server needs if the user has given it a password."""
+    secret = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
+
+
+def wait_until_ready(server: Server, home: Path, seconds: float) -> bool:
+    """Whether the server answers before it ends.
+
+    Raises:
+        TimeoutError: it does neither in time.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not lives(server):
+            return False
+        if answers(server, home):
+            return True
+        time.sleep(POLL_SECONDS)
+    raise TimeoutError
+
+
+def terminate(server: Server) -> None:
+    """End the server, and with it whatever it started.
+
+    Raises:
+        ServerError: it belongs to another user or does not end.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not lives(server):
+            return
+        try:
+            os.killpg(server.pid, number)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            raise ServerError(f"The Prefect server (process {server.pid}) belongs to another user.") from None
+        deadline = time.monotonic() + STOP_SECONDS
+        while lives(server) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    if lives(server):
+        raise ServerError(f"The Prefect server (process {server.pid}) does not end. End it by hand.")
+
+
+def _identity(pid: int) -> str | None:
+    """What tells a process from every other that has had or will have its number; None if it does not run."""
+    try:
+        # After the command's name, which is in brackets and may itself contain any character.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _identity_from_ps(pid)
+    state, threads, started = fields[0], int(fields[17]), fields[19]
+    # Until the last thread of a killed process is gone, it keeps its port.
+    ended = state in "ZX" and threads <= 1
+    return None if ended else f"{boot}/{started}"
+
+
+def _identity_from_ps(pid: int) -> str | None:
+    """The same where there is no /proc, as on macOS."""
+    command = ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
+    state, _, started = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition(" ")
+    return started.strip() if state and not state.startswith("Z") else None

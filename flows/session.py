@@ -1,0 +1,42 @@
+"""What surrounds a flow that is called directly: Prefect set up before it is imported, and a server to report to."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def prefect_session(
+    root: Path, *, ephemeral: bool = False, notify: Callable[[str], None] | None = None
+) -> Iterator[str | None]:
+    """Sets Prefect up for flows that are called inside; yields the address of the UI, None if it ends with them.
+
+    Args:
+        root: of the project.
+        ephemeral: use a server that ends with this process, whatever other is there.
+        notify: is told what takes a while.
+
+    Raises:
+        ServerError: the server that is to be used does not answer, or the project's own cannot be started.
+    """
+    from flows.server import find_api
+    from flows.settings import configure_prefect
+
+    configure_prefect(root)
+    # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    address = None
+    if ephemeral:
+        os.environ.pop("PREFECT_API_URL", None)
+        os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+    else:
+        api = find_api(root, notify)
+        os.environ["PREFECT_API_URL"], address = api.url, api.ui_url
+
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
+    # somebody else watches; whoever calls a flow directly sees it end.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield address

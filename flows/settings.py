@@ -1,0 +1,192 @@
+"""How Prefect is set up here: the environment that it is imported in, and the API that the user has named for it.
+
+Nothing in this module imports Prefect: what it sets counts only if it is in place before Prefect's first import.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+
+
+class ServerError(RuntimeError):
+    """A Prefect server cannot be found, reached, started or stopped; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """A Prefect API and, if it is not the project's own, where its address was named."""
+
+    url: str
+    named_in: str | None = None
+
+    @property
+    def external(self) -> bool:
+        """Whether somebody else runs it: such a server is never started or stopped here."""
+        return self.named_in is not None
+
+    @property
+    def ui_url(self) -> str:
+        """Where a person watches its runs, derived from the API's address as Prefect derives it."""
+        cloud = self.url.replace("https://api.prefect.cloud/api", "https://app.prefect.cloud")
+        if cloud != self.url:
+            return cloud.replace("/accounts/", "/account/").replace("/workspaces/", "/workspace/")
+        return os.environ.get("PREFECT_UI_URL") or self.url.removesuffix("/api")
+
+
+def prefect_home(root: Path) -> Path:
+    """The folder inside the project that holds Prefect's database, its logs and the state of the server."""
+    return root.resolve() / ".prefect"
+
+
+def prefect_defaults(root: Path) -> dict[str, str]:
+    """What this project sets unless the user has set it: no telemetry, a home of its own, no database collisions."""
+    return {
+        "PREFECT_HOME": str(prefect_home(root)),
+        # Turns off both what the server sends and what its web pages send.
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # One transaction for many task runs: with one each, SQLite's writers collide and clients sleep in silence.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    }
+
+
+def configure_prefect(root: Path, api: Api | None = None) -> None:
+    """Set the project's defaults, and the API to use, in the environment. Call it before Prefect is first imported.
+
+    What the user has set stays as it is.
+    """
+    profiles = _profiles_path(root)
+    if profiles.is_file():
+        # Named, because a changed PREFECT_HOME would make Prefect look elsewhere and miss the user's keys.
+        os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles.absolute()))
+    for name, value in prefect_defaults(root).items():
+        os.environ.setdefault(name, value)
+    if api:
+        os.environ["PREFECT_API_URL"] = api.url
+    _reach_loopback_directly()
+
+
+def server_environment(root: Path, port: int) -> dict[str, str]:
+    """The environment of the project's own server on `port`.
+
+    It keeps what the user has set for a server. What says how to reach another one, or would move this one to where
+    its clients do not look, is left out.
+    """
+    left_out = {
+        "PREFECT_API_URL",
+        "PREFECT_PROFILE",
+        "PREFECT_PROFILES_PATH",
+        "PREFECT_SERVER_API_BASE_PATH",
+        "PREFECT_SERVER_UI_SERVE_BASE",
+        "PREFECT_UI_SERVE_BASE",
+    }
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+    origin = f"http://{LOOPBACK}:{port}"
+    return (
+        prefect_defaults(root)
+        | inherited
+        | {
+            "PREFECT_HOME": str(prefect_home(root)),
+            # As settings, not as options of the command: the web pages take the API's address from these.
+            "PREFECT_SERVER_API_HOST": LOOPBACK,
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
+            # Prefect's default lets every page that a browser visits call this API.
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{origin},http://localhost:{port}",
+            # Prefect's default writes into its own installed package, and has no UI where it may not.
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect_home(root) / "ui"),
+            "PREFECT_CLI_PROMPT": "false",
+        }
+    )
+
+
+def named_api(root: Path) -> Api | None:
+    """The API that the user has named, looked up where and in the order that Prefect does; None if there is none.
+
+    Raises:
+        ServerError: a file that could name one is not valid TOML, or the chosen profile does not exist.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        return _api(url, "the environment variable PREFECT_API_URL")
+    for path, table in ((Path("prefect.toml"), ()), (Path("pyproject.toml"), ("tool", "prefect"))):
+        if url := _lookup(_read_toml(path), *table, "api", "url"):
+            return _api(url, str(path.absolute()))
+    path = _profiles_path(root)
+    name, profile = _active_profile(path)
+    url = _lookup(profile, "PREFECT_API_URL")
+    return _api(url, f"the profile {name!r} of {path}") if url else None
+
+
+def _api(url: object, named_in: str) -> Api:
+    return Api(str(url).rstrip("/"), named_in)
+
+
+def _profiles_path(root: Path) -> Path:
+    """The file of profiles that counts, whether `configure_prefect` has run or not."""
+    if path := os.environ.get("PREFECT_PROFILES_PATH"):
+        return Path(path)
+    own_home = prefect_home(root)
+    home = Path(os.environ.get("PREFECT_HOME") or own_home).expanduser()
+    # The `prefect` command, run in the project's folder, writes its profiles into the project's home.
+    if home != own_home or (own_home / "profiles.toml").is_file():
+        return home / "profiles.toml"
+    return Path.home() / ".prefect" / "profiles.toml"
+
+
+def _active_profile(path: Path) -> tuple[str, Mapping[str, Any]]:
+    """The name and the settings of the profile in use, from the user's file and from those that come with Prefect."""
+    shipped, own = _read_toml(_shipped_profiles_path()), _read_toml(path)
+    profiles = {**shipped.get("profiles", {}), **own.get("profiles", {})}
+    name = os.environ.get("PREFECT_PROFILE") or own.get("active") or shipped.get("active", "ephemeral")
+    if name not in profiles and name != "ephemeral":
+        chosen_in = "PREFECT_PROFILE" if os.environ.get("PREFECT_PROFILE") else str(path)
+        raise ServerError(
+            f"The Prefect profile {name!r}, chosen in {chosen_in}, does not exist in {path}. "
+            f"Choose one of {', '.join(sorted(profiles))}, or unset it."
+        )
+    return name, profiles.get(name, {})
+
+
+def _shipped_profiles_path() -> Path:
+    """The profiles that come with Prefect, found without importing it."""
+    spec = find_spec("prefect")
+    if spec is None or spec.origin is None:
+        raise ServerError("Prefect is not installed in this environment. Install the project's requirements.")
+    return Path(spec.origin).parent / "settings" / "profiles.toml"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise ServerError(
+            f"{path.absolute()} could name a Prefect server but cannot be read: {error}. Mend it."
+        ) from error
+
+
+def _lookup(tables: object, *keys: str) -> Any:
+    """The value under nested keys, None where one is missing."""
+    for key in keys:
+        tables = tables.get(key) if isinstance(tables, Mapping) else None
+    return tables
+
+
+def _reach_loopback_directly() -> None:
+    """Keep clients from asking a proxy for the server on this machine, if the environment names a proxy."""
+    name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
+    hosts = [host for host in os.environ.get(name, "").split(",") if host]
+    if (
+        any(os.environ.get(proxy) for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
+        and "*" not in hosts
+    ):
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, LOOPBACK]))

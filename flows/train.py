@@ -1,0 +1,37 @@
+"""Flow `train`: from nothing to a trained, evaluated, plotted and saved model.
+
+This is the file to read first. Each line of `pipeline` runs one stage, or reuses what it made before; each stage is a
+module of that name in tasks/. `workflow plan` walks these very lines to say what would run, without running it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tasks.caching.stage import Run
+from tasks.evaluate import evaluate
+from tasks.generate import generate
+from tasks.plot import plot
+from tasks.save import save
+from tasks.split import split
+from tasks.train import train
+
+#: The stages by name, in order.
+StageName = Literal["generate", "split", "train", "evaluate", "plot", "save"]
+
+
+def pipeline(run: Run) -> Mapping[str, Any]:
+    """Generate ──► split ──► train ──► evaluate ──► plot ──► save."""
+    dataset = run(generate)
+    parts = run(split, dataset)
+    fitted = run(train, parts)
+    scores = run(evaluate, parts, fitted)
+    figures = run(plot, parts, fitted, scores)
+    return run(save, dataset, parts, fitted, scores, figures)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from flows.cli import main
+
+    main(["train", *sys.argv[1:]])

@@ -1,0 +1,27 @@
+"""Flow `verify`: shows that a saved checkpoint predicts what training recorded.
+
+None of its stages is cached: a proof is given anew each time.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.caching.stage import Run
+from tasks.compare import compare
+from tasks.predict import predict
+from tasks.reload import reload
+
+
+def pipeline(run: Run) -> Mapping[str, Any]:
+    """Reload ──► predict ──► compare."""
+    saved = run(reload)
+    predicted = run(predict, saved)
+    return run(compare, saved, predicted)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from flows.cli import main
+
+    main(["verify", *sys.argv[1:]])

@@ -1,0 +1,1 @@
+"""How a stage is cached: key, fingerprint, store, locks, explanation."""

@@ -1,0 +1,134 @@
+"""Decides for each stage whether it is reused, and says why. The plan and the run decide by the same code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from tasks.caching.explanation import differences
+from tasks.caching.key import Order, order_stage, own_ingredients
+from tasks.caching.records import (
+    DamagedArtifactError,
+    Record,
+    UnreadableRecordError,
+    find_record,
+    last_ingredients,
+)
+from tasks.caching.reference import Expected, Pending, Reference
+from tasks.caching.stage import Stage
+from tasks.caching.store import Store
+
+Status = Literal["reused", "will run", "depends", "not reached"]
+
+#: Why a stage runs that is never cached.
+DONE_ANEW = ("done anew each time",)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What will become of a stage.
+
+    Attributes:
+        stage: its name.
+        status: `depends` if it cannot be known before a stage ahead of it has run; `not reached` after `until`.
+        reasons: in words.
+        outputs: its artifacts; pending if it has to run.
+        seconds: that it took when it last ran with this key; None if it has no record.
+    """
+
+    stage: str
+    status: Status
+    reasons: tuple[str, ...]
+    outputs: Expected = field(default_factory=dict)
+    seconds: float | None = None
+
+
+def choose(names: tuple[str, ...], available: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The artifacts that a stage takes, out of all that the stages before it made.
+
+    Raises:
+        LookupError: one that may not be absent is.
+    """
+    chosen = {}
+    for name in names:
+        bare = name.removesuffix("?")
+        if bare in available:
+            chosen[bare] = available[bare]
+        elif bare == name:
+            raise LookupError(f"stage {stage} takes {name!r}, which no stage before it makes")
+    return chosen
+
+
+@dataclass
+class Planner:
+    """Walks a flow's wiring without running anything, and collects what would become of each stage.
+
+    Attributes:
+        experiment: name under which the last ingredients are kept.
+        settings: what the stages take their views from.
+        store: where records and artifacts lie.
+        refresh: names of the stages that are to run even if cached; "all" stands for every one.
+        until: the last stage to run; None for all.
+    """
+
+    experiment: str
+    settings: BaseModel
+    store: Store
+    refresh: frozenset[str] = frozenset()
+    until: str | None = None
+    decisions: list[Decision] = field(default_factory=list)
+
+    def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
+        """Decides about one stage; returns its artifacts, known or pending."""
+        available = {name: output for outputs in upstream for name, output in outputs.items()}
+        decision = self._decide(stage, choose(stage.inputs, available, stage.name))
+        self.decisions.append(decision)
+        return decision.outputs
+
+    def _decide(self, stage: Stage[Any], inputs: Expected) -> Decision:
+        pending = {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}
+        if self.until in {decision.stage for decision in self.decisions}:
+            return Decision(stage.name, "not reached", (f"after {self.until}",), pending)
+        if not stage.cached:
+            return Decision(stage.name, "will run", DONE_ANEW, pending)
+        awaited = dict.fromkeys(value.stage for value in inputs.values() if isinstance(value, Pending))
+        if is_forced(stage, self.refresh):
+            return Decision(stage.name, "will run", ("forced",), pending)
+        if awaited:
+            return Decision(stage.name, "depends", self._while_waiting(stage, tuple(awaited)), pending)
+        known = {name: value for name, value in inputs.items() if isinstance(value, Reference)}
+        order = order_stage(stage, self.settings, known)
+        record, reasons = examine(order, self.experiment, self.store)
+        if record is None:
+            return Decision(stage.name, "will run", reasons, pending)
+        return Decision(stage.name, "reused", reasons, dict(record.outputs), record.seconds)
+
+    def _while_waiting(self, stage: Stage[Any], awaited: tuple[str, ...]) -> tuple[str, ...]:
+        """The reasons of a stage whose inputs are not known yet: whom it waits for, and what changed besides."""
+        reasons = tuple(f"depends on the outcome of {name}" for name in awaited)
+        before = last_ingredients(self.experiment, stage.name, self.store)
+        if before is None:
+            return reasons
+        view = stage.view.model_validate(self.settings.model_dump())
+        own = {name: value for name, value in before.items() if not name.startswith("input ")}
+        return reasons + differences(own, own_ingredients(stage, view))
+
+
+def is_forced(stage: Stage[Any], refresh: frozenset[str]) -> bool:
+    """Whether a stage is to run even if cached."""
+    return not refresh.isdisjoint({stage.name, "all"})
+
+
+def examine(order: Order, experiment: str, store: Store) -> tuple[Record | None, tuple[str, ...]]:
+    """The record that may be reused for an order, if any, and the reasons for reusing it or not."""
+    before = last_ingredients(experiment, order.stage.name, store)
+    try:
+        record = find_record(order, store)
+    except (UnreadableRecordError, DamagedArtifactError) as problem:
+        return None, (str(problem),)
+    if record is not None:
+        return record, ("unchanged" if before == order.ingredients else "computed before",)
+    if before is None:
+        return None, (f"first run of {experiment}",)
+    return None, differences(before, order.ingredients) or ("record missing",)

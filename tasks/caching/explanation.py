@@ -1,0 +1,43 @@
+"""Why a stage runs, or does not have to, in words."""
+
+from typing import Any
+
+from tasks.caching.key import Ingredients
+
+#: How many reasons are told before the rest is only counted.
+MOST_REASONS = 6
+
+
+def differences(before: Ingredients, now: Ingredients) -> tuple[str, ...]:
+    """What changed between two sets of ingredients, each change in a few words; settings come first.
+
+    For example `training.learning_rate 0.03 → 0.01`, `torch 2.12.0 → 2.13.0`,
+    `tasks/learning/loop.py: fit changed`, `input weights changed`.
+    """
+    names = sorted(before.keys() | now.keys(), key=_rank)
+    told = [_change(name, before, now) for name in names if before.get(name, _ABSENT) != now.get(name, _ABSENT)]
+    if len(told) > MOST_REASONS:
+        told[MOST_REASONS - 1 :] = [f"and {len(told) - MOST_REASONS + 1} more changes"]
+    return tuple(told)
+
+
+_ABSENT = object()
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Settings, then libraries, then code, then inputs."""
+    kinds = ("library ", "code ", "input ")
+    return next((rank for rank, kind in enumerate(kinds, 1) if name.startswith(kind)), 0), name
+
+
+def _change(name: str, before: Ingredients, now: Ingredients) -> str:
+    kind, _, subject = name.partition(" ")
+    if kind == "input" or kind == "code":
+        verb = "added" if name not in before else "removed" if name not in now else "changed"
+        return f"{'input ' if kind == 'input' else ''}{subject} {verb}"
+    label = subject if kind == "library" else name
+    return f"{label} {_value(before.get(name, _ABSENT))} → {_value(now.get(name, _ABSENT))}"
+
+
+def _value(value: Any) -> str:
+    return "absent" if value is _ABSENT else "none" if value is None else str(value)

@@ -1,0 +1,133 @@
+"""The fingerprint of a stage's code: what it would take to notice that the code changed.
+
+A stage is fingerprinted by the syntax trees of its module and of every project module that it imports, at any
+depth. Comments, docstrings and formatting are not part of a syntax tree, so that editing them changes nothing.
+The fingerprint has one entry for each top-level definition, so that a change can be named.
+
+Only imports written as such are seen, at any place in a module; `importlib.import_module` is not. Imports under
+`if TYPE_CHECKING:` never run and do not count.
+"""
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+#: The packages whose code belongs to the project.
+PACKAGES = ("flows", "tasks")
+
+#: The folder that holds the packages.
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def fingerprint(module: str, project: Path = PROJECT) -> dict[str, str]:
+    """Hashes of all project code that running `module` can reach.
+
+    Args:
+        module: dotted name, for example `tasks.train`.
+        project: the folder that holds the project's packages.
+
+    Returns:
+        A hash of 16 hexadecimal digits by place, for example `tasks/learning/loop.py: fit`.
+    """
+    entries: dict[str, str] = {}
+    for path in sorted(reachable_files(module, project)):
+        place = path.relative_to(project).as_posix()
+        definitions, _ = read_module(path, path.stat().st_mtime_ns, path.stat().st_size)
+        entries |= {f"{place}: {name}": digest for name, digest in definitions.items()}
+    return entries
+
+
+def reachable_files(module: str, project: Path) -> set[Path]:
+    """The files of `module` and of every project module that it imports, transitively."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        for path in module_files(waiting.pop(), project):
+            if path not in found:
+                found.add(path)
+                _, imports = read_module(path, path.stat().st_mtime_ns, path.stat().st_size)
+                waiting += [absolute_name(name, path, project) for name in imports]
+    return found
+
+
+def module_files(name: str, project: Path) -> Iterator[Path]:
+    """The files that importing `name` runs: its packages' `__init__.py` and its own, if it is the project's."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return
+    for depth in range(1, len(parts) + 1):
+        base = project.joinpath(*parts[:depth])
+        candidates = (base / "__init__.py", base.with_suffix(".py"))
+        yield from (path for path in candidates if path.is_file())
+
+
+def absolute_name(name: str, importer: Path, project: Path) -> str:
+    """The full name of an import that may be relative: each leading dot goes up one package."""
+    bare = name.lstrip(".")
+    if bare == name:
+        return name
+    package = importer.relative_to(project).parts[: -(len(name) - len(bare))]
+    return ".".join([*package, bare])
+
+
+@functools.lru_cache(maxsize=1024)
+def read_module(path: Path, modified_ns: int, size: int) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The definitions of a module, each with its hash, and the names that it imports.
+
+    Args:
+        path: the module's file.
+        modified_ns: time of its last change, which with `size` tells a long-lived process that it was edited.
+        size: its size in bytes.
+    """
+    tree = ast.parse(path.read_bytes(), filename=str(path))
+    tree = RuntimeCode().visit(tree)
+    groups: dict[str, list[str]] = {}
+    for statement in tree.body:
+        groups.setdefault(defined_name(statement), []).append(ast.dump(statement))
+    definitions = {name: hashlib.sha256("\n".join(dumps).encode()).hexdigest()[:16] for name, dumps in groups.items()}
+    return definitions, tuple(imported_names(tree))
+
+
+class RuntimeCode(ast.NodeTransformer):
+    """Drops what never runs: texts standing alone (docstrings among them) and `if TYPE_CHECKING:` blocks."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        """None for a text that stands alone."""
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
+        """The `else` branch in place of an `if TYPE_CHECKING:`."""
+        is_typing = ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        if not is_typing:
+            return self.generic_visit(node)
+        branch = ast.Module(node.orelse, [])
+        self.generic_visit(branch)
+        return branch.body
+
+
+def defined_name(statement: ast.stmt) -> str:
+    """What a top-level statement defines, for the words in which a change is told."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return name
+        case ast.Import() | ast.ImportFrom():
+            return "imports"
+        case _:
+            return "module body"
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    """Every name that is imported anywhere in a module; relative ones keep their leading dots."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            yield origin
+            # `from package import module` imports the module; for any other name no such file exists.
+            yield from (f"{origin}{'' if origin.endswith('.') else '.'}{alias.name}" for alias in node.names)

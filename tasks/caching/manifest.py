@@ -1,0 +1,167 @@
+"""The manifest of a run (run.json): enough to know how every artifact came about, and to repeat the run."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from tasks.caching.reference import Reference
+from tasks.caching.stage import StageReport
+
+#: Name of the manifest in the run folder.
+MANIFEST = "run.json"
+
+#: Raised when the form of a manifest changes. A newer one is refused; see `Manifest.read`.
+SCHEMA = 1
+
+
+class ManifestError(Exception):
+    """A manifest cannot be read."""
+
+
+class Part(BaseModel):
+    """What the parts of a manifest share: they are frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArtifactEntry(Part):
+    """An artifact: its path relative to the project's root, SHA-256, size in bytes and kind."""
+
+    path: str
+    digest: str
+    size: int
+    kind: str
+
+    @model_validator(mode="after")
+    def _is_a_reference(self) -> Self:
+        self.reference()
+        return self
+
+    def reference(self) -> Reference:
+        """The entry as a reference."""
+        return Reference(self.path, self.digest, self.size, self.kind)
+
+
+class StageEntry(Part):
+    """A stage of the run: its key, whether it ran or was reused and why, its seconds, and its artifacts."""
+
+    name: str
+    key: str
+    status: Literal["run", "reused", "running"]
+    reasons: list[str]
+    seconds: float | None
+    outputs: dict[str, ArtifactEntry]
+
+    @classmethod
+    def of(cls, report: StageReport) -> Self:
+        """The entry for what became of a stage."""
+        outputs = {name: ArtifactEntry(**reference.to_json()) for name, reference in report.outputs.items()}
+        return cls(
+            name=report.name,
+            key=report.key,
+            status=report.status,
+            reasons=list(report.reasons),
+            seconds=report.seconds,
+            outputs=outputs,
+        )
+
+
+class Environment(Part):
+    """Where the run took place.
+
+    Attributes:
+        device: that the model was trained on, resolved: for example cpu or cuda:0.
+        device_note: why the device is another than was hoped for; empty otherwise.
+        threads: CPU threads of torch.
+        python: version.
+        machine: operating system and processor architecture.
+        versions: of the libraries that shape results.
+        git_commit: of the checkout; None outside one. Ends in "+changes" if files differ from it.
+    """
+
+    device: str
+    device_note: str
+    threads: int
+    python: str
+    machine: str
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+class Form(BaseModel):
+    """The schema of a manifest, which is known before anything else of it is."""
+
+    schema_version: int = SCHEMA
+
+
+class Manifest(Part):
+    """Everything about one run.
+
+    Attributes:
+        schema_version: of the manifest's form.
+        run: name of the run and of its folder.
+        created: when, in UTC, ISO 8601.
+        checkpoint: file name of the checkpoint in the run folder.
+        experiment: the whole configuration, as it was asked for.
+        seed: of the model.
+        environment: where it took place.
+        stages: in order, with the last, save, still "running" while it writes this.
+        files: what the run folder holds beside the manifest and the report, by name.
+    """
+
+    schema_version: int = SCHEMA
+    run: str
+    created: str
+    checkpoint: str
+    experiment: dict[str, Any]
+    seed: int
+    environment: Environment
+    stages: list[StageEntry]
+    files: dict[str, ArtifactEntry]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest of a run folder.
+
+        Raises:
+            ManifestError: there is none, or it is damaged or of another schema; the message says what to do.
+        """
+        path = folder / MANIFEST
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ManifestError(f"{path}: {error.strerror}; is this a run folder?") from error
+        try:
+            check_schema(Form.model_validate_json(content).schema_version, path)
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the file"
+            raise ManifestError(
+                f"{path} is damaged ({field}: {first['msg']}): train again to make a new run"
+            ) from error
+
+    def stage(self, name: str) -> StageEntry:
+        """The entry of a stage.
+
+        Raises:
+            ManifestError: the run has no such stage.
+        """
+        for entry in self.stages:
+            if entry.name == name:
+                return entry
+        raise ManifestError(f"run {self.run} has no stage {name}")
+
+
+def check_schema(version: int, path: Path) -> None:
+    """Refuses a manifest of another schema.
+
+    Raises:
+        ManifestError: always if so; the message says what to do.
+    """
+    if version != SCHEMA:
+        raise ManifestError(
+            f"{path} has schema {version}, this version reads schema {SCHEMA}: "
+            "use the version of pytorch-workflow that made it"
+        )

@@ -1,0 +1,221 @@
+"""Runs stages as Prefect tasks: the one module of the cache that imports Prefect.
+
+Prefect does the bookkeeping (states, locks at the right time, the look-up and the commit of a record); this module
+tells it under which key, in what form, and when a record may be believed. Facts about Prefect 3.8 that decide the form:
+
+- Its cache takes *any* exception while a record is read for a miss (`ResultStore._exists`). So the serializer checks
+  every artifact that a record names and raises if one is damaged: the stage then runs again, and heals it.
+- An exception inside `compute_key` would be logged and the stage would run uncached. So the key is made before, where
+  an error is seen, and the policy only hands it on.
+- Its own file storage writes in place. So records are written by `replace_file`.
+- `key_storage` is not set: with it only metadata would be read at a hit, and a damaged artifact never be noticed.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
+from prefect.filesystems import LocalFileSystem
+from prefect.serializers import Serializer
+from prefect.transactions import IsolationLevel
+from pydantic import BaseModel
+
+from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced
+from tasks.caching.key import Order, order_stage
+from tasks.caching.locks import FlockManager
+from tasks.caching.records import Record, check_record, record_name, remember_last
+from tasks.caching.reference import Expected, Pending, Reference
+from tasks.caching.stage import Desk, Stage, StageReport
+from tasks.caching.store import Store, project_store, replace_file
+
+
+class StageError(Exception):
+    """A stage failed; the cause is what happened."""
+
+
+class RecordSerializer(Serializer):  # Prefect cannot dispatch on a parametrised one
+    """Records as JSON; reading one checks every artifact that it names."""
+
+    type: Literal["workflow-record"] = "workflow-record"
+
+    def dumps(self, obj: Record) -> bytes:
+        """The record as JSON."""
+        return obj.to_json()
+
+    def loads(self, blob: bytes) -> Record:
+        """The record, if it and everything that it names is whole.
+
+        Raises:
+            UnreadableRecordError: it is no record.
+            DamagedArtifactError: an artifact that it names is missing or altered.
+        """
+        return check_record(Record.from_json(blob), project_store())
+
+
+class RecordFiles(LocalFileSystem):
+    """Prefect's local file system with durable, atomic writes."""
+
+    _block_type_name = "Stage Records"
+    _block_type_slug = "stage-records"
+
+    def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
+        """Writes a record so that a reader sees all of it or nothing; called by the synchronous engine only."""
+        replace_file(self._resolve_path(path), content)
+
+
+@dataclass
+class OrderPolicy(CachePolicy):
+    """Hands Prefect the key that the order already has."""
+
+    def compute_key(
+        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str:
+        """Where the order's record lies, relative to the records' folder."""
+        return record_name(inputs["order"])
+
+
+class Watcher(Protocol):
+    """Is told what becomes of each stage, while it happens."""
+
+    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+        """A stage is about to run, for these reasons."""
+
+    def progress(self, done: int, total: int, loss: float) -> None:
+        """The running stage has come this far."""
+
+    def finished(self, report: StageReport) -> None:
+        """A stage was reused, or ran to its end."""
+
+
+@dataclass
+class PrefectRun:
+    """Walks a flow's wiring and runs each stage as a Prefect task, or reuses its record.
+
+    Attributes:
+        experiment: name under which the last ingredients are kept.
+        settings: what the stages take their views from.
+        store: where records and artifacts lie.
+        watchers: are told what becomes of each stage.
+        refresh: names of the stages that run even if cached; "all" stands for every one.
+        until: the last stage to run; None for all.
+        reports: what became of the stages so far.
+    """
+
+    experiment: str
+    settings: BaseModel
+    store: Store
+    watchers: Iterable[Watcher] = ()
+    refresh: frozenset[str] = frozenset()
+    until: str | None = None
+    reports: list[StageReport] = field(default_factory=list)
+    _records: list[Record] = field(default_factory=list)
+
+    def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
+        """Runs one stage, or reuses its record; returns its artifacts, or pending ones past `until`."""
+        available = {name: output for outputs in upstream for name, output in outputs.items()}
+        if self.until in {report.name for report in self.reports}:
+            return {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}
+        order = order_stage(stage, self.settings, choose(stage.inputs, available, stage.name))
+        reasons = self._reasons(order)
+        record, reused = self._perform(order, reasons)
+        self._report(order, record, reasons, reused=reused)
+        return record.outputs
+
+    def _reasons(self, order: Order) -> tuple[str, ...]:
+        """Why the stage runs or is reused, as far as it is known before; tells the watchers if it runs."""
+        record: Record | None = None
+        if not order.stage.cached:
+            reasons: tuple[str, ...] = DONE_ANEW
+        elif is_forced(order.stage, self.refresh):
+            reasons = ("forced",)
+        else:
+            record, reasons = examine(order, self.experiment, self.store)
+        if record is None:
+            for watcher in self.watchers:
+                watcher.started(order.stage.name, reasons)
+        return reasons
+
+    def _perform(self, order: Order, reasons: tuple[str, ...]) -> tuple[Record, bool]:
+        """The record of a stage, and whether it was there already."""
+        asking = StageReport(order.stage.name, order.key, "running", reasons)
+        desk = Desk(order.stage.name, self.store, self._tell_progress, (*self.reports, asking))
+        task = stage_task(order.stage, self.store, refresh=is_forced(order.stage, self.refresh))
+        taken = {reference.digest for reference in order.inputs.values()}
+        # Prefect draws an arrow in its UI for every earlier result that it finds among the parameters.
+        upstream = [r for r in self._records if taken & {output.digest for output in r.outputs.values()}]
+        state: State[Record] = task(order, desk, upstream, return_state=True)
+        try:
+            record = state.result()
+        except Exception as error:
+            raise StageError(f"stage {order.stage.name} failed: {str(error) or type(error).__name__}") from error
+        # Prefect only logs it when a record cannot be written.
+        if order.stage.cached and not (self.store.records / record_name(order)).exists():
+            raise StageError(
+                f"stage {order.stage.name} ran, but its record could not be written to {self.store.records}"
+            )
+        return record, state.name == "Cached"
+
+    def _report(self, order: Order, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
+        """Keeps and tells what became of a stage."""
+        if order.stage.cached:
+            remember_last(self.experiment, order, self.store)
+        self._records.append(record)
+        status = "reused" if reused else "run"
+        report = StageReport(order.stage.name, order.key, status, reasons, record.seconds, record.outputs)
+        self.reports.append(report)
+        for watcher in self.watchers:
+            watcher.finished(report)
+
+    def _tell_progress(self, done: int, total: int, loss: float) -> None:
+        for watcher in self.watchers:
+            watcher.progress(done, total, loss)
+
+
+def stage_task(stage: Stage[Any], store: Store, *, refresh: bool) -> Task[[Order, Desk, list[Record]], Record]:
+    """A stage as a Prefect task, which takes the order, the desk, and the records that it builds on."""
+    if not stage.cached:
+        return Task(perform, name=stage.name, task_run_name=stage.name, cache_policy=NO_CACHE, persist_result=False)
+    task = Task(
+        perform,
+        name=stage.name,
+        task_run_name=stage.name,
+        cache_policy=OrderPolicy(
+            isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=FlockManager(store.records / "locks")
+        ),
+        result_serializer=RecordSerializer(),
+        # In memory a record would be believed without its artifacts being looked at.
+        cache_result_in_memory=False,
+        persist_result=True,
+        refresh_cache=refresh,
+    )
+    # Set here, since the constructor takes only storage that was saved to the server, which this needs not be.
+    task.result_storage = RecordFiles(basepath=str(store.records))
+    return task
+
+
+def perform(order: Order, desk: Desk, upstream: list[Record]) -> Record:
+    """Does the work of a stage: the body of every Prefect task here.
+
+    Raises:
+        DamagedArtifactError: an input is missing or altered, before the work or after it.
+    """
+    started = time.perf_counter()
+    outputs = order.stage.function(order.view, order.inputs, desk)
+    _check_outputs(order.stage, outputs)
+    for reference in order.inputs.values():
+        # An input that changed while the stage read it must not be cached under the old input's key.
+        desk.store.path(reference)
+    seconds = round(time.perf_counter() - started, 6)
+    return Record(order.stage.name, order.key, order.ingredients, dict(outputs), seconds)
+
+
+def _check_outputs(stage: Stage[Any], outputs: Mapping[str, Reference]) -> None:
+    promised = {name.removesuffix("?") for name in stage.outputs}
+    owed = {name for name in stage.outputs if not name.endswith("?")}
+    if not owed <= outputs.keys() <= promised:
+        raise RuntimeError(f"stage {stage.name} must make {sorted(promised)}, but made {sorted(outputs)}")

@@ -1,0 +1,123 @@
+"""What a stage is: a function, what it takes, what it makes, and what shapes its result."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.store import Content, Store
+
+
+class View(BaseModel):
+    """The part of an experiment that a stage may see, in the shape of the experiment.
+
+    A stage gets its view and nothing else of the experiment, and the view is in its key: so nothing that is outside
+    its key can shape its result.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+V = TypeVar("V", bound=View)
+
+
+#: Told now and then how far a stage has come: steps done, steps in all, the newest loss.
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What became of a stage in a run.
+
+    Attributes:
+        name: the stage.
+        key: of its record; empty for a stage that is never cached.
+        status: "reused", "run", or "running" for the stage that asks.
+        reasons: why it ran, or why it did not have to, in words.
+        seconds: it took to compute, in this run or in the earlier one that is reused; None while it runs.
+        outputs: its artifacts.
+    """
+
+    name: str
+    key: str
+    status: str
+    reasons: tuple[str, ...]
+    seconds: float | None = None
+    outputs: Outputs = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where a stage works: it reads and publishes artifacts here, and tells how far it has come.
+
+    Attributes:
+        stage: the name of the stage.
+        store: where artifacts lie.
+        progress: told how far the stage has come.
+        lineage: what became of the stages before it in this run, and last its own report, still "running". Told for
+            the manifest; no part of the key, so it must not shape any other artifact.
+    """
+
+    stage: str
+    store: Store
+    progress: Progress = lambda done, total, loss: None
+    lineage: tuple[StageReport, ...] = ()
+
+    def publish(self, name: str, content: Content) -> Reference:
+        """Publishes an artifact of this stage; see `Store.publish`."""
+        return self.store.publish(self.stage, name, content)
+
+
+#: The work of a stage: takes its view and its inputs, publishes its outputs on the desk, returns their references.
+StageFunction = Callable[[V, Mapping[str, Reference], Desk], Outputs]
+
+
+@dataclass(frozen=True)
+class Stage(Generic[V]):
+    """One step of a flow.
+
+    Attributes:
+        function: does the work.
+        view: the part of the experiment that it sees.
+        inputs: names of the artifacts that it takes from the stages before; one that ends in "?" may be absent.
+        outputs: names of the artifacts that it makes; likewise.
+        libraries: distributions whose version shapes its result.
+        schema: raised by hand when its outputs change in a way that the code does not show.
+        cached: whether its result may be reused; a check, for one, has to be done anew each time.
+    """
+
+    function: StageFunction[V]
+    view: type[V]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    libraries: tuple[str, ...]
+    schema: int = 1
+    cached: bool = True
+
+    @property
+    def name(self) -> str:
+        """The stage's name, a verb: that of its function."""
+        return self.function.__name__
+
+
+def stage(
+    view: type[V],
+    *,
+    inputs: tuple[str, ...] = (),
+    outputs: tuple[str, ...],
+    libraries: tuple[str, ...],
+    cached: bool = True,
+) -> Callable[[StageFunction[V]], Stage[V]]:
+    """Declares a function to be a stage; see `Stage` for the arguments."""
+
+    def declare(function: StageFunction[V]) -> Stage[V]:
+        return Stage(function, view, inputs, outputs, libraries, cached=cached)
+
+    return declare
+
+
+#: What a flow's wiring calls with a stage and the outputs of those before it, and which returns the stage's outputs:
+#: it runs the stage, or reuses its record, or only plans to.
+Run = Callable[..., Mapping[str, Any]]

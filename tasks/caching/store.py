@@ -1,0 +1,240 @@
+"""The store: publishes artifacts atomically and never hands out one that was altered.
+
+Publishing follows the order that survives a crash at any point: temporary file in the same folder, write, flush,
+fsync, rename to the content-addressed name, fsync of the folder. Only a complete artifact ever has its name.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from tasks.caching.reference import Reference
+
+#: An artifact's content: its bytes, or what writes them into an open binary file.
+Content = bytes | Callable[[BinaryIO], object]
+
+
+class DamagedArtifactError(Exception):
+    """An artifact is missing or is not what its reference says."""
+
+
+class Store:
+    """The artifacts under one root: tables in data/, everything else in artifacts/."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._digests: dict[tuple[str, int, int, int, int], str] = {}
+
+    @property
+    def artifacts(self) -> Path:
+        """Where artifacts other than tables lie, with the records and the runs."""
+        return self.root / "artifacts"
+
+    @property
+    def records(self) -> Path:
+        """Where the records of finished stages lie."""
+        return self.artifacts / "records"
+
+    @property
+    def runs(self) -> Path:
+        """Where the run folders lie."""
+        return self.artifacts / "runs"
+
+    def publish(self, stage: str, name: str, content: Content) -> Reference:
+        """Publishes an artifact under a name made of `name` and the SHA-256 of its content.
+
+        Args:
+            stage: the stage that made it; names the folder.
+            name: file name with its ending, for example `train.parquet`.
+            content: its bytes, or a function that is called once with the open file and writes them.
+        """
+        stem, _, kind = name.rpartition(".")
+        folder = self.root / ("data" if kind == "parquet" else "artifacts") / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary_file(folder) as temporary:
+            digest, size = write_durably(temporary, content)
+            final = folder / f"{stem}-{digest}.{kind}"
+            temporary.replace(final)
+        fsync_folder(folder)
+        return Reference(final.relative_to(self.root).as_posix(), digest, size, kind)
+
+    def publish_run(self, run: str, files: Mapping[str, bytes]) -> dict[str, Reference]:
+        """Publishes the folder of a run: all of its files appear together, or none.
+
+        Args:
+            run: name of the run; no run may have it yet.
+            files: content by path inside the folder.
+
+        Raises:
+            OSError: the run exists already.
+            ValueError: a name leads out of the folder.
+        """
+        references = {name: Reference.of_content(self.run_path(run, name), content) for name, content in files.items()}
+        self.runs.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(self.runs) as temporary:
+            for name, content in files.items():
+                target = temporary / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_durably(target, content)
+            for folder in sorted({(temporary / name).parent for name in files}):
+                fsync_folder(folder)
+            # Fails if the run exists: a folder that is not empty is never replaced by a rename.
+            temporary.rename(self.runs / run)
+        fsync_folder(self.runs)
+        return references
+
+    def run_path(self, run: str, name: str) -> str:
+        """The path of a file of a run, relative to the root, as references have it."""
+        return (self.runs / run / name).relative_to(self.root).as_posix()
+
+    def path(self, reference: Reference) -> Path:
+        """The file behind a reference, after its size and digest were checked.
+
+        Raises:
+            DamagedArtifactError: it is missing, is no plain file, or its bytes are not the published ones.
+        """
+        path = self.root / reference.path
+        try:
+            status = path.lstat()
+        except OSError as error:
+            raise DamagedArtifactError(f"artifact missing: {reference.path}") from error
+        if not stat.S_ISREG(status.st_mode) or path.resolve() != path:
+            raise DamagedArtifactError(f"artifact replaced by a link or a folder: {reference.path}")
+        if status.st_size != reference.size:
+            raise DamagedArtifactError(
+                f"artifact altered: {reference.path} has {status.st_size:,} bytes instead of {reference.size:,}"
+            )
+        if self._digest(path, status) != reference.digest:
+            raise DamagedArtifactError(f"artifact altered: {reference.path} no longer has its SHA-256")
+        return path
+
+    def read(self, reference: Reference) -> bytes:
+        """The bytes behind a reference; the very bytes that were checked.
+
+        Raises:
+            DamagedArtifactError: as for `path`.
+        """
+        content = self.path(reference).read_bytes()
+        if hashlib.sha256(content).hexdigest() != reference.digest:
+            raise DamagedArtifactError(f"artifact altered: {reference.path} changed while it was read")
+        return content
+
+    def _digest(self, path: Path, status: os.stat_result) -> str:
+        """SHA-256 of a file, remembered within this process for as long as nothing touches the file."""
+        identity = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if identity not in self._digests:
+            self._digests[identity] = file_digest(path)
+        return self._digests[identity]
+
+
+@functools.cache
+def project_store() -> Store:
+    """The project's store, one for the whole process.
+
+    It is rooted in $WORKFLOW_HOME, else in the checkout that this code runs from, else (installed without one) in the
+    working directory.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    default = checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+    return Store(Path(os.environ.get("WORKFLOW_HOME") or default))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Puts `content` at `path` durably and atomically: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_file(path.parent) as temporary:
+        write_durably(temporary, content)
+        temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Points the symbolic link `link` at `target` atomically."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(link.parent) as temporary:
+        (temporary / "link").symlink_to(target)
+        (temporary / "link").replace(link)
+    fsync_folder(link.parent)
+
+
+def write_durably(path: Path, content: Content) -> tuple[str, int]:
+    """Writes a file through to the disk; returns its SHA-256 and its size in bytes."""
+    with path.open("xb") as file:
+        sink = HashingSink(file)
+        if callable(content):
+            content(cast(BinaryIO, sink))
+        else:
+            sink.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return sink.hash.hexdigest(), sink.size
+
+
+class HashingSink(io.RawIOBase):
+    """A write-only file that hashes and counts what passes through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.hash = hashlib.sha256()
+        self.size = 0
+        self._file = file
+
+    def writable(self) -> bool:
+        """True: that is all it does."""
+        return True
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # Buffer has a name only from Python 3.12 on
+        """Writes and hashes all of `data`; returns the number of bytes."""
+        self._file.write(data)
+        self.hash.update(data)
+        size = memoryview(data).nbytes  # len() counts the items of a buffer, which may be wider than a byte
+        self.size += size
+        return size
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.size
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes the renames inside a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """A name for a new file in `folder`; what lies there at the end, because it was not renamed, is removed."""
+    path = folder / f".tmp-{uuid.uuid4().hex}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new empty folder in `parent`, removed at the end unless it was renamed."""
+    path = parent / f".tmp-{uuid.uuid4().hex}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

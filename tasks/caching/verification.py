@@ -1,0 +1,55 @@
+"""The outcome of a verification (verification.json in the run folder)."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.caching.reference import Reference
+from tasks.caching.stage import Desk
+from tasks.caching.store import replace_file
+
+#: Name of the outcome in the run folder.
+VERIFICATION = "verification.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was verified: its name, whether it passed, and what was found."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class VerificationError(Exception):
+    """A checkpoint does not do what training recorded; `checks` tells what was verified, if it came so far."""
+
+    def __init__(self, message: str, checks: tuple[Check, ...] = ()) -> None:
+        super().__init__(message)
+        self.checks = checks
+
+
+def write_checks(desk: Desk, name: str, checks: Iterable[Check]) -> Reference:
+    """Publishes checks as JSON."""
+    return desk.publish(name, json.dumps([asdict(check) for check in checks], indent=2).encode())
+
+
+def read_checks(content: bytes) -> list[Check]:
+    """The checks that `write_checks` published."""
+    return [Check(**fields) for fields in json.loads(content)]
+
+
+def write_verification(folder: Path, checks: Iterable[Check], circumstances: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the outcome of a verification into a run's folder, and returns it.
+
+    Args:
+        folder: of the run.
+        checks: what was verified; it passed if all of them did.
+        circumstances: when and where it took place.
+    """
+    told = [asdict(check) for check in checks]
+    verification = {"passed": all(check["passed"] for check in told), **circumstances, "checks": told}
+    replace_file(folder / VERIFICATION, json.dumps(verification, indent=2).encode())
+    return verification

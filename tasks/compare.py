@@ -1,0 +1,109 @@
+"""Stage `compare`: the reloaded model's predictions against those that training recorded."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tasks.caching.key import flatten, version
+from tasks.caching.manifest import Environment, Manifest
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.stage import Desk, View, stage
+from tasks.caching.verification import Check, VerificationError, read_checks, write_checks
+
+if TYPE_CHECKING:
+    from tasks.learning.comparison import Comparison, Difference
+
+#: Libraries on whose versions the last bit of a prediction may depend.
+EXACT_WITH = ("torch", "numpy")
+
+
+class CompareView(View):
+    """Which run is verified, and where it was predicted anew."""
+
+    run: str
+    device: str
+    threads: int
+
+
+@stage(
+    CompareView,
+    inputs=("model", "metrics", "predictions", "repeated", "reload_checks", "predict_checks"),
+    outputs=("checks",),
+    libraries=(),
+    cached=False,
+)
+def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+    """Compares predictions row by row and the metrics made of them: exactly where that can be asked, else closely.
+
+    Raises:
+        VerificationError: they differ; names the first and the worst row with both values.
+    """
+    from tasks.learning.comparison import ACROSS_DEVICES_ATOL, ACROSS_DEVICES_RTOL, compare_predictions
+    from tasks.learning.metrics import metrics_by_part
+    from tasks.learning.tables import read_table
+
+    environment = Manifest.read(desk.store.runs / view.run).environment
+    exact = is_where_it_was_trained(view, environment)
+    rtol, atol = (0.0, 0.0) if exact else (ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
+    recorded, repeated = (read_table(desk.store.path(inputs[name])) for name in ("predictions", "repeated"))
+    before = json.loads(desk.store.read(inputs["metrics"]))
+    now = metrics_by_part(repeated, json.loads(desk.store.read(inputs["model"]))["loss"])
+    asked = "exactly" if exact else f"within {rtol:g} of the value and {atol:g}"
+    checks = (
+        *(
+            check
+            for name in ("reload_checks", "predict_checks")
+            for check in read_checks(desk.store.read(inputs[name]))
+        ),
+        check_rows(compare_predictions(recorded, repeated, rtol, atol), asked),
+        check_metrics(flatten(before), flatten(now), rtol, atol, asked),
+    )
+    if failed := [check.detail for check in checks if not check.passed]:
+        raise VerificationError("; ".join(failed), checks)
+    return {"checks": write_checks(desk, "checks.json", checks)}
+
+
+def is_where_it_was_trained(view: CompareView, environment: Environment) -> bool:
+    """Whether predictions can be asked to agree to the last bit: same device, threads and library versions."""
+    here = (view.device, view.threads, *(version(name) for name in EXACT_WITH))
+    return here == (environment.device, environment.threads, *(environment.versions[name] for name in EXACT_WITH))
+
+
+def check_rows(comparison: "Comparison", asked: str) -> Check:
+    """Whether the predictions agree, told with the first and the worst row that do not."""
+    if comparison.agrees:
+        largest = comparison.largest_difference or 0.0
+        return Check("predictions", True, f"{comparison.rows:,} rows agree {asked}; largest difference {largest:g}")
+    first, worst = comparison.first_mismatch, comparison.worst
+    detail = (
+        f"{comparison.mismatches:,} of {comparison.rows:,} predictions do not agree {asked}: "
+        f"first {tell_row(first)}, worst {tell_row(worst)}"
+    )
+    return Check("predictions", False, detail)
+
+
+def tell_row(difference: "Difference | None") -> str:
+    """A row with both of its predictions, in words."""
+    if difference is None:
+        return "none"
+    where = f"row {difference.row} ({difference.split})"
+    return f"{where} recorded {difference.expected!r}, now {difference.actual!r}"
+
+
+def check_metrics(before: Mapping[str, Any], now: Mapping[str, Any], rtol: float, atol: float, asked: str) -> Check:
+    """Whether the metrics, recomputed from the new predictions, are those that were saved."""
+    wrong = [name for name, value in before.items() if not is_close(value, now.get(name), rtol, atol)]
+    if wrong:
+        name = wrong[0]
+        detail = (
+            f"{len(wrong)} metrics do not agree {asked}: first {name}, saved {before[name]!r}, now {now.get(name)!r}"
+        )
+        return Check("metrics", False, detail)
+    return Check("metrics", True, f"{len(before)} metrics agree {asked}")
+
+
+def is_close(before: Any, now: Any, rtol: float, atol: float) -> bool:
+    """Whether two values of a metric agree: numbers within the tolerance, anything else exactly."""
+    if isinstance(before, float) and isinstance(now, float):
+        return abs(now - before) <= atol + rtol * abs(before)
+    return bool(before == now)

@@ -1,0 +1,52 @@
+"""Stage `evaluate`: what the trained model predicts, and how good it is."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.stage import Desk, View, stage
+from tasks.learning.experiment import PARTS
+
+
+class Scoring(View):
+    """The part of the training section that shapes predictions and metrics; device and threads are resolved ones."""
+
+    loss: str
+    device: str
+    threads: int
+
+
+class EvaluateView(View):
+    """What shapes the evaluation; the model itself comes with its description."""
+
+    training: Scoring
+
+
+@stage(
+    EvaluateView,
+    inputs=("train", "validation?", "test", "weights", "model"),
+    outputs=("predictions", "metrics"),
+    libraries=("torch", "numpy", "pyarrow"),
+)
+def evaluate(view: EvaluateView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+    """Predicts every row of every part, and computes the metrics by part."""
+    import torch
+
+    from tasks.learning.checkpoint import load_network
+    from tasks.learning.metrics import metrics_by_part
+    from tasks.learning.predictions import predict_parts
+    from tasks.learning.tables import read_table, write_table
+
+    scoring = view.training
+    torch.set_num_threads(scoring.threads)
+    parts = {name: read_table(desk.store.path(inputs[name])) for name in PARTS if name in inputs}
+    network = load_network(
+        json.loads(desk.store.read(inputs["model"])), desk.store.read(inputs["weights"]), scoring.device
+    )
+    predictions = predict_parts(network, parts, scoring.device)
+    metrics = metrics_by_part(predictions, scoring.loss)
+    return {
+        "predictions": desk.publish("predictions.parquet", partial(write_table, predictions)),
+        "metrics": desk.publish("metrics.json", json.dumps(metrics, indent=2).encode()),
+    }

@@ -1,0 +1,1 @@
+"""Plain PyTorch and data code; imports no Prefect."""

@@ -1,0 +1,226 @@
+"""The experiment: the whole configuration of a run, frozen and validated.
+
+Four sections (data, split, model, training) and two names. Values are strict: `True` is no integer and
+`"3"` is no number, so that a typo in a file is an error and not a surprise. All problems of an
+experiment are reported together, by pydantic, before anything runs.
+"""
+
+import math
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Real = Annotated[float, AllowInfNan(False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+#: More rows than this in one generated table is taken for a slip in `step`, not for a wish.
+MOST_ROWS = 100_000_000
+
+
+#: The parts of the rows, in their order; validation may be absent.
+PARTS: tuple[str, ...] = ("train", "validation", "test")
+
+
+class Section(BaseModel):
+    """What the sections share: unknown keys are refused, types are strict, and values cannot change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LineData(Section):
+    """A straight line, y = weight · x + bias, at evenly spaced x; float32."""
+
+    kind: Literal["line"] = Field("line", description="What the dataset is: a straight line.")
+    weight: Real = Field(0.7, description="Slope of the line.")
+    bias: Real = Field(0.3, description="Value of the line at x = 0.")
+    start: Real = Field(0.0, description="First x.")
+    end: Real = Field(1.0, description="Where x stops; not included. Above start.")
+    step: Real = Field(0.02, gt=0, description="Distance between neighbouring x. Unused when rows is given.")
+    rows: int | None = Field(
+        None, ge=1, le=MOST_ROWS, description="Number of rows, evenly spaced from start; takes the place of step."
+    )
+    noise: Real = Field(0.0, ge=0, description="Standard deviation of Gaussian noise added to y, in units of y.")
+    seed: Seed = Field(0, description="Seed of the noise.")
+
+    @model_validator(mode="after")
+    def _rows_exist(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"end ({self.end:g}) must be above start ({self.start:g})")
+        if self.row_count > MOST_ROWS:
+            raise ValueError(f"step ({self.step:g}) makes {self.row_count:,} rows; at most {MOST_ROWS:,} are allowed")
+        return self
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the table: `rows`, else ⌈(end − start) / step⌉ as in torch.arange."""
+        if self.rows is not None:
+            return self.rows
+        return math.ceil((self.end - self.start) / self.step)
+
+
+#: The kinds of dataset. Another kind joins here, as a union discriminated by `kind`.
+Data = LineData
+
+
+class Split(Section):
+    """How the rows are divided: train, then validation (if any), then test, which takes the rest."""
+
+    method: Literal["sequential", "shuffled"] = Field(
+        "sequential", description="Rows in their order, or in a seeded random order."
+    )
+    train: Real = Field(0.8, gt=0, lt=1, description="Fraction of the rows to train on.")
+    validation: Real = Field(0.0, ge=0, lt=1, description="Fraction of the rows for early stopping; 0 for none.")
+    seed: Seed = Field(0, description="Seed of the shuffled order. Unused when sequential.")
+
+    @model_validator(mode="after")
+    def _leaves_a_test_set(self) -> Self:
+        if self.train + self.validation >= 1:
+            raise ValueError(
+                f"train ({self.train:g}) and validation ({self.validation:g}) must leave a part for test: "
+                "their sum must be below 1"
+            )
+        return self
+
+    def sizes(self, rows: int) -> dict[str, int]:
+        """Rows of each part of a table of `rows` rows; `validation` is absent when its fraction is 0.
+
+        Raises:
+            ValueError: a part would be empty.
+        """
+        # 0.29 · 100 is 28.999…96 in binary: the margin lets a product that is whole on paper be whole here.
+        sizes = {"train": math.floor(self.train * rows + 1e-9)}
+        if self.validation:
+            sizes["validation"] = math.floor(self.validation * rows + 1e-9)
+        sizes["test"] = rows - sum(sizes.values())
+        for part, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{rows} rows leave the {part} part empty: give more rows or other fractions")
+        return sizes
+
+
+class Model(Section):
+    """The model, one input to one output: target = weight · input + bias."""
+
+    kind: Literal["parameters", "linear"] = Field(
+        "parameters", description="Two nn.Parameters of shape [1], or nn.Linear(1, 1) held as linear_layer."
+    )
+    weight_name: str = Field("weights", description="Name of the first nn.Parameter. Unused by linear.")
+    bias_name: str = Field("bias", description="Name of the second nn.Parameter. Unused by linear.")
+    initial_weight: Real | None = Field(None, description="Initial weight, in place of a random one.")
+    initial_bias: Real | None = Field(None, description="Initial bias, in place of a random one.")
+
+    @field_validator("weight_name", "bias_name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+            raise ValueError("must be a lower-case Python name of at most 64 letters, digits and underscores")
+        return name
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if self.weight_name == self.bias_name:
+            raise ValueError(f"weight_name and bias_name must differ (both are {self.bias_name!r})")
+        return self
+
+
+class Training(Section):
+    """How the model is fitted."""
+
+    loss: Literal["l1", "mse", "huber", "bce"] = Field(
+        "l1", description="Mean absolute error, mean squared error, Huber (delta 1), or binary cross-entropy on logits."
+    )
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="Update rule, from torch.optim.")
+    learning_rate: Real = Field(0.01, gt=0, description="Step size of the optimizer.")
+    momentum: Real = Field(0.0, ge=0, lt=1, description="Momentum of sgd; 0 for none.")
+    weight_decay: Real = Field(0.0, ge=0, description="L2 penalty (sgd, adam) or decoupled decay (adamw).")
+    epochs: int = Field(100, ge=1, le=10_000_000, description="Passes over the training rows.")
+    batch_size: int | None = Field(None, ge=1, description="Rows per update; all of them when not given.")
+    shuffle: bool = Field(
+        True, description="Whether each epoch visits the rows in a new seeded order. Unused by full batch."
+    )
+    evaluate_every: int = Field(10, ge=1, description="Epochs between evaluations on the held-out parts.")
+    seed: Seed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d{1,3})?|mps)$",
+        description="auto (cuda, else mps, else cpu), cpu, cuda, cuda:N or mps.",
+    )
+    placement: Literal["constructor", "context", "moved"] = Field(
+        "constructor",
+        description="How the model gets onto the device: device= in the constructor, "
+        "under `with torch.device(…)`, or built on the CPU and moved.",
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of torch; OMP_NUM_THREADS or every usable core when not given."
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Evaluations without a better validation loss before training stops and the best weights are "
+        "restored; never when not given. Needs split.validation.",
+    )
+    schedule: Literal["constant", "step", "cosine"] = Field(
+        "constant", description="Learning rate over the epochs: constant, reduced every step_every, or half a cosine."
+    )
+    step_every: int = Field(100, ge=1, description="Epochs between reductions. Used by the step schedule.")
+    step_factor: Real = Field(0.1, gt=0, le=1, description="Factor of each reduction. Used by the step schedule.")
+    final_learning_rate: Real = Field(
+        0.0, ge=0, description="Learning rate at the end of the cosine. Used by the cosine schedule."
+    )
+    clip_norm: Real | None = Field(
+        None, gt=0, description="Largest L2 norm of the gradient, scaled down to it; unlimited when not given."
+    )
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> Self:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum belongs to optimizer sgd, not {self.optimizer}")
+        if self.schedule == "cosine" and self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate ({self.final_learning_rate:g}) must not be above "
+                f"learning_rate ({self.learning_rate:g})"
+            )
+        return self
+
+
+class SettledTraining(Training):
+    """How the model is fitted on this machine: `device` is a resolved one, and the threads are counted."""
+
+    threads: int = Field(ge=1, le=1024, description="CPU threads of torch.")
+
+
+class Experiment(Section):
+    """Everything that decides the outcome of a run."""
+
+    name: str = Field(
+        "experiment",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Names the runs: letters, digits, '.', '_' and '-', at most 64, a letter or digit first.",
+    )
+    checkpoint: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}\.pth$",
+        description="File name of the saved state_dict, ending in .pth; NAME.pth when not given.",
+    )
+    data: Data = Field(default_factory=lambda: Data(), description="The dataset.")
+    split: Split = Field(default_factory=lambda: Split(), description="How the rows are divided.")
+    model: Model = Field(default_factory=lambda: Model(), description="What is fitted.")
+    training: Training = Field(default_factory=lambda: Training(), description="How it is fitted.")
+
+    @model_validator(mode="after")
+    def _sections_fit_each_other(self) -> Self:
+        train_rows = self.split.sizes(self.data.row_count)["train"]
+        if (self.training.batch_size or 0) > train_rows:
+            raise ValueError(
+                f"training.batch_size ({self.training.batch_size:,}) is above the {train_rows:,} training rows: "
+                "make it smaller, or leave it out for a full batch"
+            )
+        if self.training.patience is not None and not self.split.validation:
+            raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")
+        return self
+
+    @property
+    def checkpoint_name(self) -> str:
+        """File name of the checkpoint in the run folder."""
+        return self.checkpoint or f"{self.name}.pth"

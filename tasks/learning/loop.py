@@ -1,0 +1,205 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tasks.learning.batches import Batch, Batches
+from tasks.learning.experiment import Training
+from tasks.learning.history import History
+from tasks.learning.losses import LOSSES, Loss, require_targets
+from tasks.learning.optimizers import build_optimizer, learning_rate_at, set_learning_rate
+
+#: Rows evaluated at once, which bounds the memory of an evaluation.
+EVALUATED_ROWS = 1 << 20
+
+#: Seconds between two reports of progress.
+PROGRESS_INTERVAL = 0.5
+
+#: Told the epochs done, the epochs planned, and the training loss of the last epoch done.
+OnProgress = Callable[[int, int, float], None]
+
+
+class DivergenceError(Exception):
+    """A loss or a parameter stopped being finite, at `epoch`."""
+
+    def __init__(self, epoch: int, what: str) -> None:
+        super().__init__(
+            f"training diverged at epoch {epoch}: {what} is not finite. Lower training.learning_rate, "
+            "set training.clip_norm, or scale the inputs down"
+        )
+        self.epoch = epoch
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of a fit, beside the network, which is fitted in place."""
+
+    history: History
+    epochs_run: int
+    stopped_early: bool
+    #: Epoch whose weights the network ended with, where training.patience asked for the best ones; else None.
+    best_epoch: int | None
+
+
+def fit(
+    network: nn.Module,
+    training: Training,
+    train: Batch,
+    held_out: Mapping[str, Batch],
+    on_progress: OnProgress | None = None,
+) -> Fit:
+    """Fit a network in place.
+
+    It ends with the weights of the last epoch or, with `training.patience`, of the best validation loss.
+
+    Args:
+        network: on the device.
+        training: `batch_size`, `loss` and so on; device, placement and threads are the caller's to apply.
+        train: inputs and targets, float32 of shape [rows, 1] each, on the device.
+        held_out: likewise, under "validation" (if any) and "test"; evaluated at epoch 0 and every
+            `training.evaluate_every` epochs, after the update.
+        on_progress: called every PROGRESS_INTERVAL seconds, and at the end.
+
+    Raises:
+        DivergenceError: a loss or a parameter is not finite.
+        ValueError: the loss is not defined for a target.
+    """
+    for part, (_, targets) in {"train": train, **held_out}.items():
+        require_targets(training.loss, targets, part)
+    step = _Step(network, training)
+    batches = Batches(*train, training.batch_size, training.seed if training.shuffle else None)
+    history = History(tuple(held_out))
+    best = _Best(network, training.patience)
+    progress = _Progress(training.epochs, on_progress)
+    network.train()
+    for epoch in range(training.epochs):
+        rate = learning_rate_at(training, epoch)
+        set_learning_rate(step.optimizer, rate)
+        loss = _train_epoch(step, batches, epoch)
+        history.record(loss, rate)
+        if epoch % training.evaluate_every == 0:
+            losses = _evaluate(network, step.loss, held_out, epoch)
+            history.record_evaluation(losses)
+            best.offer(epoch, losses)
+            if best.patience_is_over:
+                break
+        progress.tell(epoch, loss)
+    best.restore()
+    _require_finite_parameters(network, epoch)
+    progress.finish(epoch, loss)
+    return Fit(history, epoch + 1, best.patience_is_over, best.epoch)
+
+
+def _train_epoch(step: "_Step", batches: Batches, epoch: int) -> float:
+    """Update on every batch; the mean over the rows of the losses before each update."""
+    total, rows = 0.0, 0
+    for x, y in batches.of_epoch(epoch):
+        loss = step(x, y)
+        # Asked at every update, and at once: reading a loss on the CPU takes a fraction of a microsecond.
+        if not math.isfinite(loss):
+            raise DivergenceError(epoch, f"the training loss ({loss})")
+        total += loss * len(x)
+        rows += len(x)
+    # For a full batch this is its loss exactly: a float32 times fewer than 2²⁹ rows fits into a float64.
+    return total / rows
+
+
+class _Step:
+    """One update of the parameters."""
+
+    def __init__(self, network: nn.Module, training: Training) -> None:
+        self.loss = LOSSES[training.loss]
+        self.parameters = list(network.parameters())
+        self.optimizer = build_optimizer(self.parameters, training)
+        self._network, self._clip_norm = network, training.clip_norm
+
+    def __call__(self, x: Tensor, y: Tensor) -> float:
+        """Update on one batch; its loss before the update."""
+        loss = self.loss(self._network(x), y)
+        # What Optimizer.zero_grad does, less its entry in the profiler, which takes longer than all of this.
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self._clip_norm)
+        self.optimizer.step()
+        return loss.item()
+
+
+def _evaluate(network: nn.Module, loss: Loss, held_out: Mapping[str, Batch], epoch: int) -> dict[str, float]:
+    """The loss of each held-out part."""
+    network.eval()
+    with torch.inference_mode():
+        losses = {part: _mean_loss(network, loss, *batch) for part, batch in held_out.items()}
+    network.train()
+    for part, value in losses.items():
+        if not math.isfinite(value):
+            raise DivergenceError(epoch, f"the {part} loss ({value})")
+    return losses
+
+
+def _mean_loss(network: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> float:
+    """The mean loss over the rows, taken over as many at once as memory is granted for."""
+    pieces = zip(torch.split(x, EVALUATED_ROWS), torch.split(y, EVALUATED_ROWS), strict=True)
+    return sum(loss(network(inputs), targets).item() * len(inputs) for inputs, targets in pieces) / len(x)
+
+
+def _require_finite_parameters(network: nn.Module, epoch: int) -> None:
+    """The last update comes after the last training loss, which therefore does not tell of it."""
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise DivergenceError(epoch, f"the parameter {name}")
+
+
+class _Best:
+    """The weights with the best validation loss so far; idle when there is no patience."""
+
+    def __init__(self, network: nn.Module, patience: int | None) -> None:
+        self._network, self._patience = network, patience
+        self._loss, self._waited = math.inf, 0
+        self._weights: dict[str, Tensor] = {}
+        self.epoch: int | None = None
+
+    @property
+    def patience_is_over(self) -> bool:
+        """Whether as many evaluations as `patience` brought nothing better."""
+        return self._patience is not None and self._waited >= self._patience
+
+    def offer(self, epoch: int, losses: Mapping[str, float]) -> None:
+        """Take the weights of an evaluated epoch, if they are better than any before."""
+        if self._patience is None:
+            return
+        if losses["validation"] < self._loss:
+            self.epoch, self._loss, self._waited = epoch, losses["validation"], 0
+            self._weights = {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
+        else:
+            self._waited += 1
+
+    def restore(self) -> None:
+        """Give the network the best weights; it keeps its own when there is no patience."""
+        if self._weights:
+            self._network.load_state_dict(self._weights)
+
+
+class _Progress:
+    """Reports of progress, few enough to cost nothing."""
+
+    def __init__(self, epochs: int, tell: OnProgress | None) -> None:
+        self._epochs, self._tell = epochs, tell
+        self._due = time.monotonic() + PROGRESS_INTERVAL if tell else math.inf
+
+    def tell(self, epoch: int, loss: float) -> None:
+        """Report an epoch as done, if a report is due."""
+        if self._tell and time.monotonic() >= self._due:
+            self._due = time.monotonic() + PROGRESS_INTERVAL
+            self._tell(epoch + 1, self._epochs, loss)
+
+    def finish(self, epoch: int, loss: float) -> None:
+        """Report the last epoch, due or not."""
+        if self._tell:
+            self._tell(epoch + 1, self._epochs, loss)

@@ -1,0 +1,46 @@
+"""Stage `predict`: what the reloaded model predicts for every row that training recorded."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.stage import Desk, View, stage
+from tasks.caching.verification import Check, VerificationError, write_checks
+from tasks.learning.experiment import PARTS
+
+
+class PredictView(View):
+    """Where the model predicts."""
+
+    device: str
+    threads: int
+
+
+@stage(
+    PredictView,
+    inputs=("checkpoint", "model", "train", "validation?", "test"),
+    outputs=("repeated", "predict_checks"),
+    libraries=(),
+    cached=False,
+)
+def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+    """Predicts every row of every part, and shows `inference_mode` and `no_grad` to agree."""
+    import torch
+
+    from tasks.learning.checkpoint import load_network
+    from tasks.learning.predictions import predict_parts
+    from tasks.learning.tables import read_table, write_table
+
+    torch.set_num_threads(view.threads)
+    description = json.loads(desk.store.read(inputs["model"]))
+    network = load_network(description, desk.store.read(inputs["checkpoint"]), view.device)
+    parts = {name: read_table(desk.store.path(inputs[name])) for name in PARTS if name in inputs}
+    repeated = predict_parts(network, parts, view.device)
+    if not repeated.equals(predict_parts(network, parts, view.device, torch.no_grad)):
+        raise VerificationError("the model predicts otherwise under no_grad than under inference_mode")
+    checks = (Check("modes", True, f"inference_mode and no_grad predict the same for {repeated.num_rows:,} rows"),)
+    return {
+        "repeated": desk.publish("repeated.parquet", partial(write_table, repeated)),
+        "predict_checks": write_checks(desk, "predict_checks.json", checks),
+    }

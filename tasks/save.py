@@ -1,0 +1,99 @@
+"""Stage `save`: the run folder, with everything that a trained model needs to be used, judged and repeated."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.caching.environment import describe_environment
+from tasks.caching.manifest import MANIFEST, ArtifactEntry, Manifest, StageEntry
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.stage import Desk, View, stage
+from tasks.caching.store import Store
+from tasks.learning.devices import fallback_notice
+from tasks.learning.experiment import Data, Model, SettledTraining, Split
+from tasks.learning.plots import PLOTS
+
+MODEL, METRICS, REPORT = "model.json", "metrics.json", "report.html"
+
+#: Artifacts that go into the run folder as they are, by the name of their file there; the checkpoint has its own name.
+COPIES = {"metrics": METRICS} | {name: f"plots/{file}" for name, file in PLOTS.items()}
+
+
+class SaveView(View):
+    """All of the experiment: the manifest and the report tell it."""
+
+    name: str
+    checkpoint: str | None
+    data: Data
+    split: Split
+    model: Model
+    training: SettledTraining
+    requested_device: str
+
+
+@stage(
+    SaveView,
+    # With the dataset and the parts, so that the manifest of a run always names the rows that it was made of.
+    inputs=("dataset", "train", "validation?", "test", "weights", "model", "predictions", *COPIES),
+    outputs=("checkpoint", MODEL, *COPIES.values(), MANIFEST, REPORT),
+    libraries=("jinja2",),
+)
+def save(view: SaveView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+    """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest and report."""
+    from tasks.learning.report import render_report
+
+    now = datetime.now(UTC)
+    run = new_run_name(view.name, now, desk.store)
+    checkpoint = view.checkpoint or f"{view.name}.pth"
+    files = {file: desk.store.read(inputs[name]) for name, file in COPIES.items()}
+    files[checkpoint] = desk.store.read(inputs["weights"])
+    files[MODEL] = complete_description(inputs, desk.store, checkpoint, json.loads(files[METRICS]))
+    manifest = write_manifest(view, desk, run, now, checkpoint, files)
+    plots = {name.removesuffix("_svg"): files[COPIES[name]] for name in PLOTS if name.endswith("_svg")}
+    report = render_report(manifest.model_dump(mode="json"), json.loads(files[METRICS]), plots)
+    files |= {MANIFEST: manifest.model_dump_json(indent=2).encode(), REPORT: report.encode()}
+    saved = desk.store.publish_run(run, files)
+    return {"checkpoint" if file == checkpoint else file: reference for file, reference in saved.items()}
+
+
+def new_run_name(experiment: str, now: datetime, store: Store) -> str:
+    """A name that no run has yet: the experiment, and the time in UTC to the second."""
+    name = f"{experiment}-{now:%Y%m%d-%H%M%S}"
+    taken = 1
+    while (store.runs / (name if taken == 1 else f"{name}-{taken}")).exists():
+        taken += 1
+    return name if taken == 1 else f"{name}-{taken}"
+
+
+def complete_description(
+    inputs: Mapping[str, Reference], store: Store, checkpoint: str, metrics: Mapping[str, Any]
+) -> bytes:
+    """model.json: how to rebuild the model, and the digests and metrics that it must have."""
+    description = json.loads(store.read(inputs["model"])) | {
+        "checkpoint": checkpoint,
+        "checkpoint_sha256": inputs["weights"].digest,
+        "predictions_sha256": inputs["predictions"].digest,
+        "metrics": metrics,
+    }
+    return json.dumps(description, indent=2).encode()
+
+
+def write_manifest(
+    view: SaveView, desk: Desk, run: str, now: datetime, checkpoint: str, files: Mapping[str, bytes]
+) -> Manifest:
+    """The manifest of a run that holds these files."""
+    training = view.training
+    entries = {file: Reference.of_content(desk.store.run_path(run, file), files[file]) for file in sorted(files)}
+    return Manifest(
+        run=run,
+        created=now.isoformat(timespec="seconds"),
+        checkpoint=checkpoint,
+        experiment=view.model_dump(mode="json", exclude={"requested_device"}),
+        seed=training.seed,
+        environment=describe_environment(
+            training.device, fallback_notice(view.requested_device, training.device) or "", training.threads
+        ),
+        stages=[StageEntry.of(report) for report in desk.lineage],
+        files={file: ArtifactEntry(**reference.to_json()) for file, reference in entries.items()},
+    )

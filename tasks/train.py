@@ -1,0 +1,51 @@
+"""Stage `train`: fits the model on the training rows."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.stage import Desk, View, stage
+from tasks.learning.experiment import Model, SettledTraining
+
+
+class TrainView(View):
+    """What shapes the fit."""
+
+    model: Model
+    training: SettledTraining
+
+
+@stage(
+    TrainView,
+    inputs=("train", "validation?", "test"),
+    outputs=("weights", "model", "history", "untrained"),
+    libraries=("torch", "numpy", "pyarrow"),
+)
+def train(view: TrainView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+    """Makes the weights (a state_dict), the model's description, the loss history and the untrained predictions."""
+    import torch
+
+    from tasks.learning.checkpoint import describe_checkpoint
+    from tasks.learning.columns import read_batch
+    from tasks.learning.history import history_table
+    from tasks.learning.loop import fit
+    from tasks.learning.networks import build_network
+    from tasks.learning.predictions import predict_parts
+    from tasks.learning.tables import read_table, write_table
+    from tasks.learning.weights import dump_weights
+
+    model, training = view.model, view.training
+    torch.set_num_threads(training.threads)
+    paths = {name: desk.store.path(reference) for name, reference in inputs.items()}
+    batches = {name: read_batch(path, training.device) for name, path in paths.items()}
+    network = build_network(model, training.placement, training.device, training.seed)
+    untrained = predict_parts(network, {name: read_table(path) for name, path in paths.items()}, training.device)
+    fitted = fit(network, training, batches.pop("train"), batches, desk.progress)
+    description = describe_checkpoint(network, model, training, fitted)
+    return {
+        "weights": desk.publish("weights.pth", dump_weights(network)),
+        "model": desk.publish("model.json", json.dumps(description, indent=2).encode()),
+        "history": desk.publish("history.parquet", partial(write_table, history_table(fitted.history))),
+        "untrained": desk.publish("untrained.parquet", partial(write_table, untrained)),
+    }

@@ -1,0 +1,59 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.caching.explanation import MOST_REASONS, differences
+
+ingredients = st.dictionaries(st.sampled_from([f"{kind} {n}" for kind in "abc" for n in "123"]), st.integers(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ({"training.rate": 0.03}, {"training.rate": 0.01}, "training.rate 0.03 → 0.01"),
+        ({"split.seed": None}, {"split.seed": 0}, "split.seed none → 0"),
+        ({}, {"data.noise": None}, "data.noise absent → none"),
+        ({"data.noise": 0.5}, {}, "data.noise 0.5 → absent"),
+        ({"model.layers": [3, 4]}, {"model.layers": [3]}, "model.layers [3, 4] → [3]"),
+        ({"library torch": "2.12.0"}, {"library torch": "2.13.0"}, "torch 2.12.0 → 2.13.0"),
+        ({"library torch": "absent"}, {"library torch": "2.13.0"}, "torch absent → 2.13.0"),
+        ({"code tasks/fit.py: fit": "0"}, {"code tasks/fit.py: fit": "1"}, "tasks/fit.py: fit changed"),
+        ({}, {"code tasks/fit.py: fit": "1"}, "tasks/fit.py: fit added"),
+        ({"code tasks/fit.py: fit": "0"}, {}, "tasks/fit.py: fit removed"),
+        ({"input weights": "0"}, {"input weights": "1"}, "input weights changed"),
+        ({}, {"input validation": "1"}, "input validation added"),
+        ({"input validation": "1"}, {}, "input validation removed"),
+        ({"schema": 1}, {"schema": 2}, "schema 1 → 2"),
+    ],
+)
+def test_each_kind_of_change_has_its_words(before: dict[str, Any], now: dict[str, Any], words: str) -> None:
+    assert differences(before, now) == (words,)
+
+
+def test_settings_come_first_then_libraries_then_code_then_inputs_each_by_name() -> None:
+    now = {"input a": 1, "code a.py: f": 1, "library b": 1, "library a": 1, "z.y": 1, "a.b": 1}
+    told = differences(dict.fromkeys(now, 0), now)
+    assert told == ("a.b 0 → 1", "z.y 0 → 1", "a 0 → 1", "b 0 → 1", "a.py: f changed", "input a changed")
+
+
+@given(ingredients)
+def test_nothing_changed_has_no_words(same: dict[str, int]) -> None:
+    assert differences(same, dict(reversed(same.items()))) == ()
+
+
+@given(ingredients, ingredients)
+def test_a_change_is_told_exactly_if_there_is_one(before: dict[str, int], now: dict[str, int]) -> None:
+    assert bool(differences(before, now)) == (before != now)
+
+
+@pytest.mark.parametrize(
+    ("changes", "last"),
+    [(MOST_REASONS, "x5 0 → 1"), (MOST_REASONS + 1, "and 2 more changes"), (MOST_REASONS + 9, "and 10 more changes")],
+)
+def test_many_changes_are_counted_rather_than_told(changes: int, last: str) -> None:
+    names = [f"x{number}" for number in range(changes)]
+    told = differences(dict.fromkeys(names, 0), dict.fromkeys(names, 1))
+    assert len(told) == MOST_REASONS
+    assert told[-1] == last

@@ -1,0 +1,243 @@
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from subprocess import Popen
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from tasks.caching import key as module
+from tasks.caching.key import Ingredients, digest_of, flatten, order_stage, version
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.stage import Desk, Stage, View, stage
+
+
+class Data(BaseModel):
+    rows: int = 50
+    noise: float = 0.0
+    note: str = ""
+
+
+class Training(BaseModel):
+    rate: float = 0.1
+    layers: tuple[int, ...] = (3, 4)
+    limit: int | None = None
+    options: dict[str, float] = {}
+
+
+class Settings(BaseModel):
+    name: str = "line"
+    data: Data = Data()
+    training: Training = Training()
+
+
+class FitView(View):
+    data: Data
+    training: Training
+
+
+@stage(FitView, inputs=("table",), outputs=("weights",), libraries=("pydantic",))
+def fit(view: FitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+    raise NotImplementedError
+
+
+INPUTS = {
+    "table": Reference.of_content("data/split/table.parquet", b"table"),
+    "more": Reference.of_content("data/split/more.parquet", b"more"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _fixed_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        module, "fingerprint", lambda name: {"tasks/fit.py: fit": "0" * 16, "tasks/fit.py: X": "1" * 16}
+    )
+
+
+def key_of(settings: BaseModel | None = None, stage: Stage[Any] = fit, inputs: Mapping[str, Reference] = INPUTS) -> str:
+    return order_stage(stage, settings or Settings(), inputs).key
+
+
+class TestFlatten:
+    def test_nested_settings_get_dotted_names(self) -> None:
+        nested = {"a": 1, "b": {"c": None, "d": {"e": [1, {"f": 2}]}}}
+        assert flatten(nested) == {"a": 1, "b.c": None, "b.d.e": [1, {"f": 2}]}
+
+    def test_an_empty_group_is_not_lost(self) -> None:
+        assert flatten({"a": {}, "b": {"c": {}}}) == {"a": {}, "b.c": {}}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+some_ingredients = st.dictionaries(st.text(max_size=12), json_values, max_size=6)
+
+
+class TestDigest:
+    @given(some_ingredients, st.randoms())
+    def test_the_order_of_the_ingredients_does_not_matter(self, ingredients: Ingredients, random: Any) -> None:
+        names = list(ingredients)
+        random.shuffle(names)
+        assert digest_of({name: ingredients[name] for name in names}) == digest_of(ingredients)
+
+    @given(some_ingredients)
+    def test_a_digest_survives_json(self, ingredients: Ingredients) -> None:
+        assert digest_of(json.loads(json.dumps(ingredients))) == digest_of(ingredients)
+
+    @given(some_ingredients.filter(bool), st.data())
+    def test_every_ingredient_matters(self, ingredients: Ingredients, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(ingredients)))
+        value = data.draw(json_values.filter(lambda value: repr(value) != repr(ingredients[name])))
+        assert digest_of(ingredients | {name: value}) != digest_of(ingredients)
+        less = {other: kept for other, kept in ingredients.items() if other != name}
+        assert digest_of(less) != digest_of(ingredients)
+
+    def test_it_is_a_sha256(self) -> None:
+        assert digest_of({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
+
+class TestOrder:
+    def test_it_has_all_that_shapes_the_result(self) -> None:
+        order = order_stage(fit, Settings(), INPUTS)
+        assert order.ingredients == {
+            "stage": "fit",
+            "schema": 1,
+            "data.rows": 50,
+            "data.noise": 0.0,
+            "data.note": "",
+            "training.rate": 0.1,
+            "training.layers": [3, 4],
+            "training.limit": None,
+            "training.options": {},
+            "library python": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "library pydantic": importlib.metadata.version("pydantic"),
+            "code tasks/fit.py: fit": "0" * 16,
+            "code tasks/fit.py: X": "1" * 16,
+            "input table": INPUTS["table"].digest,
+            "input more": INPUTS["more"].digest,
+        }
+        assert order.key == digest_of(order.ingredients)
+        assert order.inputs == INPUTS
+        assert order.view == FitView(data=Data(), training=Training())
+
+    def test_the_same_order_has_the_same_key(self) -> None:
+        assert key_of() == key_of(Settings.model_validate_json(Settings().model_dump_json()))
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            Settings(data=Data(rows=51)),
+            Settings(data=Data(noise=5e-324)),
+            Settings(data=Data(note="ü")),
+            Settings(training=Training(rate=0.1 + 2**-56)),
+            Settings(training=Training(layers=(4, 3))),
+            Settings(training=Training(layers=())),
+            Settings(training=Training(limit=0)),
+            Settings(training=Training(options={"momentum": 0.0})),
+        ],
+    )
+    def test_every_setting_that_the_stage_sees_matters(self, settings: Settings) -> None:
+        assert key_of(settings) != key_of()
+
+    def test_what_the_stage_does_not_see_does_not_matter(self) -> None:
+        assert key_of(Settings(name="another")) == key_of()
+
+    def test_inputs_matter_by_name_and_content(self) -> None:
+        swapped = {"table": INPUTS["more"], "more": INPUTS["table"]}
+        fewer = {"table": INPUTS["table"]}
+        assert len({key_of(), key_of(inputs=swapped), key_of(inputs=fewer), key_of(inputs={})}) == 4
+
+    def test_where_an_input_lies_does_not_matter(self) -> None:
+        moved = {name: replace(reference, path="elsewhere/x.parquet") for name, reference in INPUTS.items()}
+        assert key_of(inputs=moved) == key_of()
+
+    def test_the_order_of_inputs_does_not_matter(self) -> None:
+        assert key_of(inputs=dict(reversed(INPUTS.items()))) == key_of()
+
+    def test_the_stages_name_schema_and_libraries_matter(self) -> None:
+        def refit(view: FitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+            raise NotImplementedError
+
+        others = [replace(fit, function=refit), replace(fit, schema=2), replace(fit, libraries=())]
+        assert len({key_of(), *(key_of(stage=other) for other in others)}) == 4
+
+    def test_the_code_matters(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = key_of()
+        monkeypatch.setattr(module, "fingerprint", lambda name: {"tasks/fit.py: fit": "f" * 16})
+        assert key_of() != before
+
+    def test_the_code_is_that_of_the_stages_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "fingerprint", lambda name: {name: "0"})
+        assert order_stage(fit, Settings(), {}).ingredients[f"code {__name__}"] == "0"
+
+    def test_the_version_of_a_library_matters(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = key_of()
+        monkeypatch.setattr(module, "version", lambda library: "0.0")
+        assert key_of() != before
+
+    def test_settings_that_lack_what_the_view_declares_are_refused(self) -> None:
+        with pytest.raises(ValidationError, match="training"):
+            order_stage(fit, Data(), INPUTS)
+
+    @given(
+        st.builds(
+            Settings,
+            name=st.text(),
+            data=st.builds(
+                Data,
+                rows=st.integers(),
+                noise=st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e300, -0.0, 5e-324]),
+                note=st.text(st.characters()),
+            ),
+            training=st.builds(
+                Training,
+                rate=st.floats(allow_nan=False, allow_infinity=False),
+                layers=st.lists(st.integers()).map(tuple),
+                limit=st.none() | st.integers(),
+                options=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
+            ),
+        )
+    )
+    def test_a_key_can_be_made_of_any_settings_and_survives_json(self, settings: Settings) -> None:
+        order = order_stage(fit, settings, INPUTS)
+        assert len(order.key) == 64
+        assert digest_of(json.loads(json.dumps(order.ingredients))) == order.key
+
+    def test_a_number_that_json_does_not_have_is_refused_rather_than_hashed(self) -> None:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            key_of(Settings(data=Data(noise=float("nan"))))
+
+
+class TestVersion:
+    def test_a_library_that_is_absent_is_said_to_be(self) -> None:
+        assert version("no-such-library-anywhere") == "absent"
+
+    def test_a_library_is_not_imported_for_its_version(self, start_python: Callable[..., Popen[str]]) -> None:
+        code = "import sys; from tasks.caching.key import version; version('torch'); print('torch' in sys.modules)"
+        assert start_python(code).communicate(timeout=20)[0] == "False\n"
+
+
+def test_keys_are_the_same_in_every_process(start_python: Callable[..., Popen[str]]) -> None:
+    code = """
+from pydantic import BaseModel
+from tasks.caching.key import order_stage
+from tasks.caching.stage import View, stage
+class Settings(BaseModel):
+    texts: dict[str, str] = {"b": "ü", "a": "1"}
+class AllView(View, Settings): pass
+@stage(AllView, outputs=("x",), libraries=("torch", "numpy"))
+def fit(view, inputs, desk): ...
+fit.function.__module__ = "tasks.caching.records"
+print(order_stage(fit, Settings(), {}).key)
+"""
+    processes = [start_python(code, PYTHONHASHSEED=seed) for seed in ("0", "1", "4294967295")]
+    keys = {process.communicate(timeout=20)[0] for process in processes}
+    assert len(keys) == 1
+    assert len(keys.pop()) == 64 + len("\n")

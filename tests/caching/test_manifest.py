@@ -1,0 +1,110 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.caching.manifest import MANIFEST, ArtifactEntry, Environment, Manifest, ManifestError, StageEntry
+from tasks.caching.reference import Reference
+from tasks.caching.stage import StageReport
+
+WEIGHTS = Reference.of_content("artifacts/train/weights.pth", b"weights")
+MADE = Manifest(
+    run="line-1",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint="line.pth",
+    experiment={"name": "line", "data": {"rows": 50}},
+    seed=42,
+    environment=Environment(
+        device="cpu",
+        device_note="",
+        threads=1,
+        python="3.11.7",
+        machine="Linux x86_64",
+        versions={"torch": "2.13.0"},
+        git_commit=None,
+    ),
+    stages=[
+        StageEntry.of(StageReport("train", "0" * 64, "run", ("first run of line",), 1.5, {"weights": WEIGHTS})),
+        StageEntry.of(StageReport("save", "1" * 64, "running", ("first run of line",))),
+    ],
+    files={"line.pth": ArtifactEntry(**WEIGHTS.to_json())},
+)
+
+
+def lay(folder: Path, content: bytes) -> Path:
+    (folder / MANIFEST).write_bytes(content)
+    return folder
+
+
+def changed(**fields: Any) -> bytes:
+    return json.dumps(MADE.model_dump(mode="json") | fields).encode()
+
+
+def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
+    assert Manifest.read(lay(tmp_path, MADE.model_dump_json(indent=2).encode())) == MADE
+
+
+def test_an_entry_gives_the_reference_back() -> None:
+    assert MADE.stage("train").outputs["weights"].reference() == WEIGHTS
+
+
+def test_a_stage_is_found_by_name_or_said_to_be_missing() -> None:
+    assert MADE.stage("save").status == "running"
+    with pytest.raises(ManifestError, match="run line-1 has no stage plot"):
+        MADE.stage("plot")
+
+
+def test_a_missing_manifest_names_the_file_and_asks_whether_it_is_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="No such file or directory; is this a run folder") as error:
+        Manifest.read(tmp_path)
+    assert str(tmp_path / MANIFEST) in str(error.value)
+
+
+def test_a_folder_in_its_place_is_said(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).mkdir()
+    with pytest.raises(ManifestError, match="Is a directory"):
+        Manifest.read(tmp_path)
+
+
+def test_a_manifest_that_ends_early_is_damaged_wherever_it_ends(tmp_path: Path) -> None:
+    content = MADE.model_dump_json().encode()
+    for end in range(len(content)):
+        with pytest.raises(ManifestError, match="is damaged"):
+            Manifest.read(lay(tmp_path, content[:end]))
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"\xff\xfe", "the file"),
+        (b"null", "the file"),
+        (b"[]", "the file"),
+        (b"{}", "run"),
+        (changed(run=None), "run"),
+        (changed(surprise=1), "surprise"),
+        (changed(stages=[{}]), r"stages\.0\.name"),
+        (changed(files={"x": {**WEIGHTS.to_json(), "path": "../../x"}}), r"files\.x: .*must stay inside"),
+        (changed(files={"x": {**WEIGHTS.to_json(), "digest": "?"}}), r"files\.x: .*not a SHA-256"),
+        (changed(schema_version="?"), "schema_version"),
+    ],
+)
+def test_a_damaged_manifest_names_the_file_the_field_and_what_to_do(tmp_path: Path, content: bytes, field: str) -> None:
+    with pytest.raises(ManifestError, match=rf"is damaged \({field}.*train again to make a new run") as error:
+        Manifest.read(lay(tmp_path, content))
+    assert str(error.value).startswith(str(tmp_path / MANIFEST))
+
+
+@pytest.mark.parametrize("content", [changed(schema_version=2), b'{"schema_version": 2, "of another form": []}'])
+def test_a_manifest_of_another_schema_is_said_to_be_one_and_not_damaged(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ManifestError, match=r"has schema 2, this version reads schema 1: use the version of"):
+        Manifest.read(lay(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda: setattr(MADE, "run", "x"), lambda: setattr(MADE.environment, "device", "x")]
+)
+def test_a_manifest_cannot_be_changed(change: Callable[[], None]) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        change()

@@ -1,0 +1,608 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows import server, server_process, settings
+from flows.server import Api, Server, ServerError
+
+PROJECT = Path(__file__).parents[2]
+
+# Stands in for Prefect where only its process matters: it is up in a tenth of a second.
+FAKE_SERVER = """
+import http.server, json, os, sys
+print("fake server", flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"home": os.environ["PREFECT_HOME"]}).encode()
+        self.send_response(200); self.end_headers(); self.wfile.write(body)
+    def log_message(self, *args): pass
+address = os.environ["PREFECT_SERVER_API_HOST"], int(os.environ["PREFECT_SERVER_API_PORT"])
+http.server.ThreadingHTTPServer(address, Handler).serve_forever()
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting of this machine's user counts, and none that a test makes outlives it."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("PREFECT_", "WORKFLOW_", "DO_NOT_TRACK")) or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    user = tmp_path / "user"
+    (user / ".prefect").mkdir(parents=True)
+    os.environ |= {"HOME": str(user), "WORKFLOW_SERVER_PORT": str(unused_port())}
+    monkeypatch.chdir(user)
+    yield
+    os.environ.clear()
+    os.environ |= before
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    # Spaces and a symbolic link on the way, as people have them.
+    (tmp_path / "a project").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a project")
+    root = tmp_path / "link"
+    yield root
+    server.stop(root)
+
+
+@pytest.fixture
+def home(root: Path) -> Path:
+    home = settings.prefect_home(root)
+    home.mkdir()
+    return home
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", FAKE_SERVER))
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A living process that serves nothing."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def write_profiles(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def named(root: Path) -> Api:
+    api = settings.named_api(root)
+    assert api is not None
+    return api
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """What a process listens on, from the kernel's own tables."""
+    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.add(local)
+    return found
+
+
+def wait_until_gone(running: Server) -> None:
+    deadline = time.monotonic() + 10
+    while server_process.lives(running):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Answering:
+    """A web server in this process that answers every request alike."""
+
+    def __init__(self, body: bytes, code: int = 200, content_type: str = "application/json") -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(code)
+                self.send_header("Content-Type", content_type)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_request(self, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.http.server_address[1]
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self) -> "Answering":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+# --- The environment that Prefect is imported in
+
+
+def test_defaults_are_absolute_and_send_nothing(root: Path) -> None:
+    settings.configure_prefect(root)
+
+    assert os.environ["PREFECT_HOME"] == str(root.resolve() / ".prefect")
+    assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert os.environ["DO_NOT_TRACK"] == "1"
+    assert "PREFECT_API_URL" not in os.environ
+
+
+def test_defaults_give_way_to_the_user(root: Path) -> None:
+    os.environ["PREFECT_HOME"] = "/mine"
+    settings.configure_prefect(root)
+
+    assert os.environ["PREFECT_HOME"] == "/mine"
+
+
+def test_prefect_knows_every_setting(root: Path) -> None:
+    """A misspelt or renamed setting would be passed over in silence."""
+    made = settings.server_environment(root, 4200).keys() - os.environ.keys()
+    # Elsewhere, because Prefect takes its settings for good when it is first imported.
+    code = (
+        "from prefect.settings.models.root import Settings, _get_settings_accessors\n"
+        "print(*_get_settings_accessors(Settings))"
+    )
+    known = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert made - set(known) == {"DO_NOT_TRACK"}
+
+
+def test_own_server_takes_no_setting_of_another(root: Path) -> None:
+    os.environ |= {
+        "PREFECT_API_URL": "http://else/api",
+        "PREFECT_PROFILE": "else",
+        "PREFECT_HOME": "/else",
+        "PREFECT_SERVER_API_HOST": "0.0.0.0",  # noqa: S104 - what must not get through
+        "PREFECT_SERVER_API_BASE_PATH": "/else",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "20",
+    }
+    environment = settings.server_environment(root, 4200)
+
+    assert environment["PREFECT_HOME"] == str(root.resolve() / ".prefect")
+    assert environment["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
+    assert not {"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_SERVER_API_BASE_PATH"} & set(environment)
+    assert environment["PREFECT_SERVER_DATABASE_TIMEOUT"] == "20"
+
+
+def test_users_profiles_stay_in_use(root: Path) -> None:
+    profiles = write_profiles(Path.home() / ".prefect" / "profiles.toml", "")
+    settings.configure_prefect(root)
+
+    assert os.environ["PREFECT_PROFILES_PATH"] == str(profiles)
+
+
+def test_proxy_is_not_asked_for_this_machine(root: Path) -> None:
+    os.environ |= {"http_proxy": "http://proxy", "no_proxy": "a.example"}
+    settings.configure_prefect(root)
+
+    assert os.environ["no_proxy"] == "a.example,127.0.0.1"
+
+
+def test_nothing_imports_prefect() -> None:
+    code = "import sys, pathlib, flows.server as s; s.status(pathlib.Path('nowhere')); print('prefect' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    assert printed.stdout.strip() == "False"
+
+
+# --- The API that the user has named
+
+
+def test_no_api_is_named(root: Path) -> None:
+    write_profiles(Path.home() / ".prefect" / "profiles.toml", 'active = "ephemeral"\n[profiles.ephemeral]\n')
+
+    assert settings.named_api(root) is None
+
+
+def test_environment_comes_before_the_profile(root: Path) -> None:
+    write_profiles(
+        Path.home() / ".prefect" / "profiles.toml", 'active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://a/api"\n'
+    )
+    assert named(root).url == "http://a/api"
+
+    os.environ["PREFECT_API_URL"] = "http://b/api/"
+    assert named(root) == Api("http://b/api", "the environment variable PREFECT_API_URL")
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_active_profile_and_the_chosen_one(root: Path, configured: bool) -> None:
+    path = write_profiles(
+        Path.home() / ".prefect" / "profiles.toml",
+        'active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://a/api"\n[profiles.b]\nPREFECT_API_URL = "http://b/api"\n',
+    )
+    if configured:
+        settings.configure_prefect(root)
+    assert named(root) == Api("http://a/api", f"the profile 'a' of {path}")
+
+    os.environ["PREFECT_PROFILE"] = "b"
+    assert named(root).url == "http://b/api"
+
+
+@pytest.mark.parametrize("variable", ["PREFECT_PROFILES_PATH", "PREFECT_HOME"])
+def test_profiles_are_read_where_the_user_says(root: Path, tmp_path: Path, variable: str) -> None:
+    write_profiles(Path.home() / ".prefect" / "profiles.toml", 'active = "gone"')
+    path = write_profiles(tmp_path / "else" / "profiles.toml", '[profiles.ephemeral]\nPREFECT_API_URL = "http://c/api"')
+    os.environ[variable] = str(path if variable == "PREFECT_PROFILES_PATH" else path.parent)
+
+    assert named(root).url == "http://c/api"
+
+
+def test_projects_own_profiles_come_first(root: Path, home: Path) -> None:
+    write_profiles(Path.home() / ".prefect" / "profiles.toml", 'active = "gone"')
+    write_profiles(home / "profiles.toml", '[profiles.ephemeral]\nPREFECT_API_URL = "http://d/api"')
+
+    assert named(root).url == "http://d/api"
+
+
+def test_profile_that_comes_with_prefect(root: Path) -> None:
+    os.environ["PREFECT_PROFILE"] = "local"
+
+    assert named(root).url == "http://127.0.0.1:4200/api"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("prefect.toml", '[api]\nurl = "http://e/api"'), ("pyproject.toml", '[tool.prefect.api]\nurl = "http://e/api"')],
+)
+def test_files_of_the_working_directory_name_an_api(root: Path, name: str, text: str) -> None:
+    path = Path.cwd() / name
+    path.write_text(text)
+
+    assert named(root) == Api("http://e/api", str(path))
+
+
+def test_missing_profile_is_an_error(root: Path) -> None:
+    os.environ["PREFECT_PROFILE"] = "prodd"
+
+    with pytest.raises(ServerError, match=r"'prodd', chosen in PREFECT_PROFILE, does not exist .*\n?.*Choose one of"):
+        settings.named_api(root)
+
+
+def test_broken_profiles_are_an_error(root: Path) -> None:
+    path = write_profiles(Path.home() / ".prefect" / "profiles.toml", "active = ")
+
+    with pytest.raises(ServerError, match=rf"{path} could name a Prefect server but cannot be read: Invalid value"):
+        settings.named_api(root)
+
+
+@pytest.mark.parametrize(
+    ("url", "ui_url"),
+    [
+        ("http://127.0.0.1:4200/api", "http://127.0.0.1:4200"),
+        ("https://api.prefect.cloud/api/accounts/1/workspaces/2", "https://app.prefect.cloud/account/1/workspace/2"),
+    ],
+)
+def test_ui_address(url: str, ui_url: str) -> None:
+    assert Api(url).ui_url == ui_url
+
+
+# --- A server that others run
+
+
+def test_named_server_is_used_and_never_started(root: Path) -> None:
+    with Answering(b"true") as other:
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{other.port}/api"
+        api = server.find_api(root)
+        status = server.status(root)
+
+    assert api.external
+    assert (status.state, status.pid, status.api) == ("running", None, api)
+    assert not settings.prefect_home(root).exists()
+
+
+def test_named_server_that_does_not_answer(root: Path) -> None:
+    os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{unused_port()}/api"
+
+    with pytest.raises(ServerError, match=rf"{url} does not answer \(.*refused.*\).*variable PREFECT_API_URL. Start"):
+        server.find_api(root)
+    assert server.status(root).state == "not answering"
+
+
+@pytest.mark.parametrize(
+    ("code", "content_type", "reason"),
+    [
+        (200, "text/html", "usually ends with /api"),
+        (502, "text/plain", "HTTP 502"),
+        (401, "application/json", None),
+    ],
+)
+def test_answers_of_a_named_server(root: Path, code: int, content_type: str, reason: str | None) -> None:
+    with Answering(b"", code, content_type) as other:
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{other.port}"
+        if reason is None:
+            assert server.find_api(root).external
+        else:
+            with pytest.raises(ServerError, match=reason):
+                server.find_api(root)
+
+
+def test_address_without_scheme(root: Path) -> None:
+    os.environ["PREFECT_API_URL"] = "localhost:4200/api"
+
+    with pytest.raises(ServerError, match="must start with http://"):
+        server.find_api(root)
+
+
+# --- Which process is the server
+
+
+def test_recycled_pid_is_not_the_server(root: Path, home: Path) -> None:
+    mine = server_process._identity(os.getpid())
+    server_process.record(Server(os.getpid(), 4200, "another start time", 0.0), home)
+    assert mine is not None
+    assert server.status(root).state == "stopped"
+    # And is never ended, nor is its file left behind.
+    assert not server.stop(root)
+    assert not server_process.state_path(home).exists()
+
+    # With the right start time, the same process is recognised.
+    server_process.record(Server(os.getpid(), unused_port(), mine, 0.0), home)
+    assert server.status(root).state == "not answering"
+    server_process.forget(home)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": null}', "\x00\xff", '{"pid": Infinity, "port": 1}'])
+def test_garbage_in_the_state_file(root: Path, home: Path, fake: None, text: str) -> None:
+    server_process.state_path(home).write_text(text, encoding="latin-1")
+    assert server.status(root).state == "stopped"
+
+    assert server_process.lives(server.start(root))
+
+
+def test_zombie_does_not_live() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    assert Path(f"/proc/{process.pid}/stat").exists()
+    assert server_process._identity(process.pid) is None
+    process.wait()
+
+
+def test_process_lives_until_its_last_thread_ends() -> None:
+    code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    process = subprocess.Popen([sys.executable, "-c", f"{code}; ctypes.CDLL(None).pthread_exit(None)"])
+    while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text():
+        time.sleep(0.01)
+
+    assert server_process._identity(process.pid) is not None
+    process.kill()
+    process.wait()
+
+
+# --- Start and stop
+
+
+def test_start_find_stop(root: Path, fake: None) -> None:
+    told: list[str] = []
+    running = server.start(root, told.append)
+
+    assert server.start(root, told.append) == running
+    assert server.find_api(root) == running.api == Api(f"http://127.0.0.1:{os.environ['WORKFLOW_SERVER_PORT']}/api")
+    assert [text.split()[0] for text in told] == ["Starting", "The"]
+    assert server.status(root).to_json()["pid"] == running.pid
+    assert running.ui_url in server.status(root).describe()
+
+    assert server.stop(root)
+    assert not server_process.lives(running)
+    assert not server.stop(root)
+    assert server.status(root).describe().startswith("No Prefect server")
+
+
+def test_taken_port_gives_the_next(root: Path, fake: None) -> None:
+    with Answering(b'{"home": "/of/another/project"}') as other:
+        os.environ["WORKFLOW_SERVER_PORT"] = str(other.port)
+        running = server.start(root)
+
+    assert running.port > other.port
+
+
+def test_port_lost_while_loading_gives_the_next(root: Path, fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of another project may take the port between our look at it and our server's."""
+    with Answering(b'{"home": "/of/another/project"}') as other:
+        os.environ["WORKFLOW_SERVER_PORT"] = str(other.port)
+        free, looks = server._is_free, []
+
+        def is_free(port: int) -> bool:
+            looks.append(port)
+            return len(looks) == 1 or free(port)
+
+        monkeypatch.setattr(server, "_is_free", is_free)
+        running = server.start(root)
+
+    assert looks[:2] == [other.port, other.port]
+    assert running.port > other.port
+
+
+@pytest.mark.parametrize("text", ["http", "80", "65536", "-1"])
+def test_bad_port(root: Path, text: str) -> None:
+    os.environ["WORKFLOW_SERVER_PORT"] = text
+
+    with pytest.raises(ServerError, match=f"WORKFLOW_SERVER_PORT must be .* not '{text}'"):
+        server.start(root)
+
+
+def test_no_free_port(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_is_free", lambda port: False)
+
+    with pytest.raises(ServerError, match="No port from"):
+        server.start(root)
+
+
+def test_dead_server_is_replaced(root: Path, fake: None) -> None:
+    dead = server.start(root)
+    os.kill(dead.pid, signal.SIGKILL)
+    wait_until_gone(dead)
+    assert server.status(root).state == "stopped"
+
+    running = server.start(root)
+    assert running.pid != dead.pid
+    assert running.port == dead.port
+
+
+def test_hung_server_is_an_error_and_can_be_stopped(
+    root: Path, home: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HANG_SECONDS", 0.2)
+    hung = Server(sleeper.pid, unused_port(), server_process._identity(sleeper.pid) or "", 0.0)
+    server_process.record(hung, home)
+
+    with pytest.raises(ServerError, match=rf"process {sleeper.pid}.* does not answer.*workflow server stop"):
+        server.start(root)
+    assert server.status(root).state == "not answering"
+    assert server.stop(root)
+    assert sleeper.wait(5) == -signal.SIGTERM
+
+
+def test_server_that_ignores_the_request_to_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_process, "STOP_SECONDS", 0.2)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FAKE_SERVER
+    monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", stubborn))
+    running = server.start(root)
+
+    assert server.stop(root)
+    assert not server_process.lives(running)
+
+
+def test_server_that_comes_up_is_waited_for(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its starter was killed; a second server on the same database must not be started."""
+    monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", "import time; time.sleep(1)\n" + FAKE_SERVER))
+    orphan = server_process.spawn(root, home, unused_port())
+    server_process.record(orphan, home)
+
+    assert server.start(root) == orphan
+
+
+@pytest.mark.parametrize(("code", "message"), [("raise SystemExit(1)", "ended"), ("time.sleep(60)", "did not answer")])
+def test_failing_start_leaves_nothing_and_shows_the_log(
+    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    monkeypatch.setattr(server, "STARTUP_SECONDS", 1.0)
+    command = (sys.executable, "-c", f"import time; print('the reason is this', flush=True); {code}")
+    monkeypatch.setattr(server_process, "COMMAND", command)
+    spawned: list[Server] = []
+    spawn = server_process.spawn
+
+    def remember(*args: Any) -> Server:
+        spawned.append(spawn(*args))
+        return spawned[-1]
+
+    monkeypatch.setattr(server_process, "spawn", remember)
+
+    with pytest.raises(ServerError, match=rf"(?s){message}.*{home / 'server.log'}:\n  the reason is this"):
+        server.start(root)
+    assert len(spawned) == 1
+    assert not server_process.lives(spawned[0])
+    assert not server_process.state_path(home).exists()
+
+
+def test_interrupted_start_leaves_nothing(root: Path, fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[Server] = []
+
+    def interrupt(running: Server, home: Path, seconds: float) -> bool:
+        recorded.append(running)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server_process, "wait_until_ready", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.start(root)
+    assert not server_process.lives(recorded[0])
+
+
+def test_concurrent_starts_give_one_server(root: Path, fake: None) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        servers = set(pool.map(lambda _: server.start(root), range(8)))
+
+    assert len(servers) == 1
+
+
+def test_folder_that_cannot_be_written(root: Path) -> None:
+    settings.prefect_home(root).write_text("a file, where the folder should be")
+
+    with pytest.raises(ServerError, match=r"Cannot start a Prefect server in .*Make that folder writable"):
+        server.start(root)
+
+
+def test_password_of_the_server_is_sent(root: Path, fake: None) -> None:
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "user:secret"
+
+    assert server_process._authorization() == {"Authorization": "Basic dXNlcjpzZWNyZXQ="}
+
+
+# --- The real server
+
+
+RUN_FLOWS = """
+from prefect import flow, task
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+@task
+def one(number): return number
+@flow
+def some():
+    for number in range(5): one(number)
+with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    for _ in range(5): some()
+"""
+
+
+def test_prefects_server(root: Path) -> None:
+    """Two processes start it at once; then it serves runs, is killed, comes back with its data and ends."""
+    code = "import pathlib, sys; from flows import server; print(server.start(pathlib.Path(sys.argv[1])).pid)"
+    starts = [
+        subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    pids = {int(process.communicate()[0]) for process in starts}
+    running = server.start(root)
+    assert pids == {running.pid}
+    assert listening_addresses(running.pid) == {f"0100007F:{running.port:04X}"}
+    assert httpx.get(f"{running.ui_url}/ui-settings").json()["api_url"] == running.api.url
+    assert httpx.get(f"{running.api.url}/admin/settings").json()["server"]["analytics_enabled"] is False
+    assert "<html" in httpx.get(f"{running.ui_url}/v2/").text
+
+    settings.configure_prefect(root, running.api)
+    ran = subprocess.run([sys.executable, "-c", RUN_FLOWS], capture_output=True, text=True, check=True)
+    assert "Finished in state Completed" in ran.stderr
+    assert "WARNING" not in ran.stderr
+    assert "rror" not in ran.stderr
+    del os.environ["PREFECT_API_URL"]
+
+    os.kill(running.pid, signal.SIGKILL)
+    wait_until_gone(running)
+    again = server.start(root)
+    assert again.pid != running.pid
+    assert httpx.post(f"{again.api.url}/flow_runs/count", json={}).json() == 5
+    assert server.stop(root)
+    assert not server_process.lives(again)
+    for log in ("server.previous.log", "server.log"):
+        printed = (settings.prefect_home(root) / log).read_text()
+        assert "Check out the dashboard" in printed
+        assert not [word for word in ("Traceback", "ERROR", "WARNING", "locked") if word in printed], printed

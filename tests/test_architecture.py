@@ -1,0 +1,215 @@
+"""What may import what, read off the code itself: the modules are found, not listed."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+#: Where a module belongs, by the longest name that it begins with, and what such a module may import of the project.
+MAY_IMPORT = {
+    "flows": {"flows", "tasks", "tasks.learning", "tasks.caching"},
+    "tasks": {"tasks", "tasks.learning", "tasks.caching"},
+    "tasks.learning": {"tasks.learning"},
+    "tasks.caching": {"tasks.caching"},
+}
+
+#: What a stage module must not import before its stage runs.
+HEAVY = {"torch", "pandas", "matplotlib", "pyarrow", "numpy", "prefect", "jinja2"}
+
+SHAPELESS = {"utils", "helpers", "common", "core"}
+
+
+def modules(project: Path) -> dict[str, Path]:
+    """Every module of the project by its dotted name."""
+    return {
+        ".".join(path.relative_to(project).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in ("flows", "tasks")
+        for path in sorted((project / package).rglob("*.py"))
+    }
+
+
+def part(module: str) -> str:
+    """The part of the project that a module belongs to."""
+    return next(name for name in sorted(MAY_IMPORT, reverse=True) if f"{module}.".startswith(f"{name}."))
+
+
+def statements(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
+    """The nodes of a syntax tree; with `at_import`, only what runs when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from statements(ast.Module(node.orelse, []), at_import=at_import)
+        elif not (at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+            yield node
+            yield from statements(node, at_import=at_import)
+
+
+def imports(module: str, project: Path, *, at_import: bool = False) -> set[str]:
+    """The full names that a module imports; of a name taken from a package, both that and the package."""
+    path = modules(project)[module]
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    names: set[str] = set()
+    for node in statements(ast.parse(path.read_bytes(), str(path)), at_import=at_import):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *(node.module.split(".") if node.module else [])])
+            names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def project_imports(module: str, project: Path, *, at_import: bool = False) -> set[str]:
+    """The modules of the project that a module imports."""
+    return imports(module, project, at_import=at_import) & modules(project).keys() - {module}
+
+
+def with_packages(module: str, project: Path) -> set[str]:
+    """A module and the packages that importing it runs."""
+    parts = module.split(".")
+    return {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)} & modules(project).keys()
+
+
+def libraries(module: str, project: Path, *, at_import: bool = False) -> set[str]:
+    """The top-level names of everything that a module imports."""
+    return {name.partition(".")[0] for name in imports(module, project, at_import=at_import)}
+
+
+def against_the_stream(project: Path) -> set[str]:
+    return {
+        f"{module} imports {imported}"
+        for module in modules(project)
+        for imported in project_imports(module, project)
+        if part(imported) not in MAY_IMPORT[part(module)] and imported != "tasks"
+    }
+
+
+def importing_prefect(package: str, project: Path) -> set[str]:
+    return {
+        module for module in modules(project) if part(module) == package and "prefect" in libraries(module, project)
+    }
+
+
+def heavy_stage_imports(project: Path) -> set[str]:
+    return {
+        f"{stage} imports {library}" + (f" through {module}" if module != stage else "")
+        for stage in modules(project)
+        if part(stage) == "tasks"
+        for module in loaded_with(stage, project)
+        for library in libraries(module, project, at_import=True) & HEAVY
+    }
+
+
+def loaded_with(module: str, project: Path) -> set[str]:
+    """The modules of the project that are loaded as soon as a module is imported."""
+    loaded: set[str] = set()
+    waiting = with_packages(module, project)
+    while waiting:
+        loaded |= waiting
+        imported = {name for each in waiting for name in project_imports(each, project, at_import=True)}
+        waiting = {name for each in imported for name in with_packages(each, project)} - loaded
+    return loaded
+
+
+def shapeless(project: Path) -> set[str]:
+    return {module for module in modules(project) if SHAPELESS & set(module.split("."))}
+
+
+class TestTheProject:
+    def test_imports_run_one_way(self) -> None:
+        assert against_the_stream(PROJECT) == set()
+
+    def test_only_one_module_of_the_cache_imports_prefect(self) -> None:
+        assert importing_prefect("tasks.caching", PROJECT) == {"tasks.caching.prefect_run"}
+
+    def test_the_learning_code_does_not_import_prefect(self) -> None:
+        assert importing_prefect("tasks.learning", PROJECT) == set()
+
+    def test_stage_modules_load_nothing_heavy(self) -> None:
+        assert heavy_stage_imports(PROJECT) == set()
+
+    def test_every_module_has_a_name_that_says_something(self) -> None:
+        assert shapeless(PROJECT) == set()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("flows/train", "tasks/train", "tasks/learning/loop", "tasks/caching/key"):
+        write(tmp_path, f"{name.rpartition('/')[0]}/__init__.py", "")
+        write(tmp_path, f"{name}.py", "")
+    return tmp_path
+
+
+def write(project: Path, name: str, code: str) -> None:
+    (project / name).parent.mkdir(parents=True, exist_ok=True)
+    (project / name).write_text(code)
+
+
+class TestTheChecks:
+    """Each check finds what it looks for, in a small project made for it."""
+
+    @pytest.mark.parametrize(
+        ("module", "code", "found"),
+        [
+            ("tasks/train", "import flows.train", "tasks.train imports flows.train"),
+            ("tasks/train", "def f():\n    from flows import train", "tasks.train imports flows.train"),
+            ("tasks/learning/loop", "from ..caching import key", "tasks.learning.loop imports tasks.caching.key"),
+            ("tasks/learning/loop", "from tasks import train", "tasks.learning.loop imports tasks.train"),
+            ("tasks/caching/key", "from tasks.learning.loop import x", "tasks.caching.key imports tasks.learning.loop"),
+            ("tasks/caching/key", "from .. import train", "tasks.caching.key imports tasks.train"),
+            ("tasks/caching/key", "import flows.train as t", "tasks.caching.key imports flows.train"),
+        ],
+    )
+    def test_an_import_against_the_stream_is_found(self, project: Path, module: str, code: str, found: str) -> None:
+        write(project, f"{module}.py", code)
+        assert found in against_the_stream(project)
+
+    def test_imports_with_the_stream_are_not_found(self, project: Path) -> None:
+        write(project, "flows/train.py", "from flows import train\nfrom tasks.train import x\nimport tasks.caching.key")
+        write(project, "tasks/train.py", "from tasks.learning import loop\nfrom .caching.key import y\nimport tasks")
+        write(project, "tasks/learning/loop.py", "if TYPE_CHECKING:\n    import flows.train")
+        assert against_the_stream(project) == set()
+
+    @pytest.mark.parametrize("code", ["import prefect", "def f():\n    from prefect.client import orchestration"])
+    def test_prefect_is_found_wherever_it_is_imported(self, project: Path, code: str) -> None:
+        write(project, "tasks/caching/key.py", code)
+        assert importing_prefect("tasks.caching", project) == {"tasks.caching.key"}
+        assert importing_prefect("tasks.learning", project) == set()
+
+    @pytest.mark.parametrize(
+        ("edits", "found"),
+        [
+            ({"tasks/train.py": "import torch.nn"}, "tasks.train imports torch"),
+            ({"tasks/train.py": "try:\n    from numpy import array\nfinally:\n    pass"}, "tasks.train imports numpy"),
+            ({"tasks/train.py": "class C:\n    import jinja2"}, "tasks.train imports jinja2"),
+            (
+                {"tasks/train.py": "from tasks.learning.loop import fit", "tasks/learning/loop.py": "import pandas"},
+                "tasks.train imports pandas through tasks.learning.loop",
+            ),
+            (
+                {
+                    "tasks/train.py": "from .caching import key",
+                    "tasks/caching/key.py": "import tasks.learning.loop",
+                    "tasks/learning/__init__.py": "import matplotlib",
+                },
+                "tasks.train imports matplotlib through tasks.learning",
+            ),
+            ({"tasks/__init__.py": "import prefect"}, "tasks.train imports prefect through tasks"),
+        ],
+    )
+    def test_a_heavy_import_of_a_stage_is_found(self, project: Path, edits: dict[str, str], found: str) -> None:
+        for name, code in edits.items():
+            write(project, name, code)
+        assert found in heavy_stage_imports(project)
+
+    def test_a_late_or_a_light_import_is_not_found(self, project: Path) -> None:
+        write(project, "tasks/train.py", "import json\ndef f():\n    import torch\n    from tasks.learning import loop")
+        write(project, "tasks/learning/loop.py", "import torch")
+        assert heavy_stage_imports(project) == set()
+
+    @pytest.mark.parametrize("name", ["tasks/utils.py", "flows/helpers/x.py", "tasks/learning/common.py"])
+    def test_a_name_that_says_nothing_is_found(self, project: Path, name: str) -> None:
+        write(project, name, "")
+        assert len(shapeless(project)) == 1
