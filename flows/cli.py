@@ -147,7 +147,10 @@ def compare(run: str, other: str, /, *more: str, as_json: AsJson = False) -> Non
     from flows.comparing import compare_runs
     from flows.runs import find_run
 
-    comparison = compare_runs([find_run(name, project_store()) for name in (run, other, *more)])
+    found = [find_run(name, project_store()) for name in (run, other, *more)]
+    if len({run.folder for run in found}) < len(found):
+        raise InputError("a run is named twice: compare different runs")
+    comparison = compare_runs(found)
     if as_json:
         print_json(comparison)
     else:
@@ -310,8 +313,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def report_error(error: Exception) -> int:
     """Prints an error as one message, without a traceback; returns the exit code."""
-    if isinstance(error, ValidationError):
-        error = list_problems(error, "the command line")
+    # The command line's own check wraps what it found.
+    found = error.__cause__ if isinstance(error.__cause__, ValidationError) else error
+    if isinstance(found, ValidationError):
+        error = list_problems(found, "the command line")
     message = str(error) or type(error).__name__
     sys.stderr.write(f"error: {message}\n")
     return 2 if isinstance(error, InputError | CycloptsError) else 1

@@ -20,7 +20,9 @@ def list_problems(error: ValidationError, source: str) -> InputError:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown field"
-        elif problem["loc"] and problem["type"] != "value_error":
+        elif problem["type"] == "string_pattern_mismatch":
+            message = f"{problem['input']!r} is not of its form, which `workflow train --help` describes"
+        elif problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]} (got {problem['input']!r})"
         lines.append(f"{field}: {message}" if field else message)
     return InputError("\n  ".join([f"{source} is not a valid experiment:", *lines]))

@@ -106,7 +106,7 @@ class Planner:
 
     def _while_waiting(self, stage: Stage[Any], awaited: tuple[str, ...]) -> tuple[str, ...]:
         """The reasons of a stage whose inputs are not known yet: whom it waits for, and what changed besides."""
-        reasons = tuple(f"depends on the outcome of {name}" for name in awaited)
+        reasons = (f"depends on the outcome of {', '.join(awaited)}",)
         before = last_ingredients(self.experiment, stage.name, self.store)
         if before is None:
             return reasons

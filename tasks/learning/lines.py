@@ -19,7 +19,8 @@ def line_table(data: LineData) -> pa.Table:
 
     Returns:
         Columns row (int64, from 0), x and y (float32), `data.row_count` rows. x and y are, bit for bit,
-        what `torch.arange` (on one x86-64 thread) and `weight * x + bias` give in float32.
+        what `torch.arange` (on one x86-64 thread) and `weight * x + bias` give in float32; but where x passes
+        through 0, what is left of it there may differ by the rounding of a float64.
 
     Raises:
         ValueError: a value is too large for float32.

@@ -1,0 +1,135 @@
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.learning import tables
+from tasks.learning.tables import read_columns, read_table, write_table
+
+FLOATS = st.floats(width=32, allow_nan=False)
+ROWS = st.lists(
+    st.tuples(st.integers(-(2**63), 2**63 - 1), FLOATS, st.one_of(st.none(), st.floats(allow_nan=False)), st.text())
+)
+
+
+def table_of(rows):
+    kinds = {"row": pa.int64(), "x": pa.float32(), "loss": pa.float64(), "split": pa.string()}
+    values = list(zip(*rows, strict=True)) if rows else [[]] * 4
+    return pa.table([pa.array(column, kind) for column, kind in zip(values, kinds.values(), strict=True)], list(kinds))
+
+
+def parquet(table):
+    sink = io.BytesIO()
+    write_table(table, sink)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def line():
+    return pa.table({"row": np.arange(1000), "x": np.linspace(0, 1, 1000, dtype=np.float32)})
+
+
+@given(ROWS)
+def test_reads_what_was_written(rows):
+    table = table_of(rows)
+    assert read_table(parquet(table)) == table
+
+
+@given(ROWS)
+def test_equal_tables_give_equal_bytes(rows):
+    assert parquet(table_of(rows)) == parquet(table_of(list(rows)))
+
+
+def test_chunks_and_metadata_do_not_show(line):
+    chunked = pa.concat_tables([line[:300], line[300:]]).replace_schema_metadata({"pandas": "{}"})
+    assert parquet(chunked) == parquet(line)
+
+
+def test_another_process_gives_the_same_bytes(line):
+    code = """if True:
+        import hashlib, io, numpy as np, pyarrow as pa
+        from tasks.learning.tables import write_table
+        sink = io.BytesIO()
+        write_table(pa.table({"row": np.arange(1000), "x": np.linspace(0, 1, 1000, dtype=np.float32)}), sink)
+        print(hashlib.sha256(sink.getvalue()).hexdigest())"""
+    found = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(found) == 1
+
+
+def test_settings_of_the_file(line):
+    file = pq.ParquetFile(io.BytesIO(parquet(line)))
+    column = file.metadata.row_group(0).column(1)
+    assert column.compression == "ZSTD"
+    assert "BYTE_STREAM_SPLIT" in column.encodings
+    assert not column.has_dictionary_page
+    assert file.metadata.metadata is None
+    assert file.metadata.format_version == "2.6"
+
+
+def test_row_groups_have_a_fixed_size(line, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP", 300)
+    assert pq.ParquetFile(io.BytesIO(parquet(line))).num_row_groups == 4
+
+
+def test_columns_come_as_contiguous_writable_arrays(line, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP", 300)
+    path = tmp_path / "line.parquet"
+    write_table(line, path)
+    x = read_columns(path, ["x"])["x"]
+    assert (x.dtype, x.shape, x.flags.c_contiguous, x.flags.writeable) == (np.float32, (1000,), True, True)
+    assert x.tobytes() == line["x"].to_numpy().tobytes()
+
+
+def test_no_rows_are_a_table_too(line):
+    assert read_columns(parquet(line[:0]), ["x"])["x"].shape == (0,)
+
+
+def test_names_a_missing_column(line):
+    with pytest.raises(ValueError, match=r"no column 'y'; its columns are row, x"):
+        read_columns(parquet(line), ["x", "y"])
+
+
+def test_names_a_column_of_another_type(line):
+    with pytest.raises(ValueError, match=r"'row' of the table must be float32, not int64"):
+        read_columns(parquet(line), ["row"])
+
+
+def test_names_a_column_with_missing_values():
+    with pytest.raises(ValueError, match=r"'x' of the table has 1 missing values"):
+        read_columns(parquet(pa.table({"x": pa.array([1.0, None], pa.float32())})), ["x"])
+
+
+@pytest.mark.parametrize("read", [read_table, lambda data: read_columns(data, ["x"])])
+def test_notices_a_flipped_bit_in_a_page(line, read):
+    data = bytearray(parquet(line))
+    data[pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(0).column(1).data_page_offset + 60] ^= 1
+    with pytest.raises(ValueError, match="no readable Parquet file"):
+        read(bytes(data))
+
+
+def test_without_checksums_a_flipped_bit_can_pass(line):
+    """What the checksums are for: plain pages without them give another number, and no error."""
+    sink = io.BytesIO()
+    pq.write_table(line, sink, use_dictionary=False, compression="none")
+    data = bytearray(sink.getvalue())
+    data[pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(0).column(1).data_page_offset + 60] ^= 1
+    assert read_table(bytes(data)) != line
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"not parquet at all"])
+def test_refuses_what_is_no_parquet(data, tmp_path):
+    path = tmp_path / "bad.parquet"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"bad\.parquet is no readable Parquet file"):
+        read_table(path)
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "none.parquet")
