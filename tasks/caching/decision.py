@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from tasks.caching.explanation import differences
-from tasks.caching.key import Order, order_stage, own_ingredients
+from tasks.caching.key import Order, code_of, code_on_disk, order_stage, own_ingredients
 from tasks.caching.records import (
     DamagedArtifactError,
     Record,
@@ -20,6 +20,11 @@ from tasks.caching.stage import Stage
 from tasks.caching.store import Store
 
 Status = Literal["reused", "will run", "depends", "not reached"]
+
+
+class ChangedCodeError(Exception):
+    """The code of a stage was edited while a process ran that may have imported it before."""
+
 
 #: Why a stage runs that is never cached.
 DONE_ANEW = ("done anew each time",)
@@ -132,3 +137,14 @@ def examine(order: Order, experiment: str, store: Store) -> tuple[Record | None,
     if before is None:
         return None, (f"first run of {experiment}",)
     return None, differences(before, order.ingredients) or ("record missing",)
+
+
+def require_unchanged_code(stage: Stage[Any]) -> None:
+    """Shows that the code of a stage that has run is still that of its key.
+
+    Raises:
+        ChangedCodeError: it was edited since this process first looked at it.
+    """
+    module = stage.function.__module__
+    if changed := differences(code_of(module), code_on_disk(module)):
+        raise ChangedCodeError(f"{changed[0]} while this process ran, so its result is not kept: start the flow again")

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tasks.caching.fingerprint import PROJECT
 from tasks.caching.manifest import Environment
+
+#: The folder of the project's code, which a checkout of it has its history in.
+PROJECT = Path(__file__).resolve().parents[2]
 
 #: Libraries whose versions the manifest tells.
 LIBRARIES = ("torch", "prefect", "numpy", "pandas", "pyarrow", "matplotlib", "pydantic")

@@ -30,25 +30,35 @@ def fingerprint(module: str, project: Path = PROJECT) -> dict[str, str]:
 
     Returns:
         A hash of 16 hexadecimal digits by place, for example `tasks/learning/loop.py: fit`.
+
+    Raises:
+        ValueError: the module is not the project's, so that its code could not be known.
     """
-    entries: dict[str, str] = {}
-    for path in sorted(reachable_files(module, project)):
-        place = path.relative_to(project).as_posix()
-        definitions, _ = read_module(path, path.stat().st_mtime_ns, path.stat().st_size)
-        entries |= {f"{place}: {name}": digest for name, digest in definitions.items()}
-    return entries
+    code = reachable_code(module, project)
+    if not code:
+        raise ValueError(f"{module} is no module of this project: a stage must be one of {', '.join(PACKAGES)}")
+    return {
+        f"{path.relative_to(project).as_posix()}: {name}": digest
+        for path, definitions in sorted(code.items())
+        for name, digest in definitions.items()
+    }
 
 
-def reachable_files(module: str, project: Path) -> set[Path]:
-    """The files of `module` and of every project module that it imports, transitively."""
-    found: set[Path] = set()
+def reachable_code(module: str, project: Path) -> dict[Path, dict[str, str]]:
+    """The definitions in the files of `module` and of every project module that it imports, transitively."""
+    found: dict[Path, dict[str, str]] = {}
+    seen: set[str] = set()
     waiting = [module]
     while waiting:
-        for path in module_files(waiting.pop(), project):
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for path in module_files(name, project):
             if path not in found:
-                found.add(path)
-                _, imports = read_module(path, path.stat().st_mtime_ns, path.stat().st_size)
-                waiting += [absolute_name(name, path, project) for name in imports]
+                status = path.stat()
+                found[path], imports = read_module(path, status.st_mtime_ns, status.st_size)
+                waiting += [absolute_name(imported, path, project) for imported in imports]
     return found
 
 

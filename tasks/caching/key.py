@@ -56,8 +56,23 @@ def own_ingredients(stage: Stage[Any], view: View) -> Ingredients:
         "schema": stage.schema,
         **flatten(view.model_dump(mode="json")),
         **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
-        **{f"code {place}": digest for place, digest in fingerprint(stage.function.__module__).items()},
+        **code_of(stage.function.__module__),
     }
+
+
+@functools.cache
+def code_of(module: str) -> Ingredients:
+    """The ingredients that stand for a module's code, as it was when this process first asked.
+
+    Kept for the life of the process, because Python keeps the code that it has imported: were a file edited meanwhile,
+    a new fingerprint would stand for code that does not run.
+    """
+    return code_on_disk(module)
+
+
+def code_on_disk(module: str) -> Ingredients:
+    """The same as it is now."""
+    return {f"code {place}": digest for place, digest in fingerprint(module).items()}
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,9 +11,11 @@ tells it under which key, in what form, and when a record may be believed. Facts
 - `key_storage` is not set: with it only metadata would be read at a hit, and a damaged artifact never be noticed.
 """
 
+import inspect
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from prefect import Task
@@ -25,10 +27,10 @@ from prefect.serializers import Serializer
 from prefect.transactions import IsolationLevel
 from pydantic import BaseModel
 
-from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced
+from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced, require_unchanged_code
 from tasks.caching.key import Order, order_stage
 from tasks.caching.locks import FlockManager
-from tasks.caching.records import Record, check_record, record_name, remember_last
+from tasks.caching.records import Record, check_record, open_envelope, record_name, remember_last
 from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
 from tasks.caching.store import Store, project_store, replace_file
@@ -38,30 +40,48 @@ class StageError(Exception):
     """A stage failed; the cause is what happened."""
 
 
+class Finished:
+    """A record as tasks hand it on: a plain object, since Prefect walks through every dataclass that it meets."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+
 class RecordSerializer(Serializer):  # Prefect cannot dispatch on a parametrised one
     """Records as JSON; reading one checks every artifact that it names."""
 
     type: Literal["workflow-record"] = "workflow-record"
 
-    def dumps(self, obj: Record) -> bytes:
+    def dumps(self, obj: Finished) -> bytes:
         """The record as JSON."""
-        return obj.to_json()
+        return obj.record.to_json()
 
-    def loads(self, blob: bytes) -> Record:
+    def loads(self, blob: bytes) -> Finished:
         """The record, if it and everything that it names is whole.
 
         Raises:
             UnreadableRecordError: it is no record.
             DamagedArtifactError: an artifact that it names is missing or altered.
         """
-        return check_record(Record.from_json(blob), project_store())
+        return Finished(check_record(Record.from_json(blob), project_store()))
 
 
 class RecordFiles(LocalFileSystem):
-    """Prefect's local file system with durable, atomic writes."""
+    """Prefect's local file system with durable, atomic writes, and reads that know what they are looking for."""
 
     _block_type_name = "Stage Records"
     _block_type_slug = "stage-records"
+
+    def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
+        """Reads a record, if it is the one of the key that it lies under; called by the synchronous engine only.
+
+        Raises:
+            OSError: there is none.
+            UnreadableRecordError: it is of another key.
+        """
+        content = self._resolve_path(path).read_bytes()
+        open_envelope(content, key=Path(path).stem)
+        return content
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
         """Writes a record so that a reader sees all of it or nothing; called by the synchronous engine only."""
@@ -69,14 +89,16 @@ class RecordFiles(LocalFileSystem):
 
 
 @dataclass
-class OrderPolicy(CachePolicy):
-    """Hands Prefect the key that the order already has."""
+class KeyPolicy(CachePolicy):
+    """Hands Prefect the key that the order already has, as the name of its record."""
+
+    name: str = ""
 
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str:
         """Where the order's record lies, relative to the records' folder."""
-        return record_name(inputs["order"])
+        return self.name
 
 
 class Watcher(Protocol):
@@ -113,7 +135,7 @@ class PrefectRun:
     refresh: frozenset[str] = frozenset()
     until: str | None = None
     reports: list[StageReport] = field(default_factory=list)
-    _records: list[Record] = field(default_factory=list)
+    _finished: list[Finished] = field(default_factory=list)
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         """Runs one stage, or reuses its record; returns its artifacts, or pending ones past `until`."""
@@ -144,27 +166,27 @@ class PrefectRun:
         """The record of a stage, and whether it was there already."""
         asking = StageReport(order.stage.name, order.key, "running", reasons)
         desk = Desk(order.stage.name, self.store, self._tell_progress, (*self.reports, asking))
-        task = stage_task(order.stage, self.store, refresh=is_forced(order.stage, self.refresh))
+        task = order_task(order, desk, refresh=is_forced(order.stage, self.refresh))
         taken = {reference.digest for reference in order.inputs.values()}
-        # Prefect draws an arrow in its UI for every earlier result that it finds among the parameters.
-        upstream = [r for r in self._records if taken & {output.digest for output in r.outputs.values()}]
-        state: State[Record] = task(order, desk, upstream, return_state=True)
+        # Prefect draws an arrow in its UI from every earlier result that it finds among the parameters.
+        upstream = [done for done in self._finished if taken & {made.digest for made in done.record.outputs.values()}]
+        state: State[Finished] = task(upstream, return_state=True)
         try:
-            record = state.result()
+            finished = state.result()
         except Exception as error:
             raise StageError(f"stage {order.stage.name} failed: {str(error) or type(error).__name__}") from error
+        self._finished.append(finished)
         # Prefect only logs it when a record cannot be written.
         if order.stage.cached and not (self.store.records / record_name(order)).exists():
             raise StageError(
                 f"stage {order.stage.name} ran, but its record could not be written to {self.store.records}"
             )
-        return record, state.name == "Cached"
+        return finished.record, state.name == "Cached"
 
     def _report(self, order: Order, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
         """Keeps and tells what became of a stage."""
         if order.stage.cached:
             remember_last(self.experiment, order, self.store)
-        self._records.append(record)
         status = "reused" if reused else "run"
         report = StageReport(order.stage.name, order.key, status, reasons, record.seconds, record.outputs)
         self.reports.append(report)
@@ -176,17 +198,34 @@ class PrefectRun:
             watcher.progress(done, total, loss)
 
 
-def stage_task(stage: Stage[Any], store: Store, *, refresh: bool) -> Task[[Order, Desk, list[Record]], Record]:
-    """A stage as a Prefect task, which takes the order, the desk, and the records that it builds on."""
+def order_task(order: Order, desk: Desk, *, refresh: bool) -> Task[[list[Finished]], Finished]:
+    """An order as a Prefect task, which takes the results that it builds on, for the sake of the arrows in the UI."""
+
+    def body(upstream: list[Finished]) -> Finished:
+        return Finished(perform(order, desk))
+
+    stage, records = order.stage, desk.store.records
+    about = inspect.getdoc(stage.function)
     if not stage.cached:
-        return Task(perform, name=stage.name, task_run_name=stage.name, cache_policy=NO_CACHE, persist_result=False)
+        return Task(
+            body,
+            name=stage.name,
+            task_run_name=stage.name,
+            description=about,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+    policy = KeyPolicy(
+        name=record_name(order),
+        isolation_level=IsolationLevel.SERIALIZABLE,
+        lock_manager=FlockManager(records / "locks"),
+    )
     task = Task(
-        perform,
+        body,
         name=stage.name,
         task_run_name=stage.name,
-        cache_policy=OrderPolicy(
-            isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=FlockManager(store.records / "locks")
-        ),
+        description=about,
+        cache_policy=policy,
         result_serializer=RecordSerializer(),
         # In memory a record would be believed without its artifacts being looked at.
         cache_result_in_memory=False,
@@ -194,15 +233,16 @@ def stage_task(stage: Stage[Any], store: Store, *, refresh: bool) -> Task[[Order
         refresh_cache=refresh,
     )
     # Set here, since the constructor takes only storage that was saved to the server, which this needs not be.
-    task.result_storage = RecordFiles(basepath=str(store.records))
+    task.result_storage = RecordFiles(basepath=str(records))
     return task
 
 
-def perform(order: Order, desk: Desk, upstream: list[Record]) -> Record:
-    """Does the work of a stage: the body of every Prefect task here.
+def perform(order: Order, desk: Desk) -> Record:
+    """Does the work of a stage.
 
     Raises:
         DamagedArtifactError: an input is missing or altered, before the work or after it.
+        ChangedCodeError: the stage's code on disk is no longer that of the key.
     """
     started = time.perf_counter()
     outputs = order.stage.function(order.view, order.inputs, desk)
@@ -210,6 +250,7 @@ def perform(order: Order, desk: Desk, upstream: list[Record]) -> Record:
     for reference in order.inputs.values():
         # An input that changed while the stage read it must not be cached under the old input's key.
         desk.store.path(reference)
+    require_unchanged_code(order.stage)
     seconds = round(time.perf_counter() - started, 6)
     return Record(order.stage.name, order.key, order.ingredients, dict(outputs), seconds)
 

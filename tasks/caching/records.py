@@ -93,14 +93,23 @@ def find_record(order: Order, store: Store) -> Record | None:
         return None
     except OSError as error:
         raise UnreadableRecordError(f"record unreadable: {error.strerror}") from error
+    return check_record(open_envelope(envelope, order.key), store)
+
+
+def open_envelope(envelope: bytes, key: str) -> Record:
+    """The record of a key, out of the envelope that Prefect puts around it.
+
+    Raises:
+        UnreadableRecordError: there is no record in it, or one of another key.
+    """
     try:
         content = json.loads(envelope)["result"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableRecordError(f"record unreadable: {error}") from error
     record = Record.from_json(content)
-    if record.key != order.key:
+    if record.key != key:
         raise UnreadableRecordError("record unreadable: it belongs to another key")
-    return check_record(record, store)
+    return record
 
 
 def last_ingredients(experiment: str, stage: str, store: Store) -> Ingredients | None:
@@ -131,6 +140,7 @@ __all__ = [
     "check_record",
     "find_record",
     "last_ingredients",
+    "open_envelope",
     "record_name",
     "remember_last",
 ]

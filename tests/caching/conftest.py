@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tasks.caching.key import code_of
 from tasks.caching.store import Store
 
 PROJECT = Path(__file__).parents[2]
@@ -17,6 +18,14 @@ hypothesis.settings.load_profile("repeatable")
 
 #: Starts a Python process that runs a text with arguments, from the project's root.
 StartPython = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(autouse=True)
+def fresh_code() -> Iterator[None]:
+    """Each test looks at the code anew, as a new process does."""
+    code_of.cache_clear()
+    yield
+    code_of.cache_clear()
 
 
 @pytest.fixture

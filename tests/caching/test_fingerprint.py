@@ -268,3 +268,8 @@ def test_the_fingerprint_of_the_real_project_is_quick() -> None:
     assert fingerprint(module) == first
     print(f"{len(first)} places: {middle - started:.4f} s, again {time.perf_counter() - middle:.4f} s")
     assert "tasks/caching/store.py: Store" in first
+
+
+def test_a_module_that_is_not_the_projects_is_refused(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"numpy\.linalg is no module of this project"):
+        fingerprint("numpy.linalg", project)

@@ -1,15 +1,90 @@
 """Flows against one real Prefect server for the whole session: its start takes seconds, a flow some tenths."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows import server
-from flows.settings import configure_prefect
+from flows import server, server_process
+from flows.experiments import load_experiment, settle
+from flows.planning import plan_training
+from flows.settings import configure_prefect, prefect_home
+from tasks.caching.decision import Decision
+from tasks.caching.stage import StageReport
 from tasks.caching.store import Store, project_store
+
+PROJECT = Path(__file__).parents[2]
+STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
+
+#: Seconds until something that was waited for counts as never happening.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a flow that was called in this process.
+
+    Attributes:
+        run: name of the run; None if the flow failed or ended before one was saved.
+        reports: what became of each stage that ended well.
+        flow_run_id: the flow run in Prefect.
+        error: why it failed.
+    """
+
+    run: str | None
+    reports: tuple[StageReport, ...]
+    flow_run_id: Any
+    error: BaseException | None = None
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Whether each stage was run or reused."""
+        return {report.name: report.status for report in self.reports}
+
+    @property
+    def ran(self) -> list[str]:
+        """The stages that ran, in order."""
+        return [report.name for report in self.reports if report.status == "run"]
+
+    @property
+    def reasons(self) -> dict[str, tuple[str, ...]]:
+        """Why each stage was run or reused."""
+        return {report.name: report.reasons for report in self.reports}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of every artifact but for the two that tell the time."""
+        return {
+            f"{report.name}.{name}": reference.digest
+            for report in self.reports
+            for name, reference in report.outputs.items()
+            if name not in ("run.json", "report.html")
+        }
+
+
+class Listener:
+    """Collects what a flow tells its watchers."""
+
+    def __init__(self) -> None:
+        self.reports: list[StageReport] = []
+        self.steps: list[tuple[int, int, float]] = []
+
+    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+        pass
+
+    def progress(self, done: int, total: int, loss: float) -> None:
+        self.steps.append((done, total, loss))
+
+    def finished(self, report: StageReport) -> None:
+        self.reports.append(report)
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +95,16 @@ def prefect_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def api_url(prefect_root: Path) -> Iterator[str]:
-    """The address of the session's server."""
+    """The address of the session's server, whose log must be clean in the end."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        for name in [name for name in os.environ if name.startswith(("PREFECT_", "WORKFLOW_"))]:
             patch.delenv(name)
         patch.setenv("WORKFLOW_SERVER_PORT", "4750")
         yield server.start(prefect_root).api.url
         server.stop(prefect_root)
+    log = server_process.log_path(prefect_home(prefect_root)).read_text()
+    assert "Traceback" not in log, log
+    assert "database is locked" not in log, log
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +123,234 @@ def prefect(prefect_root: Path, api_url: str) -> Iterator[None]:
             yield
 
 
+def enter(home: Path, patch: pytest.MonkeyPatch) -> Store:
+    """Makes a folder the project's home for this process."""
+    patch.setenv("WORKFLOW_HOME", str(home))
+    project_store.cache_clear()
+    return project_store()
+
+
 @pytest.fixture
-def store(prefect: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty store of its own, which the flows take for the project's."""
-    monkeypatch.setenv("WORKFLOW_HOME", str(tmp_path / "home"))
+    yield enter(tmp_path / "home", monkeypatch)
     project_store.cache_clear()
-    yield project_store()
+
+
+@pytest.fixture
+def trained(first_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store of its own in which `line` was trained and verified once, by another process."""
+    shutil.copytree(first_home, tmp_path / "home", symlinks=True)
+    yield enter(tmp_path / "home", monkeypatch)
     project_store.cache_clear()
+
+
+@pytest.fixture
+def train(prefect: None) -> Callable[..., Outcome]:
+    """Runs the train flow in this process, and says what became of its stages."""
+
+    def run(
+        source: str = "line",
+        changes: Mapping[str, Any] | None = None,
+        refresh: Sequence[Any] = (),
+        until: Any = None,
+        may_fail: bool = False,
+    ) -> Outcome:
+        from flows import orchestration
+        from flows.watching import extra_watchers
+
+        listener = Listener()
+        token = extra_watchers.set((listener,))
+        try:
+            state: Any = orchestration.train(load_experiment(source, changes), list(refresh), until, return_state=True)
+        finally:
+            extra_watchers.reset(token)
+        result = state.result(raise_on_failure=not may_fail)
+        error = result if isinstance(result, BaseException) else None
+        name = None if error else result
+        return Outcome(name, tuple(listener.reports), state.state_details.flow_run_id, error)
+
+    return run
+
+
+@pytest.fixture
+def plan() -> Callable[..., dict[str, Decision]]:
+    """What would become of each stage of the train flow."""
+
+    def run(
+        store: Store,
+        source: str = "line",
+        changes: Mapping[str, Any] | None = None,
+        refresh: Sequence[str] = (),
+        until: str | None = None,
+    ) -> dict[str, Decision]:
+        experiment = settle(load_experiment(source, changes))
+        return {d.stage: d for d in plan_training(experiment, store, frozenset(refresh), until)}
+
+    return run
+
+
+@pytest.fixture
+def api(prefect: None) -> "Iterator[Api]":
+    """The session's server, asked through its API."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        yield Api(client)
+
+
+class Api:
+    """What Prefect knows of flow runs: read back from the server, which learns of task runs with some delay."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def flow_run(self, flow_run_id: Any) -> Any:
+        """A flow run."""
+        return self._client.read_flow_run(flow_run_id)
+
+    def newest(self, name: str) -> Any:
+        """The newest flow run of a name."""
+        from prefect.client.schemas.filters import FlowRunFilter
+        from prefect.client.schemas.sorting import FlowRunSort
+
+        runs = self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter.model_validate({"name": {"any_": [name]}}),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=1,
+        )
+        assert runs, f"Prefect knows no flow run named {name}"
+        return runs[0]
+
+    def stages(self, flow_run_id: Any, count: int) -> list[tuple[str, str]]:
+        """The name and the state's name of each of `count` task runs, in the order in which they started."""
+        from prefect.client.schemas.filters import FlowRunFilter
+
+        flow = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
+
+        def look() -> list[tuple[str, str]] | None:
+            found = self._client.read_task_runs(flow_run_filter=flow)
+            if len(found) < count or not all(run.state and run.state.is_final() for run in found):
+                return None
+            return [(run.name, run.state.name) for run in sorted(found, key=lambda run: run.expected_start_time)]
+
+        return until_there(look)
+
+    def artifacts(self, flow_run_id: Any) -> dict[str, str]:
+        """The Markdown of every artifact of a flow run, by key."""
+        from prefect.client.schemas.filters import ArtifactFilter
+
+        chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
+        return {found.key: found.data for found in self._client.read_artifacts(artifact_filter=chosen)}
+
+    def log(self, flow_run_id: Any, text: str) -> list[str]:
+        """The messages of a flow run's log, once one of them contains a text."""
+        from prefect.client.schemas.filters import LogFilter
+
+        chosen = LogFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
+
+        def look() -> list[str] | None:
+            messages = [log.message for log in self._client.read_logs(chosen)]
+            return messages if any(text in message for message in messages) else None
+
+        return until_there(look)
+
+
+def until_there(look: Callable[[], Any]) -> Any:
+    """What `look` finds, as soon as it is not None."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := look()) is None:
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+Finish = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def start_process(api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts Python in a process of its own, as a user whose project is in `home` and whose code is in `tree`."""
+    started: list[subprocess.Popen[str]] = []
+    user = tmp_path_factory.mktemp("user")
+
+    def start(
+        *arguments: str, home: Path, tree: Path = PROJECT, cwd: Path = user, **environment: str
+    ) -> "subprocess.Popen[str]":
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT_TRACK"))}
+        own |= {"PYTHONPATH": str(tree), "WORKFLOW_HOME": str(home), "PREFECT_API_URL": api_url, "HOME": str(user)}
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env=own | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def workflow(start_process: Start) -> Finish:
+    """Runs a command as a user does, in a process of its own."""
+
+    def run(
+        *arguments: str, home: Path, module: str = "flows.cli", **options: Any
+    ) -> "subprocess.CompletedProcess[str]":
+        process = start_process("-m", module, *arguments, home=home, **options)
+        out, error = process.communicate(timeout=180)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, error)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def first_run(workflow: Finish, tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
+    """What `workflow train line --verify` printed in a new project; see `first_home` for what it made."""
+    home = tmp_path_factory.mktemp("first") / "home"
+    done = workflow("train", "line", "--verify", home=home)
+    assert done.returncode == 0, done.stderr
+    return subprocess.CompletedProcess([str(home)], 0, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def first_home(first_run: "subprocess.CompletedProcess[str]") -> Path:
+    """A project in which `line` was trained and verified once. Not to be changed: `trained` is a copy."""
+    return Path(first_run.args[0])
+
+
+@pytest.fixture
+def command(prefect: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process: its exit code, and what it printed on each stream."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        from flows.cli import main
+
+        capsys.readouterr()
+        code = 0
+        try:
+            main(words)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def own_tree(tmp_path: Path) -> Path:
+    """A copy of the project's code, to be edited."""
+    tree = tmp_path / "tree"
+    for name in ("flows", "tasks"):
+        shutil.copytree(PROJECT / name, tree / name)
+    shutil.copy(PROJECT / "pyproject.toml", tree)
+    return tree

@@ -1,0 +1,239 @@
+"""Flow `train`, called in this process and read back from Prefect."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.caching.manifest import Manifest
+from tasks.caching.store import Store
+
+STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
+
+#: Mini-batches, validation, early stopping, adam, cosine, clipping: what no preset has.
+ELABORATE = {
+    "name": "elaborate",
+    "data": {"noise": 0.05, "rows": 200},
+    "split": {"method": "shuffled", "train": 0.7, "validation": 0.15, "seed": 4},
+    "model": {"kind": "linear"},
+    "training": {
+        "loss": "huber",
+        "optimizer": "adam",
+        "learning_rate": 0.05,
+        "schedule": "cosine",
+        "batch_size": 32,
+        "epochs": 300,
+        "evaluate_every": 1,
+        "patience": 5,
+        "clip_norm": 1.0,
+    },
+}
+
+
+def test_the_stages_of_a_first_run_are_completed_in_order(store: Store, train: Callable[..., Any], api: Any) -> None:
+    outcome = train("line")
+    assert api.stages(outcome.flow_run_id, 6) == [(name, "Completed") for name in STAGES]
+
+
+def test_the_stages_of_a_second_run_are_cached(trained: Store, train: Callable[..., Any], api: Any) -> None:
+    outcome = train("line")
+    assert api.stages(outcome.flow_run_id, 6) == [(name, "Cached") for name in STAGES]
+    assert set(outcome.reasons.values()) == {("unchanged",)}
+
+
+def test_a_flow_run_has_a_readable_name_and_typed_parameters(
+    trained: Store, train: Callable[..., Any], api: Any
+) -> None:
+    run = api.flow_run(train("line").flow_run_id)
+    assert run.name == "line on cpu"
+    assert run.state.is_completed()
+    assert run.parameters["experiment"]["training"]["learning_rate"] == 0.03
+
+
+def test_a_flow_run_carries_its_plan_its_metrics_and_its_plots(
+    trained: Store, train: Callable[..., Any], api: Any
+) -> None:
+    outcome = train("line", {"training": {"epochs": 20}})
+    pages = api.artifacts(outcome.flow_run_id)
+    assert set(pages) == {"line-plan", "line-metrics", "line-plots"}
+    assert "| train | will run | training.epochs 180 → 20 |" in pages["line-plan"]
+    assert "| largest\\_error |" in pages["line-metrics"]
+    assert outcome.run in pages["line-metrics"]
+    assert pages["line-plots"].count("](data:image/png;base64,iVBORw0KGgo") == 5
+
+
+def test_the_form_in_the_ui_knows_every_parameter(prefect: None) -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from flows import orchestration
+
+    schema = parameter_schema(orchestration.train).model_dump()
+    assert list(schema["properties"]) == ["experiment", "refresh", "until"]
+    assert set(schema["definitions"]) >= {"LineData", "Split", "Model", "Training"}
+    refresh = json.dumps(schema["properties"]["refresh"])
+    assert all(f'"{name}"' in refresh for name in [*STAGES, "all"])
+
+
+def test_the_flow_run_log_says_why_each_stage_ran(trained: Store, train: Callable[..., Any], api: Any) -> None:
+    outcome = train("line", {"training": {"epochs": 20}})
+    log = api.log(outcome.flow_run_id, "save")
+    assert "generate is reused: unchanged" in log
+    assert "train runs: training.epochs 180 → 20" in log
+
+
+def test_a_run_folder_holds_all_that_it_takes_to_use_and_judge_the_model(trained: Store) -> None:
+    folder = (trained.runs / "latest").resolve()
+    plots = {
+        f"{name}.{kind}" for name in ("data", "untrained", "trained", "loss", "residuals") for kind in ("png", "svg")
+    }
+    assert {path.name for path in folder.iterdir()} == {
+        "01_workflow_model_0.pth", "model.json", "metrics.json", "plots", "run.json", "report.html", "verification.json",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "plots").iterdir()} == plots
+
+
+def test_the_manifest_says_how_to_repeat_the_run(trained: Store) -> None:
+    manifest = Manifest.read(trained.runs / "latest")
+    assert manifest.experiment["training"]["learning_rate"] == 0.03
+    assert (manifest.seed, manifest.environment.device, manifest.environment.device_note) == (88, "cpu", "")
+    assert {"torch", "numpy", "pyarrow", "prefect"} <= manifest.environment.versions.keys()
+    assert [(stage.name, stage.status) for stage in manifest.stages] == [
+        *((name, "run") for name in STAGES[:-1]),
+        ("save", "running"),
+    ]
+    assert all(len(stage.key) == 64 and stage.reasons for stage in manifest.stages)
+    assert all(trained.path(entry.reference()) for stage in manifest.stages for entry in stage.outputs.values())
+    assert all(trained.path(entry.reference()) for entry in manifest.files.values())
+
+
+def test_the_pointers_lead_to_the_last_successful_run(store: Store, train: Callable[..., Any]) -> None:
+    line, layers = train("line").run, train("line-layers").run
+    pointers = {name: (store.runs / name).readlink().name for name in ("latest", "line-latest", "line-layers-latest")}
+    assert pointers == {"latest": layers, "line-latest": line, "line-layers-latest": layers}
+    assert train("line").run == line  # nothing is computed, and yet it is the last
+    assert (store.runs / "latest").readlink().name == line
+
+
+def test_pointers_stay_when_a_run_fails_or_ends_early(trained: Store, train: Callable[..., Any]) -> None:
+    before = (trained.runs / "latest").readlink()
+    assert train("line", {"training": {"learning_rate": 1e30, "loss": "mse"}}, may_fail=True).error
+    assert train("line", {"training": {"epochs": 7}}, until="train").run is None
+    assert (trained.runs / "latest").readlink() == before
+    assert (trained.runs / "line-latest").readlink() == before
+
+
+def test_divergence_fails_at_its_epoch_and_leaves_no_checkpoint(
+    store: Store, train: Callable[..., Any], api: Any
+) -> None:
+    diverging = {"training": {"learning_rate": 1e30, "loss": "mse"}}
+    outcome = train("line", diverging, may_fail=True)
+    assert "stage train failed: training diverged at epoch" in str(outcome.error)
+    assert "Lower training.learning_rate" in str(outcome.error)
+    assert api.flow_run(outcome.flow_run_id).state.is_failed()
+    assert api.stages(outcome.flow_run_id, 3)[-1] == ("train", "Failed")
+    assert not list(store.root.rglob("*.pth"))
+    assert not list(store.root.rglob(".tmp-*"))
+    assert train("line", diverging, may_fail=True).states == {"generate": "reused", "split": "reused"}
+
+
+def test_until_ends_after_a_stage(store: Store, train: Callable[..., Any], api: Any) -> None:
+    outcome = train("line", until="split")
+    assert (outcome.run, outcome.ran) == (None, ["generate", "split"])
+    assert [name for name, _ in api.stages(outcome.flow_run_id, 2)] == ["generate", "split"]
+    assert not store.runs.exists()
+
+
+@pytest.mark.parametrize("forced", [["train"], ["split", "plot"]])
+def test_refresh_runs_the_named_stages_and_reuses_the_others(
+    trained: Store, train: Callable[..., Any], forced: list[str]
+) -> None:
+    outcome = train("line", refresh=forced)
+    assert outcome.ran == forced
+    assert all(outcome.reasons[name] == ("forced",) for name in forced)
+
+
+def test_refresh_all_runs_every_stage(trained: Store, train: Callable[..., Any]) -> None:
+    assert train("line", refresh=["all"]).ran == STAGES
+
+
+@pytest.mark.parametrize(("refresh", "until"), [(["traim"], None), ([], "traim")])
+def test_an_unknown_stage_is_refused_before_anything_runs(
+    store: Store, train: Callable[..., Any], refresh: list[str], until: str | None
+) -> None:
+    outcome = train("line", refresh=refresh, until=until, may_fail=True)
+    assert "generate" in str(outcome.error)
+    assert "traim" in str(outcome.error)
+    assert not outcome.reports
+    assert not store.root.exists()
+
+
+def test_an_elaborate_experiment_goes_all_the_way_and_verifies(
+    store: Store, train: Callable[..., Any], tmp_path: Path
+) -> None:
+    from flows import orchestration
+
+    outcome = train("line", ELABORATE)
+    outputs = {report.name: report.outputs for report in outcome.reports}
+    rows = {part: pq.read_metadata(store.path(outputs["split"][part])).num_rows for part in outputs["split"]}
+    assert rows == {"train": 140, "validation": 30, "test": 30}
+    history = pq.read_table(store.path(outputs["train"]["history"]))
+    assert history.column_names == ["epoch", "train_loss", "validation_loss", "test_loss", "learning_rate"]
+    description = json.loads((store.runs / outcome.run / "model.json").read_bytes())
+    assert description["stopped_early"]
+    assert description["epochs_run"] == history.num_rows < 300
+    assert description["best_epoch"] == description["epochs_run"] - 1 - 5
+    metrics = json.loads((store.runs / outcome.run / "metrics.json").read_bytes())
+    assert list(metrics) == ["train", "validation", "test"]
+    assert metrics["test"]["r2"] > 0.5
+    assert orchestration.verify(outcome.run) == outcome.run
+    assert train("line", ELABORATE).ran == []
+
+
+def test_the_three_placements_give_the_same_model_on_the_cpu(store: Store, train: Callable[..., Any]) -> None:
+    fits = [
+        train("line-layers", {"training": {"placement": placement, "device": "cpu"}}, until="train")
+        for placement in ("constructor", "context", "moved")
+    ]
+    assert [fit.ran[-1] for fit in fits] == ["train"] * 3
+    assert len({fit.digests["train.weights"] for fit in fits}) == 1
+
+
+def test_a_project_may_be_moved(trained: Store, train: Callable[..., Any], tmp_path: Path) -> None:
+    from tasks.caching.store import project_store
+
+    shutil.move(trained.root, tmp_path / "elsewhere")
+    (tmp_path / "home").symlink_to("elsewhere")  # WORKFLOW_HOME still leads there
+    project_store.cache_clear()
+    assert train("line").ran == []
+
+
+def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) -> None:
+    from flows import orchestration
+    from flows.experiments import load_experiment
+    from flows.watching import extra_watchers
+
+    told: list[tuple[int, int, float]] = []
+
+    class Watcher:
+        def started(self, name: str, reasons: tuple[str, ...]) -> None: ...
+        def finished(self, report: Any) -> None: ...
+        def progress(self, done: int, total: int, loss: float) -> None:
+            told.append((done, total, loss))
+
+    token = extra_watchers.set((Watcher(),))
+    orchestration.train(load_experiment("line"), [], "train")
+    extra_watchers.reset(token)
+    assert told[-1][:2] == (180, 180)
+    assert told[-1][2] == pytest.approx(0.0148, abs=1e-3)
+
+
+def test_a_long_training_shows_its_progress_in_the_ui(
+    store: Store, train: Callable[..., Any], api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.watching.PROGRESS_SECONDS", 0.0)
+    pages = api.artifacts(train("line", until="train").flow_run_id)
+    assert pages["train-progress"] == 100.0
