@@ -55,4 +55,4 @@ clean: ## stop the server; remove .venv and the caches of the tools
 
 purge: clean ## clean, and remove every dataset, artifact and run, and the history in Prefect
 	@rm -rf .prefect
-	@find data artifacts -mindepth 1 -not -name README.md -delete
+	@find data artifacts -mindepth 1 -not -name README.md -not -path 'artifacts/example*' -delete

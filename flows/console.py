@@ -79,7 +79,7 @@ def print_plan(experiment: str, decisions: Iterable[Decision]) -> None:
 
 def print_runs(runs: Iterable[RunFolder]) -> None:
     """Prints the runs as a table, oldest first."""
-    table = plain_table("run", "experiment", "device", "test loss", "test MAE", "R²", "verified", title="Runs")
+    table = plain_table("run", "experiment", "device", "loss", "MAE", "R²", "verified", title="Runs, with test metrics")
     for run in runs:
         test = run.metrics["test"]
         row = (run.manifest.run, run.manifest.experiment["name"], run.manifest.environment.device)
@@ -150,6 +150,7 @@ def print_rows(label: str, columns: Mapping[str, Mapping[str, Any]], title: str)
 def plain_table(*header: str, title: str) -> Table:
     """An empty table in the project's style."""
     table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in header:
-        table.add_column(name, overflow="fold")
+    for place, name in enumerate(header):
+        # The first column names the rows: what it says is to be copied in one piece.
+        table.add_column(name, overflow="fold", no_wrap=place == 0)
     return table

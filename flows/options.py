@@ -1,7 +1,7 @@
 """Every field of the experiment as an option of the command line, with its help."""
 
 from copy import copy
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic.fields import FieldInfo
@@ -26,7 +26,8 @@ def option_of(info: FieldInfo) -> tuple[Any, FieldInfo]:
     option = copy(info)
     option.default = None
     if kind == kind | None:
-        kind = Annotated[kind, BeforeValidator(lambda text: None if text == "none" else text)]
+        # After the field's bounds, which hold for what is not None.
+        option.metadata = [*option.metadata, BeforeValidator(lambda text: None if text == "none" else text)]
     return kind | None, option
 
 

@@ -1,6 +1,7 @@
 """The runs on disk: finding one, and the pointers to the latest."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def find_folder(wanted: str, store: Store) -> Path:
         InputError: there is none.
     """
     path = store.runs / wanted if Path(wanted).name == wanted else Path(wanted)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, it takes a name that is too long for one of no folder
         folder = path.resolve()
         if folder.parent == store.runs:
             return folder

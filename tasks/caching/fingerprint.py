@@ -91,17 +91,26 @@ def read_module(path: Path, modified_ns: int, size: int) -> tuple[dict[str, str]
         modified_ns: time of its last change, which with `size` tells a long-lived process that it was edited.
         size: its size in bytes.
     """
-    tree = ast.parse(path.read_bytes(), filename=str(path))
-    tree = RuntimeCode().visit(tree)
+    code = RuntimeCode()
+    tree = code.visit(ast.parse(path.read_bytes(), filename=str(path)))
     groups: dict[str, list[str]] = {}
     for statement in tree.body:
         groups.setdefault(defined_name(statement), []).append(ast.dump(statement))
     definitions = {name: hashlib.sha256("\n".join(dumps).encode()).hexdigest()[:16] for name, dumps in groups.items()}
-    return definitions, tuple(imported_names(tree))
+    return definitions, tuple(code.imports)
 
 
 class RuntimeCode(ast.NodeTransformer):
-    """Drops what never runs: texts standing alone (docstrings among them) and `if TYPE_CHECKING:` blocks."""
+    """Drops what never runs, and notes what the rest imports.
+
+    Texts standing alone, docstrings among them, never run, nor do `if TYPE_CHECKING:` blocks.
+
+    Attributes:
+        imports: every name that is imported anywhere; relative ones keep their leading dots.
+    """
+
+    def __init__(self) -> None:
+        self.imports: list[str] = []
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         """None for a text that stands alone."""
@@ -117,6 +126,18 @@ class RuntimeCode(ast.NodeTransformer):
         self.generic_visit(branch)
         return branch.body
 
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        """Notes the modules."""
+        self.imports += [alias.name for alias in node.names]
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        """Notes the module, and each name in it that may be a module too; for any other no such file exists."""
+        origin = "." * node.level + (node.module or "")
+        dot = "" if origin.endswith(".") else "."
+        self.imports += [origin, *(f"{origin}{dot}{alias.name}" for alias in node.names)]
+        return node
+
 
 def defined_name(statement: ast.stmt) -> str:
     """What a top-level statement defines, for the words in which a change is told."""
@@ -129,15 +150,3 @@ def defined_name(statement: ast.stmt) -> str:
             return "imports"
         case _:
             return "module body"
-
-
-def imported_names(tree: ast.AST) -> Iterator[str]:
-    """Every name that is imported anywhere in a module; relative ones keep their leading dots."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = "." * node.level + (node.module or "")
-            yield origin
-            # `from package import module` imports the module; for any other name no such file exists.
-            yield from (f"{origin}{'' if origin.endswith('.') else '.'}{alias.name}" for alias in node.names)

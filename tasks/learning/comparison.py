@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.learning.tables import to_numpy
+
 #: Between devices a prediction may differ by rounding: another order of additions, a fused multiply-add. That is a few
 #: times float32's 1.2e-7, relative to what is added up; a hundredfold of it still tells any other set of weights.
 ACROSS_DEVICES_RTOL = 1e-5
@@ -65,8 +67,9 @@ def compare_predictions(expected: pa.Table, actual: pa.Table, rtol: float = 0.0,
     was, now = (_predictions(table) for table in (expected, actual))
     with np.errstate(invalid="ignore"):
         difference = np.abs(now - was)
-    difference[~np.isfinite(difference)] = np.inf
-    beyond = np.flatnonzero(~(difference <= atol + rtol * np.abs(was)))
+    comparable = np.isfinite(difference)
+    difference[~comparable] = np.inf
+    beyond = np.flatnonzero(~(comparable & (difference <= atol + rtol * np.abs(was))))
     worst = int(np.argmax(difference)) if len(difference) else 0
     largest = float(difference[worst]) if len(difference) else 0.0
     return Comparison(
@@ -89,7 +92,7 @@ def _require_same_rows(expected: pa.Table, actual: pa.Table) -> None:
 
 
 def _predictions(table: pa.Table) -> npt.NDArray[np.float64]:
-    values: npt.NDArray[np.float64] = table["prediction"].to_numpy().astype(np.float64)
+    values: npt.NDArray[np.float64] = to_numpy(table["prediction"]).astype(np.float64)
     return values
 
 

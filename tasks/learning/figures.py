@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from tasks.learning.labels import LOSS_LABELS
+from tasks.learning.tables import to_numpy
 
 Floats = npt.NDArray[np.float64]
 
@@ -170,7 +171,9 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
 @contextmanager
 def _styled() -> Iterator[None]:
     """Matplotlib's defaults and the style above, whatever matplotlibrc the user has."""
-    with mpl.rc_context({**dict.copy(mpl.rcParamsDefault), **_STYLE}):
+    settings = {**dict.copy(mpl.rcParamsDefault), **_STYLE}
+    del settings["backend"]  # setting it would import pyplot
+    with mpl.rc_context(settings):
         yield
 
 
@@ -254,19 +257,19 @@ def _points(rows: pa.Table, of_all: int, *names: str) -> list[Floats]:
 
 def _curve(history: pa.Table, part: str) -> tuple[Floats, Floats]:
     """Epochs and losses where the loss of a part is known, thinned, the last one kept."""
-    losses = _numbers(history[f"{part}_loss"])
-    known = np.flatnonzero(~np.isnan(losses))
-    drawn = np.union1d(known[:: _stride(len(known))], known[-1:])
-    return _numbers(history["epoch"])[drawn], losses[drawn]
+    known = history.filter(history[f"{part}_loss"].is_valid())
+    drawn = np.union1d(np.arange(0, known.num_rows, _stride(known.num_rows)), [known.num_rows - 1])
+    return _numbers(known["epoch"])[drawn], _numbers(known[f"{part}_loss"])[drawn]
 
 
 def _by_part(predictions: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    for part in _LOOKS:
-        rows = predictions.filter(pc.equal(predictions["split"], part))
-        if rows.num_rows:
-            yield part, rows
+    """The rows of each part that has any, in the order of the legend."""
+    present = {part.as_py(): part for part in predictions["split"].unique()}
+    for name in _LOOKS:
+        if name in present:
+            yield name, predictions.filter(pc.equal(predictions["split"], present[name]))
 
 
-def _numbers(column: Any) -> Floats:
-    """A column as float64, null as NaN."""
-    return np.asarray(column.to_numpy(), dtype=np.float64)
+def _numbers(column: pa.ChunkedArray) -> Floats:
+    """A column as float64."""
+    return to_numpy(column).astype(np.float64)

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.learning.tables import to_arrow
+
 
 class History:
     """Losses by epoch, in flat arrays: ten million epochs take 160 MB, not several GB of objects."""
@@ -39,18 +41,18 @@ def history_table(history: History) -> pa.Table:
     """
     epochs = len(history.train_loss)
     columns = {
-        "epoch": pa.array(np.arange(epochs, dtype=np.int64)),
-        "train_loss": pa.array(np.array(history.train_loss)),
+        "epoch": to_arrow(np.arange(epochs, dtype=np.int64)),
+        "train_loss": to_arrow(np.array(history.train_loss)),
     }
     evaluated = np.array(history.evaluated_epochs)
     for part, losses in history.held_out_loss.items():
         columns[f"{part}_loss"] = _sparse(epochs, evaluated, np.array(losses))
-    columns["learning_rate"] = pa.array(np.array(history.learning_rate))
-    return pa.table(columns)
+    columns["learning_rate"] = to_arrow(np.array(history.learning_rate))
+    return pa.Table.from_arrays(list(columns.values()), list(columns))
 
 
 def _sparse(rows: int, places: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> pa.Array:
     """A column with the values at their places and null elsewhere."""
-    column, missing = np.zeros(rows), np.ones(rows, bool)
-    column[places], missing[places] = values, False
-    return pa.array(column, mask=missing)
+    column, present = np.zeros(rows), np.zeros(rows, bool)
+    column[places], present[places] = values, True
+    return to_arrow(column, present)

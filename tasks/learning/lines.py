@@ -1,14 +1,15 @@
 """The straight line: rows of x and y = weight · x + bias, made with numpy alone so that torch stays unloaded."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.learning.experiment import LineData
+from tasks.learning.tables import to_arrow
 
 Floats = npt.NDArray[np.float32]
-
-SCHEMA = pa.schema([("row", pa.int64()), ("x", pa.float32()), ("y", pa.float32())])
 
 #: torch.arange on x86-64 fills float32 eight lanes at a time, and whole vectors in pairs.
 _LANES = 8
@@ -30,7 +31,8 @@ def line_table(data: LineData) -> pa.Table:
         y = np.float32(data.weight) * x + np.float32(data.bias) + _noise(data)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("data: x or y is too large for float32: bring start, end, weight, bias or noise nearer to 0")
-    return pa.table([np.arange(data.row_count, dtype=np.int64), x, y], schema=SCHEMA)
+    columns: dict[str, npt.NDArray[Any]] = {"row": np.arange(data.row_count, dtype=np.int64), "x": x, "y": y}
+    return pa.Table.from_arrays([to_arrow(values) for values in columns.values()], list(columns))
 
 
 def _spaced(data: LineData) -> Floats:

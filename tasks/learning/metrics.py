@@ -8,6 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.learning.tables import to_numpy
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -18,13 +20,13 @@ def metrics_by_part(predictions: pa.Table, loss: str) -> dict[str, dict[str, Any
         predictions: columns split, target and prediction.
         loss: what `loss` in the result is: l1, mse, huber or bce, the predictions being logits for bce.
     """
-    parts = predictions["split"].unique().to_pylist()
-    return {part: part_metrics(*_columns(predictions, part), loss) for part in parts}
+    parts = predictions["split"].unique()
+    return {part.as_py(): part_metrics(*_columns(predictions, part), loss) for part in parts}
 
 
-def _columns(predictions: pa.Table, part: str) -> tuple[Floats, Floats]:
+def _columns(predictions: pa.Table, part: pa.StringScalar) -> tuple[Floats, Floats]:
     rows = predictions.filter(pc.equal(predictions["split"], part))
-    return rows["target"].to_numpy().astype(np.float64), rows["prediction"].to_numpy().astype(np.float64)
+    return to_numpy(rows["target"]).astype(np.float64), to_numpy(rows["prediction"]).astype(np.float64)
 
 
 def part_metrics(target: Floats, prediction: Floats, loss: str) -> dict[str, Any]:
@@ -52,8 +54,10 @@ def part_metrics(target: Floats, prediction: Floats, loss: str) -> dict[str, Any
 
 
 def _r2(target: Floats, mse: float) -> float:
-    variance = float(np.var(target))
-    return 1 - mse / variance if len(target) > 1 and variance > 0 else np.nan
+    # Asked of the targets themselves: the mean of equal ones is rounded, and their variance then not quite 0.
+    if target.min() == target.max():
+        return np.nan
+    return 1 - mse / float(np.var(target))
 
 
 def _finite(value: float) -> float | None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tasks.learning.columns import to_column, to_values
+from tasks.learning.tables import repeat_text, to_arrow, to_numpy
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,10 +57,10 @@ def predict_part(
     Returns:
         Columns row (int64), split (string), x, target, prediction and residual = target − prediction (float32).
     """
-    x, target = (np.array(rows[name].to_numpy(), dtype=np.float32) for name in ("x", "y"))
+    x, target = (np.array(to_numpy(rows[name]), dtype=np.float32) for name in ("x", "y"))
     prediction = predict(network, x, device, mode)
-    split = pa.repeat(pa.scalar(part, pa.string()), rows.num_rows)
-    return pa.table([rows["row"], split, x, target, prediction, target - prediction], schema=SCHEMA)
+    floats = [to_arrow(values) for values in (x, target, prediction, target - prediction)]
+    return pa.Table.from_arrays([rows["row"], repeat_text(part, rows.num_rows), *floats], schema=SCHEMA)
 
 
 def predict_parts(

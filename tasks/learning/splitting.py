@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.learning.experiment import Split
+from tasks.learning.tables import to_arrow, to_numpy
 
 Rows = npt.NDArray[np.int64]
 
@@ -24,7 +25,7 @@ def split_rows(table: pa.Table, split: Split) -> dict[str, pa.Table]:
     """
     sizes = split.sizes(table.num_rows)
     if split.method == "shuffled":
-        table = table.take(pa.array(np.random.default_rng(split.seed).permutation(table.num_rows)))
+        table = table.take(to_arrow(np.random.default_rng(split.seed).permutation(table.num_rows)))
     parts, start = {}, 0
     for part, size in sizes.items():
         parts[part] = table.slice(start, size)
@@ -38,9 +39,9 @@ def prove_partition(table: pa.Table, parts: Mapping[str, pa.Table]) -> None:
     Raises:
         ValueError: a row is in two parts, twice in one, in none, or in a part alone; the row is named.
     """
-    rows = {part: held["row"].to_numpy() for part, held in parts.items()}
+    rows = {part: to_numpy(held["row"]) for part, held in parts.items()}
     found = np.sort(np.concatenate(list(rows.values())))
-    expected = np.sort(table["row"].to_numpy())
+    expected = np.sort(to_numpy(table["row"]))
     if np.array_equal(found, expected):
         return
     repeated = found[1:][found[1:] == found[:-1]]

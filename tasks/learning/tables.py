@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,32 @@ ROW_GROUP = 1 << 20
 
 Source = Path | bytes
 _T = TypeVar("_T")
+
+
+def to_arrow(values: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Values as an Arrow array that shares their memory; null where `present` is False.
+
+    Takes the place of pa.array, which imports pandas to ask whether the values are a Series: 0.3 s.
+    """
+    validity = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [validity, data])
+
+
+def repeat_text(text: str, rows: int) -> pa.Array:
+    """A string column of one text; made from its bytes, because pa.scalar imports pandas like pa.array."""
+    content = text.encode()
+    ends = np.array([0, len(content)], np.int32)
+    once = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(ends), pa.py_buffer(content)])
+    return pa.repeat(once[0], rows)
+
+
+def to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """The values of a numeric column without nulls, read-only and, if they lie in one piece, without a copy.
+
+    Takes the place of pyarrow's own to_numpy, which imports pandas.
+    """
+    return np.from_dlpack(column.combine_chunks())
 
 
 def write_table(table: pa.Table, sink: BinaryIO | Path) -> None:
@@ -106,7 +132,7 @@ def _fill(source: Source, target: npt.NDArray[np.float32], name: str, column: pa
         raise ValueError(f"column {name!r} of {_name(source)} has {column.null_count:,} missing values")
     start = 0
     for chunk in column.chunks:
-        target[start : start + len(chunk)] = chunk.to_numpy()
+        target[start : start + len(chunk)] = np.from_dlpack(chunk)
         start += len(chunk)
 
 

@@ -58,6 +58,8 @@ def medians(rounds: int, **steps: Callable[[], float]) -> dict[str, float]:
 def measure_flows(rounds: int, home: Path) -> list[Budget]:
     """The train flow against the plain script: everything computed, nothing changed, one setting changed, planned."""
     environment = os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": str(PROJECT)}
+    # Python keeps compiled modules unless it is told not to, as some containers do.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     train = [*WORKFLOW, "train", "line", "--json"]
     rates = iter(range(1, 1000))
 

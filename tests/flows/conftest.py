@@ -121,6 +121,12 @@ def prefect(prefect_root: Path, api_url: str) -> Iterator[None]:
         )
         with session:
             yield
+        # At the process's end they would try for a minute to reach a server that has stopped.
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
 
 
 def enter(home: Path, patch: pytest.MonkeyPatch) -> Store:

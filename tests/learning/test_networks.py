@@ -90,11 +90,11 @@ def test_rebuilt_from_its_description_in_json(kind):
 
 @pytest.mark.parametrize("description", [{}, {"architecture": "transformer"}, {"architecture": ["parameters"]}])
 def test_refuses_an_unknown_architecture(description):
-    with pytest.raises(ValueError, match="unknown architecture .*: known are parameters, linear"):
+    with pytest.raises(ValueError, match=r"unknown architecture .*: known are parameters, linear"):
         rebuild(description, "cpu")
 
 
 @pytest.mark.parametrize("arguments", [{"layers": 3}, {"device": "cpu"}, {"weight_name": 1}, {"weight_name": "a.b"}])
 def test_refuses_arguments_that_the_architecture_has_not(arguments):
-    with pytest.raises(ValueError, match="parameters|a parameter cannot be named"):
+    with pytest.raises(ValueError, match=r"parameters|a parameter cannot be named"):
         rebuild({"architecture": "parameters", "arguments": arguments}, "cpu")

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from inspect import unwrap
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_a_step_leaves_gradients_enabled_and_runs_a_closure(name):
 
 
 def test_works_where_torch_has_no_wrappers(monkeypatch):
-    monkeypatch.setattr(optim.SGD, "step", optim.SGD.__dict__["step"].__wrapped__)
+    monkeypatch.setattr(optim.SGD, "step", unwrap(optim.SGD.step))
     training = Training(learning_rate=0.05)
     ours, theirs = parameters(), parameters()
 

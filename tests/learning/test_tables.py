@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.learning import tables
-from tasks.learning.tables import read_columns, read_table, write_table
+from tasks.learning.tables import read_columns, read_table, to_arrow, write_table
 
 FLOATS = st.floats(width=32, allow_nan=False)
 ROWS = st.lists(
@@ -133,3 +133,15 @@ def test_refuses_what_is_no_parquet(data, tmp_path):
 def test_a_missing_file_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "none.parquet")
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False))))
+def test_arrow_arrays_as_pyarrow_makes_them(values):
+    present = np.array([value is not None for value in values], bool)
+    filled = np.array([value or 0.0 for value in values], np.float64)
+    assert to_arrow(filled, present) == pa.array(values, pa.float64())
+    assert to_arrow(filled) == pa.array(filled)
+
+
+def test_arrow_arrays_of_every_other_value():
+    assert to_arrow(np.arange(10)[::2]).to_pylist() == [0, 2, 4, 6, 8]

@@ -141,7 +141,7 @@ def test_never_runs_code_in_a_file(tmp_path, monkeypatch, place):
         "plain pickle": lambda: pickle.dumps(hostile),
         "old format": lambda: saved(hostile, _use_new_zipfile_serialization=False),
     }[place]()
-    with pytest.raises(CheckpointError, match="not a plain state_dict|no file of torch.save"):
+    with pytest.raises(CheckpointError, match=r"not a plain state_dict|no file of torch.save"):
         load_weights(data, EXPECTED)
     assert not touched.exists()
 
@@ -153,7 +153,7 @@ def test_refuses_a_whole_module(network):
 
 def test_refuses_more_bytes_than_the_model_can_take(monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
-    with pytest.raises(CheckpointError, match="declares .* bytes, more than the"):
+    with pytest.raises(CheckpointError, match=r"declares .* bytes, more than the"):
         load_weights(saved(state(bias=torch.zeros(100_000))), EXPECTED)
 
 
@@ -173,7 +173,7 @@ def test_refuses_two_records_of_one_name():
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"weights"])
 def test_refuses_what_is_no_file_of_torch(data):
-    with pytest.raises(CheckpointError, match="no file of torch.save"):
+    with pytest.raises(CheckpointError, match=r"no file of torch.save"):
         load_weights(data, EXPECTED)
 
 
@@ -191,7 +191,7 @@ def test_refuses_a_specification_with_an_unknown_dtype():
 
 def test_does_not_apply_to_another_model(network):
     tensors = load_weights(dump_weights(network), EXPECTED)
-    with pytest.raises(CheckpointError, match="(?s)does not suit the model.*linear_layer.weight"):
+    with pytest.raises(CheckpointError, match=r"(?s)does not suit the model.*linear_layer.weight"):
         apply_weights(build_network(Model(kind="linear"), "constructor", "cpu", 0), tensors)
 
 

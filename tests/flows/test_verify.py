@@ -1,0 +1,311 @@
+"""Flow `verify`: a checkpoint that predicts what training recorded passes, and any other is caught."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.caching.reference import Reference
+from tasks.caching.store import Store
+
+CHECKPOINT = "01_workflow_model_0.pth"
+
+
+class Run:
+    """A run on disk, to be tampered with."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.folder = (store.runs / "latest").resolve()
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def manifest(self) -> Any:
+        """The content of run.json."""
+        return json.loads((self.folder / "run.json").read_bytes())
+
+    def artifact(self, name: str) -> Path:
+        """The file of an artifact that the manifest names."""
+        entries = (stage["outputs"] for stage in self.manifest["stages"])
+        return self.store.root / next(outputs[name]["path"] for outputs in entries if name in outputs)
+
+    def replace(self, name: str, content: bytes, *, sign: bool = True) -> None:
+        """Puts another content into a file of the run; signed, so that the manifest says it was always so."""
+        (self.folder / name).write_bytes(content)
+        if sign:
+            manifest = self.manifest
+            manifest["files"][name] = Reference.of_content(self.store.run_path(self.name, name), content).to_json()
+            (self.folder / "run.json").write_text(json.dumps(manifest))
+
+    def forge(self, checkpoint: bytes) -> None:
+        """Puts another checkpoint into the run, and signs it in run.json and in model.json."""
+        description = json.loads((self.folder / "model.json").read_bytes())
+        description["checkpoint_sha256"] = Reference.of_content("any.pth", checkpoint).digest
+        self.replace(CHECKPOINT, checkpoint)
+        self.replace("model.json", json.dumps(description).encode())
+
+    def weights(self) -> dict[str, Any]:
+        """The state_dict of the checkpoint."""
+        import torch
+
+        loaded: dict[str, Any] = torch.load(self.folder / CHECKPOINT, weights_only=True)
+        return loaded
+
+
+def dump(state_dict: object) -> bytes:
+    """A checkpoint as torch.save writes it."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state_dict, buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def run(trained: Store) -> Run:
+    """The run of a project of its own, trained and not yet verified."""
+    run = Run(trained)
+    (run.folder / "verification.json").unlink()
+    return run
+
+
+@pytest.fixture
+def caught(run: Run, command: Callable[..., tuple[int, str, str]], api: Any) -> Callable[[], str]:
+    """Verifies the run, makes sure that it fails everywhere that somebody may look, and gives the message."""
+
+    def verify() -> str:
+        code, _, message = command("verify", run.name)
+        assert code == 1
+        assert message.startswith("error: stage ")
+        assert message.count("\n") == 1, "one message, no traceback"
+        flow_run = api.newest(f"verify {run.name}")
+        assert flow_run.state.is_failed()
+        verification = json.loads((run.folder / "verification.json").read_bytes())
+        assert verification["passed"] is False
+        assert any(not check["passed"] for check in verification["checks"])
+        page = api.artifacts(flow_run.id)["run-verification"]
+        assert "is NOT verified" in page
+        return message
+
+    return verify
+
+
+# ---- what passes
+
+
+def test_a_run_as_training_left_it_passes(run: Run, command: Callable[..., tuple[int, str, str]], api: Any) -> None:
+    code, out, error = command("verify")
+    assert (code, error) == (0, "")
+    assert run.name in out
+    verification = json.loads((run.folder / "verification.json").read_bytes())
+    assert verification["passed"] is True
+    assert verification["device"] == "cpu"
+    checks = {check["name"]: check["detail"] for check in verification["checks"]}
+    assert list(checks) == ["digests", "checkpoint", "modes", "predictions", "metrics"]
+    assert checks["predictions"] == "50 rows agree exactly; largest difference 0"
+    flow_run = api.newest(f"verify {run.name}")
+    assert flow_run.state.is_completed()
+    assert api.stages(flow_run.id, 3) == [(name, "Completed") for name in ("reload", "predict", "compare")]
+    assert "is verified" in api.artifacts(flow_run.id)["run-verification"]
+
+
+def test_a_proof_is_given_anew_each_time(run: Run, command: Callable[..., tuple[int, str, str]]) -> None:
+    for _ in range(2):
+        assert "Cached" not in command("verify")[1]
+
+
+def test_a_run_may_be_named_in_every_way(run: Run, command: Callable[..., tuple[int, str, str]]) -> None:
+    for named in ("latest", "line-latest", run.name, str(run.folder), str(run.store.runs / "latest")):
+        code, out, error = command("verify", named, "--json")
+        assert (code, json.loads(out)["run"], json.loads(out)["verified"]) == (0, run.name, True), error
+
+
+def test_with_other_library_versions_it_passes_within_a_tolerance(
+    run: Run, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    manifest = run.manifest
+    manifest["environment"]["versions"]["torch"] = "2.10.0"
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    assert command("verify")[0] == 0
+    verification = json.loads((run.folder / "verification.json").read_bytes())
+    assert "50 rows agree within 1e-05 of the value and 1e-06" in verification["checks"][3]["detail"]
+
+
+def test_a_run_whose_stage_artifacts_were_tidied_away_says_what_is_missing(run: Run, caught: Callable[[], str]) -> None:
+    run.artifact("test").unlink()
+    assert f"artifact missing: {run.artifact('test').relative_to(run.store.root)}" in caught()
+
+
+# ---- what is caught
+
+
+def test_a_weight_changed_by_one_per_cent_is_caught_and_both_values_told(run: Run, caught: Callable[[], str]) -> None:
+    import pyarrow.parquet as pq
+
+    weights = run.weights()
+    weights["weights"] *= 1.01
+    run.forge(dump(weights))
+    message = caught()
+    rows = pq.read_table(run.artifact("predictions")).to_pylist()
+    slope, bias = weights["weights"], weights["bias"]
+    # Row 0 has x = 0, where the slope counts for nothing: row 1 is the first that differs, the last differs most.
+    for which, row in (("first", rows[1]), ("worst", rows[-1])):
+        now = (slope * row["x"] + bias).item()
+        told = f"{which} row {row['row']} ({row['split']}) recorded {row['prediction']!r}, now {now!r}"
+        assert told in message
+    assert "49 of 50 predictions do not agree exactly" in message
+    assert "metrics do not agree exactly: first train.loss, saved 0.0148" in message
+
+
+def test_the_list_of_runs_shows_a_failed_verification(
+    run: Run, caught: Callable[[], str], command: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert json.loads(command("runs", "--json")[1])[0]["verified"] is None
+    weights = run.weights()
+    weights["bias"] *= 1.01
+    run.forge(dump(weights))
+    caught()
+    assert json.loads(command("runs", "--json")[1])[0]["verified"] is False
+    assert "FAILED" in command("runs")[1]
+    assert "FAILED" in command("show", run.name)[1]
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, "model.json", "metrics.json", "plots/loss.png"])
+def test_a_file_of_the_run_that_was_altered_is_caught(run: Run, caught: Callable[[], str], name: str) -> None:
+    content = bytearray((run.folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    run.replace(name, bytes(content), sign=False)
+    assert f"artifact altered: artifacts/runs/{run.name}/{name} no longer has its SHA-256" in caught()
+
+
+def test_a_checkpoint_of_another_run_is_caught(run: Run, caught: Callable[[], str], train: Callable[..., Any]) -> None:
+    other = train("line", {"training": {"epochs": 5}}).run
+    run.replace(CHECKPOINT, (run.store.runs / other / CHECKPOINT).read_bytes())
+    assert "model.json was saved with another checkpoint" in caught()
+
+
+def test_predictions_of_another_run_are_caught(run: Run, caught: Callable[[], str], train: Callable[..., Any]) -> None:
+    other = Run(run.store)
+    train("line", {"training": {"epochs": 5}})
+    other = Run(run.store)
+    manifest = run.manifest
+    manifest["stages"][3]["outputs"]["predictions"] = other.manifest["stages"][3]["outputs"]["predictions"]
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    assert "model.json was saved with another predictions" in caught()
+
+
+def test_weights_that_are_not_numbers_are_caught(run: Run, caught: Callable[[], str]) -> None:
+    weights = run.weights()
+    weights["bias"] *= float("nan")
+    run.forge(dump(weights))
+    assert "bias: the value at index [0] is nan, not a finite number" in caught()
+
+
+def test_a_tensor_too_many_is_caught(run: Run, caught: Callable[[], str]) -> None:
+    weights = run.weights()
+    run.forge(dump(weights | {"extra": weights["bias"]}))
+    assert "extra not expected" in caught()
+
+
+def test_a_tensor_too_few_is_caught(run: Run, caught: Callable[[], str]) -> None:
+    weights = run.weights()
+    del weights["bias"]
+    run.forge(dump(weights))
+    assert "bias missing" in caught()
+
+
+def test_a_tensor_of_another_type_is_caught(run: Run, caught: Callable[[], str]) -> None:
+    weights = run.weights()
+    weights["weights"] = weights["weights"].double()
+    run.forge(dump(weights))
+    assert "weights: has dtype float64 where the model has float32" in caught()
+
+
+def test_a_tensor_of_another_shape_is_caught(run: Run, caught: Callable[[], str]) -> None:
+    weights = run.weights()
+    weights["weights"] = weights["weights"].reshape(1, 1)
+    run.forge(dump(weights))
+    assert "weights: has shape [1, 1] where the model has [1]" in caught()
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.canary,)
+
+
+def test_code_in_a_pickle_is_caught_and_not_run(run: Run, caught: Callable[[], str], tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    trap = pickle.dumps({**run.weights(), "bias": Trap(canary)}, protocol=2)
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(run.folder / CHECKPOINT) as whole,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as forged,
+    ):
+        for entry in whole.infolist():
+            forged.writestr(entry.filename, trap if entry.filename.endswith("data.pkl") else whole.read(entry))
+    run.forge(buffer.getvalue())
+    assert "not a plain state_dict, and was not run" in caught()
+    assert not canary.exists()
+    pickle.loads(trap)
+    assert canary.exists(), "the trap works"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 1}', b"\xff\xfe"])
+def test_a_damaged_manifest_is_caught(run: Run, caught: Callable[[], str], content: bytes) -> None:
+    (run.folder / "run.json").write_bytes(content)
+    assert "run.json is damaged" in caught()
+
+
+def test_a_missing_manifest_is_caught(run: Run, caught: Callable[[], str]) -> None:
+    (run.folder / "run.json").unlink()
+    assert "is this a run folder?" in caught()
+
+
+def test_a_manifest_that_names_files_outside_the_project_is_caught(run: Run, caught: Callable[[], str]) -> None:
+    manifest = run.manifest
+    manifest["files"]["metrics.json"]["path"] = "../../etc/passwd"
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    assert "must stay inside the project" in caught()
+
+
+def test_missing_predictions_are_caught(run: Run, caught: Callable[[], str]) -> None:
+    path = run.artifact("predictions")
+    path.unlink()
+    assert f"artifact missing: {path.relative_to(run.store.root)}" in caught()
+
+
+def test_altered_predictions_are_caught(run: Run, caught: Callable[[], str]) -> None:
+    path = run.artifact("predictions")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert f"artifact altered: {path.relative_to(run.store.root)}" in caught()
+
+
+def test_metrics_that_were_made_up_are_caught(run: Run, caught: Callable[[], str]) -> None:
+    metrics = json.loads((run.folder / "metrics.json").read_bytes())
+    metrics["test"]["mae"] = 0.001
+    run.replace("metrics.json", json.dumps(metrics).encode())
+    assert "1 metrics do not agree exactly: first test.mae, saved 0.001, now 0.0252" in caught()
+
+
+def test_a_verification_that_passed_is_overwritten_by_one_that_fails(
+    run: Run, command: Callable[..., tuple[int, str, str]], caught: Callable[[], str]
+) -> None:
+    assert command("verify")[0] == 0
+    run.artifact("predictions").unlink()
+    caught()
