@@ -2,25 +2,29 @@
 
 import contextlib
 import gc
-import json
+import importlib.metadata
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
-from flows.experiments import load_experiment, preset_names, settle
+from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.options import ExperimentOptions
+from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
 from flows.problems import InputError, list_problems
+from flows.runs import find_folder, find_run, list_runs
 from flows.train import StageName
 from tasks.caching.store import project_store
+from tasks.learning.devices import fallback_notice
 
 app = App(
     name="workflow",
     help="PyTorch training that is scheduled, watched and rerun: cached stages, and checkpoints that prove themselves.",
     help_on_error=False,
+    version=lambda: importlib.metadata.version("pytorch-workflow"),
     version_flags=["--version"],
 )
 server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
@@ -52,7 +56,9 @@ def train(
 ) -> None:
     """Train, evaluate, plot and save a model; what has not changed is reused."""
     experiment = load_experiment(source, given(changes))
-    settle(experiment)
+    settled = settle(experiment)
+    if note := fallback_notice(settled.requested_device, settled.training.device):
+        tell(note)
     with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
         from flows import orchestration
 
@@ -62,7 +68,9 @@ def train(
             announce(f"verify {run}", quiet=as_json)
             orchestration.verify(run, experiment.training.device)
     if run is not None:
-        print_places(run, ui, as_json=as_json)
+        print_places(find_run(run, project_store()), ui, as_json=as_json)
+    elif as_json:
+        print_json({"run": None, "until": until})
 
 
 @app.command
@@ -98,9 +106,6 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Show that a run's checkpoint predicts what training recorded, row by row; fails if it does not."""
-    from flows.experiments import resolve
-    from flows.runs import find_folder
-
     resolve(device)
     folder = find_folder(run, project_store())
     with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
@@ -108,17 +113,15 @@ def verify(
 
         announce(f"verify {folder.name}", quiet=as_json)
         orchestration.verify(folder.name, device)
-    print_places(folder.name, ui, as_json=as_json)
+    print_places(find_run(folder.name, project_store()), ui, as_json=as_json)
 
 
 @app.command
 def runs(*, as_json: AsJson = False) -> None:
     """List the runs: experiment, device, metrics, verified or not."""
-    from flows.runs import list_runs
-
     found = list_runs(project_store())
     if as_json:
-        print_json([summary(run) for run in found])
+        print_json([run.summary() for run in found])
         return
     from flows.console import console, print_runs
 
@@ -131,11 +134,9 @@ def runs(*, as_json: AsJson = False) -> None:
 @app.command
 def show(run: str = "latest", /, *, as_json: AsJson = False) -> None:
     """Show one run: configuration, metrics, stages and files."""
-    from flows.runs import find_run
-
     found = find_run(run, project_store())
     if as_json:
-        print_json(summary(found) | {"manifest": found.manifest.model_dump(mode="json")})
+        print_json(found.summary() | {"manifest": found.manifest.model_dump(mode="json")})
     else:
         from flows.console import print_run
 
@@ -146,7 +147,6 @@ def show(run: str = "latest", /, *, as_json: AsJson = False) -> None:
 def compare(run: str, other: str, /, *more: str, as_json: AsJson = False) -> None:
     """Compare runs: where their configurations differ, and their metrics side by side."""
     from flows.comparing import compare_runs
-    from flows.runs import find_run
 
     found = [find_run(name, project_store()) for name in (run, other, *more)]
     if len({run.folder for run in found}) < len(found):
@@ -223,78 +223,6 @@ def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]
     from flows.session import prefect_session
 
     return prefect_session(project_store().root, ephemeral=ephemeral, notify=tell)
-
-
-@contextlib.contextmanager
-def stage_lines(*, quiet: bool) -> Iterator[None]:
-    """Shows in the terminal what becomes of each stage."""
-    if quiet:
-        yield
-        return
-    from flows.console import StageLines
-    from flows.watching import extra_watchers
-
-    lines = StageLines()
-    token = extra_watchers.set((lines,))
-    try:
-        yield
-    finally:
-        lines.close()
-        extra_watchers.reset(token)
-
-
-def tell(text: str) -> None:
-    """Prints what takes a while on the error stream, which programs that read the output do not see."""
-    sys.stderr.write(f"{text}\n")
-
-
-def announce(text: str, *, quiet: bool) -> None:
-    """Prints what comes next."""
-    if not quiet:
-        print_line(f"[bold]{text}[/]")
-
-
-def print_places(run: str, ui: str | None, *, as_json: bool) -> None:
-    """Prints where a run's checkpoint and report are, and where the UI is."""
-    from flows.runs import find_run
-
-    found = find_run(run, project_store())
-    if as_json:
-        print_json(summary(found) | {"ui": ui})
-        return
-    folder = found.folder.relative_to(project_store().root)
-    print_line(f"\nrun         {run}")
-    print_line(f"checkpoint  {folder / found.manifest.checkpoint}")
-    print_line(f"report      {folder / 'report.html'}")
-    if ui:
-        print_line(f"Prefect UI  {ui}")
-
-
-def summary(run: Any) -> dict[str, Any]:
-    """A run in short, for programs."""
-    return {
-        "run": run.manifest.run,
-        "experiment": run.manifest.experiment["name"],
-        "created": run.manifest.created,
-        "device": run.manifest.environment.device,
-        "folder": str(run.folder),
-        "checkpoint": str(run.folder / run.manifest.checkpoint),
-        "report": str(run.folder / "report.html"),
-        "metrics": run.metrics,
-        "verified": None if run.verification is None else run.verification.get("passed") is True,
-    }
-
-
-def print_line(text: str) -> None:
-    """Prints a line for people."""
-    from flows.console import console
-
-    console.print(text, soft_wrap=True)
-
-
-def print_json(value: Any) -> None:
-    """Prints a value for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -83,7 +83,7 @@ def print_runs(runs: Iterable[RunFolder]) -> None:
     for run in runs:
         test = run.metrics["test"]
         row = (run.manifest.run, run.manifest.experiment["name"], run.manifest.environment.device)
-        numbers = (figure(test[name]) for name in ("loss", "mae", "r2"))
+        numbers = (figure(test[name], digits=4) for name in ("loss", "mae", "r2"))
         table.add_row(*map(escape, row), *numbers, verdict(run))
     console.print(table)
 

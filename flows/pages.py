@@ -68,10 +68,10 @@ def cell(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
-def figure(value: Any) -> str:
-    """A metric's value with six significant digits; whole numbers with thousands separated."""
+def figure(value: Any, digits: int = 6) -> str:
+    """A value as people read it: numbers with so many significant digits, whole ones with thousands separated."""
     if value is None:
         return "–"
     if isinstance(value, str):
         return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"

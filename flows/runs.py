@@ -42,6 +42,20 @@ class RunFolder:
             return None
         return verification if isinstance(verification, dict) else None
 
+    def summary(self) -> dict[str, Any]:
+        """The run in short, as JSON."""
+        return {
+            "run": self.folder.name,
+            "experiment": self.manifest.experiment["name"],
+            "created": self.manifest.created,
+            "device": self.manifest.environment.device,
+            "folder": str(self.folder),
+            "checkpoint": str(self.folder / self.manifest.checkpoint),
+            "report": str(self.folder / "report.html"),
+            "metrics": self.metrics,
+            "verified": None if self.verification is None else self.verification.get("passed") is True,
+        }
+
 
 def find_folder(wanted: str, store: Store) -> Path:
     """The folder of a run: by name, by pointer (`latest`, `line-latest`) or by path.

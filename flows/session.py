@@ -33,6 +33,8 @@ def prefect_session(
     else:
         api = find_api(root, notify)
         os.environ["PREFECT_API_URL"], address = api.url, api.ui_url
+    # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
+    root.mkdir(parents=True, exist_ok=True)
 
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

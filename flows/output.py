@@ -1,0 +1,64 @@
+"""What a command prints: lines for people, JSON for programs, and on the error stream what concerns neither."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from flows.runs import RunFolder
+from tasks.caching.store import project_store
+
+
+@contextlib.contextmanager
+def stage_lines(*, quiet: bool) -> Iterator[None]:
+    """Shows in the terminal what becomes of each stage."""
+    if quiet:
+        yield
+        return
+    from flows.console import StageLines
+    from flows.watching import extra_watchers
+
+    lines = StageLines()
+    token = extra_watchers.set((lines,))
+    try:
+        yield
+    finally:
+        lines.close()
+        extra_watchers.reset(token)
+
+
+def tell(text: str) -> None:
+    """Prints a line on the error stream, which programs that read the output do not see."""
+    sys.stderr.write(f"{text}\n")
+
+
+def announce(text: str, *, quiet: bool) -> None:
+    """Prints what comes next."""
+    if not quiet:
+        print_line(f"[bold]{text}[/]")
+
+
+def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
+    """Prints where a run's checkpoint and report are, and where the UI is."""
+    if as_json:
+        print_json(run.summary() | {"ui": ui})
+        return
+    folder = run.folder.relative_to(project_store().root)
+    print_line(f"\nrun         {run.folder.name}")
+    print_line(f"checkpoint  {folder / run.manifest.checkpoint}")
+    print_line(f"report      {folder / 'report.html'}")
+    if ui:
+        print_line(f"Prefect UI  {ui}")
+
+
+def print_line(text: str) -> None:
+    """Prints a line for people."""
+    from flows.console import console
+
+    console.print(text, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
