@@ -18,6 +18,19 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 MOST_ROWS = 100_000_000
 
 
+#: What every nn.Module has already, so that no parameter can be named so. Listed, since torch is not imported here.
+MODULE_NAMES = frozenset(
+    """
+    add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval extra_repr
+    float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
+    named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
+    share_memory state_dict to to_empty train training type xpu zero_grad
+    """.split()  # noqa: SIM905 (a list of 53 quoted names is longer, and no clearer)
+)
+
 #: The parts of the rows, in their order; validation may be absent.
 PARTS: tuple[str, ...] = ("train", "validation", "test")
 
@@ -115,6 +128,8 @@ class Model(Section):
     def _is_a_name(cls, name: str) -> str:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
             raise ValueError("must be a lower-case Python name of at most 64 letters, digits and underscores")
+        if name in MODULE_NAMES:
+            raise ValueError(f"{name!r} is taken: every nn.Module has an attribute of that name")
         return name
 
     @model_validator(mode="after")
@@ -219,8 +234,3 @@ class Experiment(Section):
         if self.training.patience is not None and not self.split.validation:
             raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")
         return self
-
-    @property
-    def checkpoint_name(self) -> str:
-        """File name of the checkpoint in the run folder."""
-        return self.checkpoint or f"{self.name}.pth"

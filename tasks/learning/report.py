@@ -39,7 +39,7 @@ HEADLINES = {
 DETAILS = {
     "data": Figure("Data", "The rows of the dataset, by split."),
     "untrained": Figure("Predictions before training", "Data of each split, with the untrained model's predictions."),
-    "residuals": Figure("Residuals", "Prediction minus target, row by row."),
+    "residuals": Figure("Residuals", "Target minus prediction, row by row."),
 }
 
 #: Names of the losses, as training.loss chooses them.

@@ -50,7 +50,7 @@ def write_table(table: pa.Table, sink: BinaryIO | Path) -> None:
     which numbers without repetition would only pay for.
     """
     pq.write_table(
-        table.replace_schema_metadata(None),
+        table,
         sink,
         row_group_size=ROW_GROUP,
         version="2.6",
@@ -60,7 +60,7 @@ def write_table(table: pa.Table, sink: BinaryIO | Path) -> None:
         use_dictionary=False,
         column_encoding={field.name: _encoding(field.type) for field in table.schema},
         write_page_checksum=True,
-        store_schema=False,
+        store_schema=False,  # and with it whatever pandas or others attached
     )
 
 
