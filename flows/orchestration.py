@@ -5,14 +5,16 @@ Apart from the wirings, because importing Prefect takes a second, and `workflow 
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from prefect import flow
+from prefect import Flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
+from pydantic_core import to_jsonable_python
 
 from flows import pages
 from flows.experiments import resolve, settle
@@ -45,6 +47,17 @@ class VerifySettings(BaseModel):
     threads: int
 
 
+class PlainFlow(Flow[..., Any]):
+    """A Prefect flow whose parameters pydantic turns into JSON.
+
+    Prefect has FastAPI do that: a library for web servers, which takes a tenth of a second to import.
+    """
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as the API takes them."""
+        return {name: to_jsonable_python(value) for name, value in parameters.items()}
+
+
 def train_run_name() -> str:
     """Name of a train flow run in the UI: the experiment and the device that it asks for."""
     experiment: Experiment = flow_run.parameters["experiment"]
@@ -56,7 +69,7 @@ def verify_run_name() -> str:
     return f"verify {Path(flow_run.parameters['run']).name}"
 
 
-@flow(name="train", flow_run_name=train_run_name, persist_result=False)
+@partial(PlainFlow, name="train", flow_run_name=train_run_name, persist_result=False)
 def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) -> str | None:  # noqa: B006 (a form's default)
     """Trains, evaluates, plots and saves a model; what has not changed is reused.
 
@@ -82,7 +95,7 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     return folder.name
 
 
-@flow(name="verify", flow_run_name=verify_run_name, persist_result=False)
+@partial(PlainFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
 def verify(run: str = LATEST, device: Device = "auto") -> str:
     """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
 

@@ -1,7 +1,7 @@
 """Seconds an epoch of the notebook's training loop and of ours, in turn, in one process; prints JSON.
 
-Both fit the 40 training rows of `line` on the CPU and evaluate on the 10 test rows every tenth epoch. Ours runs with its
-history, its progress and every setting at its default. Usage: python loops.py ROUNDS
+Both fit the 40 training rows of `line` on the CPU and evaluate on the 10 test rows every tenth epoch. Ours runs with
+its history, its progress and every setting at its default. Usage: python loops.py ROUNDS
 """
 
 import json
