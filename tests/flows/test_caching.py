@@ -67,6 +67,16 @@ def artifacts_of(store: Store) -> list[tuple[str, str, Path]]:
     return found
 
 
+def digests_of(store: Store) -> dict[str, str]:
+    """The digest of every artifact but for the two that tell the time."""
+    return {
+        f"{stage}.{name}": output.digest
+        for stage, (_, record) in records_of(store).items()
+        for name, output in record.outputs.items()
+        if name not in ("run.json", "report.html")
+    }
+
+
 def flip_bit(path: Path, bit: int) -> None:
     """Flips one bit of a file in place."""
     content = bytearray(path.read_bytes())
@@ -296,25 +306,40 @@ def test_no_damaged_artifact_of_any_stage_is_reused(
     assert {decision.status for decision in plan(trained).values()} == {"reused"}
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        ("parquet", flip_the_middle),
+        ("pth", flip_the_middle),
+        ("json", truncate),
+        ("png", delete),
+        ("svg", flip_the_middle),
+        ("html", delete),
+        ("record", truncate),
+        ("record", flip_the_middle),
+    ],
+)
 def test_what_was_damaged_is_rebuilt_to_the_same_bytes(
-    trained: Store, train: Callable[..., Any], kind: str, damage: Callable[[Path], None]
+    trained: Store,
+    train: Callable[..., Any],
+    plan: Callable[..., Any],
+    kind: str,
+    damage: Callable[[Path], None],
 ) -> None:
-    before = train("line").digests
+    before = digests_of(trained)
     stage, _, path = next(entry for entry in artifacts_of(trained) if entry[1] == kind)
     damage(path)
     outcome = train("line")
     assert outcome.ran == [stage]
     assert outcome.digests == before
-    assert train("line").ran == []
+    assert {decision.status for decision in plan(trained).values()} == {"reused"}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_store_with_every_artifact_damaged_is_rebuilt(
     trained: Store, train: Callable[..., Any], damage: Callable[[Path], None]
 ) -> None:
-    before = train("line").digests
+    before = digests_of(trained)
     for path in {path for _, kind, path in artifacts_of(trained) if kind != "record"}:
         damage(path)
     outcome = train("line")
@@ -379,14 +404,14 @@ def artifacts_of_first(store: Store) -> list[tuple[str, str, Path]]:
 
 
 def test_without_its_records_a_project_loses_nothing_but_time(trained: Store, train: Callable[..., Any]) -> None:
-    before = train("line").digests
+    before = digests_of(trained)
     shutil.rmtree(trained.records)
     outcome = train("line")
     assert (outcome.ran, outcome.digests) == (STAGES, before)
 
 
 def test_without_its_artifacts_a_project_loses_nothing_but_time(trained: Store, train: Callable[..., Any]) -> None:
-    before = train("line").digests
+    before = digests_of(trained)
     shutil.rmtree(trained.root / "data")
     for stage in STAGES[:-1]:
         shutil.rmtree(trained.artifacts / stage, ignore_errors=True)
@@ -415,12 +440,7 @@ def test_a_run_that_is_killed_inside_any_stage_resumes_where_it_was(
         assert states_in(output) == states
     outcome = train("line")
     assert outcome.ran == ["save"]
-    assert outcome.digests == {
-        f"{stage}.{name}": output.digest
-        for stage, (_, record) in records_of(Store(first_home)).items()
-        for name, output in record.outputs.items()
-        if name not in ("run.json", "report.html")
-    }
+    assert outcome.digests == digests_of(Store(first_home))
 
 
 def test_two_identical_runs_started_together_compute_each_stage_once(

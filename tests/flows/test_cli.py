@@ -65,7 +65,7 @@ def test_a_second_run_in_another_process_is_all_cached(trained: Store, workflow:
 
 
 def test_a_cached_run_imports_neither_torch_nor_pandas_nor_matplotlib(trained: Store, start_process: Any) -> None:
-    process = start_process("-c", TELL_MODULES, *["train", "line"], home=trained.root)
+    process = start_process("-c", TELL_MODULES, "train", "line", home=trained.root)
     output, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     modules = set(output.splitlines()[-1].split())
