@@ -2,11 +2,10 @@
 
 import contextlib
 import gc
-import importlib.metadata
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
@@ -16,7 +15,8 @@ from flows.options import ExperimentOptions
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
 from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
-from flows.train import StageName
+from flows.train import Refreshable, StageName
+from tasks.caching.key import version
 from tasks.caching.store import project_store
 from tasks.learning.devices import fallback_notice
 
@@ -24,7 +24,7 @@ app = App(
     name="workflow",
     help="PyTorch training that is scheduled, watched and rerun: cached stages, and checkpoints that prove themselves.",
     help_on_error=False,
-    version=lambda: importlib.metadata.version("pytorch-workflow"),
+    version=lambda: version("pytorch-workflow"),
     version_flags=["--version"],
 )
 server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
@@ -34,7 +34,7 @@ UNCHANGED = ExperimentOptions()
 Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
 Changes = Annotated[ExperimentOptions, Parameter(name="*", group="Experiment: every field may be changed")]  # type: ignore[valid-type]
 Refresh = Annotated[
-    list[StageName | Literal["all"]] | None,
+    list[Refreshable] | None,
     Parameter(negative=(), help="Run this stage even if cached; may be repeated, or `all`."),
 ]
 Until = Annotated[StageName | None, Parameter(help="The last stage to run.")]

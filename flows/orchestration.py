@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import Flow
 from prefect.artifacts import create_markdown_artifact
@@ -20,7 +20,7 @@ from flows import pages
 from flows.experiments import resolve, settle
 from flows.planning import plan_training
 from flows.runs import LATEST, find_folder, find_run, point_to
-from flows.train import StageName
+from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.verify import pipeline as verify_pipeline
 from flows.watching import ProgressArtifact, RunLog, extra_watchers
@@ -32,9 +32,7 @@ from tasks.caching.verification import Check, VerificationError, read_checks, wr
 from tasks.learning.devices import fallback_notice, thread_count
 from tasks.learning.experiment import Experiment
 
-Refresh = Annotated[
-    list[StageName | Literal["all"]], Field(description="Stages to run even if cached; all stands for every one.")
-]
+Refresh = Annotated[list[Refreshable], Field(description="Stages to run even if cached; all stands for every one.")]
 Until = Annotated[StageName | None, Field(description="The last stage to run; all of them when empty.")]
 Device = Annotated[str, Field(description="Where to predict: auto, cpu, cuda, cuda:N or mps.")]
 

@@ -18,6 +18,9 @@ from tasks.train import train
 #: The stages by name, in order.
 StageName = Literal["generate", "split", "train", "evaluate", "plot", "save"]
 
+#: What can be made to run although it is cached.
+Refreshable = Literal[StageName, "all"]
+
 
 def pipeline(run: Run) -> Mapping[str, Any]:
     """Generate ──► split ──► train ──► evaluate ──► plot ──► save."""
