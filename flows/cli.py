@@ -119,16 +119,18 @@ def verify(
 @app.command
 def runs(*, as_json: AsJson = False) -> None:
     """List the runs: experiment, device, metrics, verified or not."""
-    found = list_runs(project_store())
+    found, damaged = list_runs(project_store())
     if as_json:
-        print_json([run.summary() for run in found])
+        print_json([*(run.summary() for run in found), *({"run": run, "damaged": why} for run, why in damaged.items())])
         return
-    from flows.console import console, print_runs
+    from flows.console import print_runs
 
     if found:
         print_runs(found)
-    else:
-        console.print("There is no run yet: `workflow train` makes one.")
+    elif not damaged:
+        print_line("There is no run yet: `workflow train` makes one.")
+    for problem in damaged.values():
+        tell(problem)
 
 
 @app.command
@@ -248,8 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def report_error(error: Exception) -> int:
     """Prints an error as one message, without a traceback; returns the exit code."""
-    # The command line's own check wraps what it found.
-    found = error.__cause__ if isinstance(error.__cause__, ValidationError) else error
+    # An option's value that is wrong by itself: the command line's parser wraps what pydantic found.
+    found = error.__cause__ if isinstance(error, CycloptsError) else error
     if isinstance(found, ValidationError):
         error = list_problems(found, "the command line")
     message = str(error) or type(error).__name__

@@ -1,12 +1,24 @@
 """What people see in the terminal: tables, a line a stage, a progress bar. Colour and motion only on a terminal."""
 
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from flows.pages import figure
 from flows.runs import RunFolder
@@ -14,8 +26,6 @@ from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
 from tasks.caching.stage import StageReport
 from tasks.learning.experiment import Experiment
-
-console = Console(highlight=False)
 
 STYLES = {
     "reused": "green",
@@ -25,6 +35,27 @@ STYLES = {
     "depends": "cyan",
     "not reached": "dim",
 }
+
+
+class RateColumn(ProgressColumn):
+    """Epochs a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate of late; nothing before it is known."""
+        return Text(f"{task.speed:,.0f} epochs/s" if task.speed else "")
+
+
+class LastingConsole(Console):
+    """A console that goes on in silence when whoever read its output has left: no reason to stop a training."""
+
+    def on_broken_pipe(self) -> None:
+        """Writes nowhere from now on; called by rich."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+console = LastingConsole(highlight=False)
+if not console.is_terminal:
+    console.width = 200  # nobody's window is that narrow where there is none: lines stay whole for grep and logs
 
 
 class StageLines:
@@ -42,6 +73,7 @@ class StageLines:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]:.6g}"),
+                RateColumn(),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=console, transient=True)

@@ -62,7 +62,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        InputError: it cannot be read or is no TOML; names the line and column.
+        InputError: it cannot be read or is no TOML; names the line and column where TOML's rules are broken.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -100,7 +100,11 @@ def settle(experiment: Experiment) -> SettledExperiment:
     """
     settings = experiment.model_dump()
     requested = experiment.training.device
-    settings["training"] |= {"device": resolve(requested), "threads": thread_count(experiment.training.threads)}
+    try:
+        device = resolve(requested)
+    except InputError as error:
+        raise InputError(f"training.device: {error}") from error
+    settings["training"] |= {"device": device, "threads": thread_count(experiment.training.threads)}
     return SettledExperiment(requested_device=requested, **settings)
 
 

@@ -29,7 +29,7 @@ from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
 from tasks.caching.store import project_store
 from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
-from tasks.learning.devices import fallback_notice, thread_count
+from tasks.learning.devices import fallback_notice
 from tasks.learning.experiment import Experiment
 
 Refresh = Annotated[list[Refreshable], Field(description="Stages to run even if cached; all stands for every one.")]
@@ -38,11 +38,10 @@ Device = Annotated[str, Field(description="Where to predict: auto, cpu, cuda, cu
 
 
 class VerifySettings(BaseModel):
-    """What a verification depends on: the run's name, and the device and CPU threads that predict."""
+    """What a verification depends on: the run's name, and the device that predicts."""
 
     run: str
     device: str
-    threads: int
 
 
 class PlainFlow(Flow[..., Any]):
@@ -86,7 +85,7 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     saved = train_pipeline(PrefectRun(experiment.name, settled, store, watchers, forced, until))[MANIFEST]
     if not isinstance(saved, Reference):
         return None
-    folder = (store.root / saved.path).parent
+    folder = store.locate(saved.path).parent
     point_to(folder, experiment.name, store)
     show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
     show(experiment.name, "plots", pages.plots_page(folder.name, folder))
@@ -106,7 +105,7 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
     """
     store = project_store()
     folder = find_folder(run, store)
-    settings = VerifySettings(run=folder.name, device=resolve(device), threads=thread_count(None))
+    settings = VerifySettings(run=folder.name, device=resolve(device))
     watchers: tuple[Watcher, ...] = (RunLog(), *extra_watchers.get())
     try:
         outcome = verify_pipeline(PrefectRun(folder.name, settings, store, watchers))

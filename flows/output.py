@@ -4,10 +4,10 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from flows.runs import RunFolder
-from tasks.caching.store import project_store
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(run.summary() | {"ui": ui})
         return
-    folder = run.folder.relative_to(project_store().root)
+    folder = Path("artifacts/runs", run.folder.name)
     print_line(f"\nrun         {run.folder.name}")
     print_line(f"checkpoint  {folder / run.manifest.checkpoint}")
     print_line(f"report      {folder / 'report.html'}")

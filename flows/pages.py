@@ -74,4 +74,6 @@ def figure(value: Any, digits: int = 6) -> str:
         return "–"
     if isinstance(value, str):
         return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"

@@ -29,8 +29,16 @@ class RunFolder:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics by split, as evaluate computed them."""
-        metrics: dict[str, Any] = json.loads((self.folder / "metrics.json").read_bytes())
+        """The metrics by part, as evaluate computed them.
+
+        Raises:
+            InputError: they are missing or damaged.
+        """
+        path = self.folder / "metrics.json"
+        try:
+            metrics: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise InputError(f"run {self.folder.name} is damaged: {path} cannot be read; train again") from error
         return metrics
 
     @property
@@ -69,6 +77,8 @@ def find_folder(wanted: str, store: Store) -> Path:
         if folder.parent == store.runs:
             return folder
         raise InputError(f"{wanted} is no run of this project, whose runs lie in {store.runs}")
+    if path.is_symlink():
+        raise InputError(f"{wanted} points to a run that is gone: `workflow runs` lists those that are there")
     if wanted == LATEST:
         raise InputError("there is no run yet: `workflow train` makes one")
     raise InputError(f"there is no run {wanted!r}: `workflow runs` lists them")
@@ -87,16 +97,19 @@ def find_run(wanted: str, store: Store) -> RunFolder:
         raise InputError(str(error)) from error
 
 
-def list_runs(store: Store) -> list[RunFolder]:
-    """All runs whose manifest can be read, oldest first."""
-    folders = [path.parent for path in store.runs.glob(f"*/{MANIFEST}") if not path.parent.is_symlink()]
-    runs = []
-    for folder in folders:
-        try:
-            runs.append(RunFolder(folder, Manifest.read(folder)))
-        except ManifestError:
+def list_runs(store: Store) -> tuple[list[RunFolder], dict[str, str]]:
+    """All runs, oldest first, and those that are damaged: what is wrong, by name."""
+    runs, damaged = [], {}
+    for folder in sorted(path.parent for path in store.runs.glob(f"*/{MANIFEST}")):
+        if folder.is_symlink():
             continue
-    return sorted(runs, key=lambda run: (run.manifest.created, run.manifest.run))
+        try:
+            run = find_run(folder.name, store)
+            run.metrics  # noqa: B018 (reading them shows whether they can be read)
+            runs.append(run)
+        except InputError as error:
+            damaged[folder.name] = str(error)
+    return sorted(runs, key=lambda run: (run.manifest.created, run.folder.name)), damaged
 
 
 def point_to(folder: Path, experiment: str, store: Store) -> None:

@@ -28,8 +28,7 @@ def prefect_session(
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     address = None
     if ephemeral:
-        os.environ.pop("PREFECT_API_URL", None)
-        os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+        forget_servers()
     else:
         api = find_api(root, notify)
         os.environ["PREFECT_API_URL"], address = api.url, api.ui_url
@@ -42,3 +41,12 @@ def prefect_session(
     # somebody else watches; whoever calls a flow directly sees it end.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield address
+
+
+def forget_servers() -> None:
+    """Makes Prefect start a server of its own, whichever one the environment or the user's profile names."""
+    # An empty text stands before any file that could name an address.
+    os.environ["PREFECT_API_URL"] = ""
+    os.environ["PREFECT_PROFILES_PATH"] = os.devnull
+    os.environ["PREFECT_PROFILE"] = "ephemeral"
+    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"

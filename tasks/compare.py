@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.caching.key import flatten, version
-from tasks.caching.manifest import Environment, Manifest
+from tasks.caching.manifest import MANIFEST, REPORT, Environment, Manifest
+from tasks.caching.records import DamagedArtifactError, UnreadableRecordError, open_envelope
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
+from tasks.caching.store import Store
 from tasks.caching.verification import Check, VerificationError, read_checks, write_checks
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ class CompareView(View):
 
     run: str
     device: str
-    threads: int
 
 
 @stage(
@@ -42,12 +43,12 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
     from tasks.learning.metrics import metrics_by_part
     from tasks.learning.tables import read_table
 
-    environment = Manifest.read(desk.store.runs / view.run).environment
-    exact = is_where_it_was_trained(view, environment)
+    manifest = Manifest.read(desk.store.runs / view.run)
+    exact = is_where_it_was_trained(view, manifest.environment)
     rtol, atol = (0.0, 0.0) if exact else (ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
     recorded, repeated = (read_table(desk.store.path(inputs[name])) for name in ("predictions", "repeated"))
-    before = json.loads(desk.store.read(inputs["metrics"]))
-    now = metrics_by_part(repeated, json.loads(desk.store.read(inputs["model"]))["loss"])
+    before, description = (json.loads(desk.store.read(inputs[name])) for name in ("metrics", "model"))
+    now = metrics_by_part(repeated, description["loss"])
     asked = "exactly" if exact else f"within {rtol:g} of the value and {atol:g}"
     checks = (
         *(
@@ -56,7 +57,9 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
             for check in read_checks(desk.store.read(inputs[name]))
         ),
         check_rows(compare_predictions(recorded, repeated, rtol, atol), asked),
-        check_metrics(flatten(before), flatten(now), rtol, atol, asked),
+        check_metrics("metrics.json", flatten(before), flatten(now), rtol, atol, asked),
+        check_metrics("model.json", flatten(description["metrics"]), flatten(now), rtol, atol, asked),
+        check_record(manifest, desk.store),
     )
     if failed := [check.detail for check in checks if not check.passed]:
         raise VerificationError("; ".join(failed), checks)
@@ -64,9 +67,9 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
 
 
 def is_where_it_was_trained(view: CompareView, environment: Environment) -> bool:
-    """Whether predictions can be asked to agree to the last bit: same device, threads and library versions."""
-    here = (view.device, view.threads, *(version(name) for name in EXACT_WITH))
-    return here == (environment.device, environment.threads, *(environment.versions[name] for name in EXACT_WITH))
+    """Whether predictions can be asked to agree to the last bit: same device and library versions."""
+    versions = {name: version(name) for name in EXACT_WITH}
+    return view.device == environment.device and versions.items() <= environment.versions.items()
 
 
 def check_rows(comparison: "Comparison", asked: str) -> Check:
@@ -90,16 +93,33 @@ def tell_row(difference: "Difference | None") -> str:
     return f"{where} recorded {difference.expected!r}, now {difference.actual!r}"
 
 
-def check_metrics(before: Mapping[str, Any], now: Mapping[str, Any], rtol: float, atol: float, asked: str) -> Check:
-    """Whether the metrics, recomputed from the new predictions, are those that were saved."""
-    wrong = [name for name, value in before.items() if not is_close(value, now.get(name), rtol, atol)]
+def check_metrics(
+    file: str, before: Mapping[str, Any], now: Mapping[str, Any], rtol: float, atol: float, asked: str
+) -> Check:
+    """Whether the metrics, recomputed from the new predictions, are those that were saved in a file."""
+    names = sorted(before.keys() | now.keys())
+    wrong = [name for name in names if not is_close(before.get(name), now.get(name), rtol, atol)]
     if wrong:
-        name = wrong[0]
-        detail = (
-            f"{len(wrong)} metrics do not agree {asked}: first {name}, saved {before[name]!r}, now {now.get(name)!r}"
-        )
-        return Check("metrics", False, detail)
-    return Check("metrics", True, f"{len(before)} metrics agree {asked}")
+        first = f"{wrong[0]}, saved {before.get(wrong[0])!r}, now {now.get(wrong[0])!r}"
+        return Check(f"metrics in {file}", False, f"{len(wrong)} metrics in {file} do not agree {asked}: first {first}")
+    return Check(f"metrics in {file}", True, f"{len(names)} metrics agree {asked}")
+
+
+def check_record(manifest: Manifest, store: Store) -> Check:
+    """Whether the manifest and the report, which the manifest cannot vouch for, are those that were saved."""
+    key = manifest.stage("save").key
+    try:
+        saved = open_envelope((store.records / f"save/{key}.json").read_bytes(), key).outputs
+    except (OSError, UnreadableRecordError):
+        return Check("record", True, "the record of the save is gone: manifest and report were not compared with it")
+    if saved[MANIFEST].path != store.run_path(manifest.run, MANIFEST):
+        return Check("record", True, "the experiment was saved again since: manifest and report were not compared")
+    try:
+        for name in (MANIFEST, REPORT):
+            store.path(saved[name])
+    except DamagedArtifactError as error:
+        return Check("record", False, str(error))
+    return Check("record", True, "manifest and report are as they were saved")
 
 
 def is_close(before: Any, now: Any, rtol: float, atol: float) -> bool:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
+from tasks.caching.manifest import Manifest
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
 from tasks.caching.verification import Check, VerificationError, write_checks
@@ -11,10 +12,10 @@ from tasks.learning.experiment import PARTS
 
 
 class PredictView(View):
-    """Where the model predicts."""
+    """Which run is verified, and where."""
 
+    run: str
     device: str
-    threads: int
 
 
 @stage(
@@ -32,7 +33,8 @@ def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> O
     from tasks.learning.predictions import predict_parts
     from tasks.learning.tables import read_table, write_table
 
-    torch.set_num_threads(view.threads)
+    # As many as in training: the last bit of a sum may depend on how many threads share it.
+    torch.set_num_threads(Manifest.read(desk.store.runs / view.run).environment.threads)
     description = json.loads(desk.store.read(inputs["model"]))
     network = load_network(description, desk.store.read(inputs["checkpoint"]), view.device)
     parts = {name: read_table(desk.store.path(inputs[name])) for name in PARTS if name in inputs}

@@ -4,13 +4,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.caching.manifest import Manifest
+from tasks.caching.manifest import Manifest, ManifestError
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
+from tasks.caching.store import DamagedArtifactError, Store
 from tasks.caching.verification import Check, VerificationError, write_checks
+from tasks.learning.plots import PLOTS
 
-#: The artifacts that verification reads, and the stage that made each.
-READ = {"train": "split", "validation": "split", "test": "split", "predictions": "evaluate"}
+#: Files that every run folder has beside its checkpoint, its manifest and its report.
+EXPECTED = ("model.json", "metrics.json", *(f"plots/{file}" for file in PLOTS.values()))
 
 
 class ReloadView(View):
@@ -30,27 +32,56 @@ def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Out
     """Checks the manifest and every digest that it names, and loads the checkpoint strictly into a fresh model."""
     from tasks.learning.checkpoint import load_network
 
-    folder = desk.store.runs / view.run
-    manifest = Manifest.read(folder)
-    files = {name: entry.reference() for name, entry in manifest.files.items()}
-    used = {name: manifest.stage(made_by).outputs.get(name) for name, made_by in READ.items()}
-    artifacts = {name: entry.reference() for name, entry in used.items() if entry is not None}
-    for reference in (*files.values(), *artifacts.values()):
-        desk.store.path(reference)
-    description = json.loads(desk.store.read(files["model.json"]))
-    require_digests(description, files[manifest.checkpoint], artifacts["predictions"])
-    load_network(description, desk.store.read(files[manifest.checkpoint]), view.device)
+    manifest = Manifest.read(desk.store.runs / view.run)
+    require_consistent(manifest, view.run)
+    files = [manifest.file(name) for name in (manifest.checkpoint, *EXPECTED)]
+    artifacts = {"predictions": manifest.artifact("evaluate", "predictions")}
+    artifacts |= {part: entry.reference() for part, entry in manifest.stage("split").outputs.items()}
+    for reference in (*files, *artifacts.values()):
+        require_whole(desk.store, reference)
+    checkpoint, model, metrics, *_ = files
+    description = json.loads(desk.store.read(model))
+    require_digests(description, checkpoint, artifacts["predictions"])
+    load_network(description, desk.store.read(checkpoint), view.device)
     checks = (
         Check("digests", True, f"{len(files) + len(artifacts)} files are as the manifest and model.json say"),
         Check("checkpoint", True, f"{len(description['tensors'])} tensors loaded strictly into a fresh model"),
     )
     return {
-        "checkpoint": files[manifest.checkpoint],
-        "model": files["model.json"],
-        "metrics": files["metrics.json"],
+        "checkpoint": checkpoint,
+        "model": model,
+        "metrics": metrics,
         "reload_checks": write_checks(desk, "reload_checks.json", checks),
         **artifacts,
     }
+
+
+def require_consistent(manifest: Manifest, run: str) -> None:
+    """Checks that a manifest does not contradict itself, or the folder that it lies in.
+
+    Raises:
+        ManifestError: it does.
+    """
+    told = {
+        "run": (manifest.run, run),
+        "seed": (manifest.seed, manifest.experiment.get("training", {}).get("seed")),
+        "files": (sorted(manifest.files), sorted((manifest.checkpoint, *EXPECTED))),
+    }
+    for field, (value, expected) in told.items():
+        if value != expected:
+            raise ManifestError(f"the manifest of run {run} was altered: {field} is {value!r} instead of {expected!r}")
+
+
+def require_whole(store: Store, reference: Reference) -> None:
+    """Checks an artifact of the run.
+
+    Raises:
+        VerificationError: it is missing or altered; says what to do.
+    """
+    try:
+        store.path(reference)
+    except DamagedArtifactError as error:
+        raise VerificationError(f"{error}: train the experiment again to make it anew") from error
 
 
 def require_digests(description: Mapping[str, Any], checkpoint: Reference, predictions: Reference) -> None:

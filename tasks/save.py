@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.caching.environment import describe_environment
-from tasks.caching.manifest import MANIFEST, ArtifactEntry, Manifest, StageEntry
+from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
 from tasks.caching.store import Store
@@ -14,7 +14,7 @@ from tasks.learning.devices import fallback_notice
 from tasks.learning.experiment import Data, Model, SettledTraining, Split
 from tasks.learning.plots import PLOTS
 
-MODEL, METRICS, REPORT = "model.json", "metrics.json", "report.html"
+MODEL, METRICS = "model.json", "metrics.json"
 
 #: Artifacts that go into the run folder as they are, by the name of their file there; the checkpoint has its own name.
 COPIES = {"metrics": METRICS} | {name: f"plots/{file}" for name, file in PLOTS.items()}
@@ -41,29 +41,32 @@ class SaveView(View):
 )
 def save(view: SaveView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
     """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest and report."""
-    from tasks.learning.report import render_report
-
     now = datetime.now(UTC)
-    run = new_run_name(view.name, now, desk.store)
-    checkpoint = view.checkpoint or f"{view.name}.pth"
-    files = {file: desk.store.read(inputs[name]) for name, file in COPIES.items()}
-    files[checkpoint] = desk.store.read(inputs["weights"])
-    files[MODEL] = complete_description(inputs, desk.store, checkpoint, json.loads(files[METRICS]))
-    manifest = write_manifest(view, desk, run, now, checkpoint, files)
-    plots = {name.removesuffix("_svg"): files[COPIES[name]] for name in PLOTS if name.endswith("_svg")}
-    report = render_report(manifest.model_dump(mode="json"), json.loads(files[METRICS]), plots)
-    files |= {MANIFEST: manifest.model_dump_json(indent=2).encode(), REPORT: report.encode()}
-    saved = desk.store.publish_run(run, files)
+    with desk.store.claimed_run(f"{view.name}-{now:%Y%m%d-%H%M%S}") as run:
+        saved = desk.store.publish_run(run, compose_files(view, inputs, desk, run, now))
+    checkpoint = checkpoint_name(view)
     return {"checkpoint" if file == checkpoint else file: reference for file, reference in saved.items()}
 
 
-def new_run_name(experiment: str, now: datetime, store: Store) -> str:
-    """A name that no run has yet: the experiment, and the time in UTC to the second."""
-    name = f"{experiment}-{now:%Y%m%d-%H%M%S}"
-    taken = 1
-    while (store.runs / (name if taken == 1 else f"{name}-{taken}")).exists():
-        taken += 1
-    return name if taken == 1 else f"{name}-{taken}"
+def checkpoint_name(view: SaveView) -> str:
+    """File name of the checkpoint in the run folder."""
+    return view.checkpoint or f"{view.name}.pth"
+
+
+def compose_files(
+    view: SaveView, inputs: Mapping[str, Reference], desk: Desk, run: str, now: datetime
+) -> dict[str, bytes]:
+    """The content of the run folder, by file."""
+    from tasks.learning.report import render_report
+
+    files = {file: desk.store.read(inputs[name]) for name, file in COPIES.items()}
+    files[checkpoint_name(view)] = desk.store.read(inputs["weights"])
+    metrics = json.loads(files[METRICS])
+    files[MODEL] = complete_description(inputs, desk.store, checkpoint_name(view), metrics)
+    manifest = write_manifest(view, desk, run, now, files)
+    plots = {name.removesuffix("_svg"): files[COPIES[name]] for name in PLOTS if name.endswith("_svg")}
+    report = render_report(manifest.model_dump(mode="json"), metrics, plots)
+    return files | {MANIFEST: manifest.model_dump_json(indent=2).encode(), REPORT: report.encode()}
 
 
 def complete_description(
@@ -79,16 +82,14 @@ def complete_description(
     return json.dumps(description, indent=2).encode()
 
 
-def write_manifest(
-    view: SaveView, desk: Desk, run: str, now: datetime, checkpoint: str, files: Mapping[str, bytes]
-) -> Manifest:
+def write_manifest(view: SaveView, desk: Desk, run: str, now: datetime, files: Mapping[str, bytes]) -> Manifest:
     """The manifest of a run that holds these files."""
     training = view.training
     entries = {file: Reference.of_content(desk.store.run_path(run, file), files[file]) for file in sorted(files)}
     return Manifest(
         run=run,
         created=now.isoformat(timespec="seconds"),
-        checkpoint=checkpoint,
+        checkpoint=checkpoint_name(view),
         experiment=view.model_dump(mode="json", exclude={"requested_device"}),
         seed=training.seed,
         environment=describe_environment(

@@ -11,6 +11,9 @@ from tasks.caching.stage import StageReport
 #: Name of the manifest in the run folder.
 MANIFEST = "run.json"
 
+#: Name of the report beside it, which the manifest cannot name either, since it is made of it.
+REPORT = "report.html"
+
 #: Raised when the form of a manifest changes. A newer one is refused; see `Manifest.read`.
 SCHEMA = 1
 
@@ -141,6 +144,27 @@ class Manifest(Part):
             raise ManifestError(
                 f"{path} is damaged ({field}: {first['msg']}): train again to make a new run"
             ) from error
+
+    def file(self, name: str) -> Reference:
+        """The reference to a file of the run folder.
+
+        Raises:
+            ManifestError: the manifest does not name it.
+        """
+        if name not in self.files:
+            raise ManifestError(f"the manifest of run {self.run} does not name {name}")
+        return self.files[name].reference()
+
+    def artifact(self, stage: str, name: str) -> Reference:
+        """The reference to an artifact that a stage of the run made.
+
+        Raises:
+            ManifestError: the manifest does not name it.
+        """
+        outputs = self.stage(stage).outputs
+        if name not in outputs:
+            raise ManifestError(f"the manifest of run {self.run} does not name {name} of stage {stage}")
+        return outputs[name].reference()
 
     def stage(self, name: str) -> StageEntry:
         """The entry of a stage.

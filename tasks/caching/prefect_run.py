@@ -143,13 +143,16 @@ class PrefectRun:
         if self.until in {report.name for report in self.reports}:
             return {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}
         order = order_stage(stage, self.settings, choose(stage.inputs, available, stage.name))
-        reasons = self._reasons(order)
+        reusable, reasons = self._look_up(order)
         record, reused = self._perform(order, reasons)
+        if reused and not reusable:
+            # While this run waited for the lock.
+            reasons = ("computed meanwhile by another run",)
         self._report(order, record, reasons, reused=reused)
         return record.outputs
 
-    def _reasons(self, order: Order) -> tuple[str, ...]:
-        """Why the stage runs or is reused, as far as it is known before; tells the watchers if it runs."""
+    def _look_up(self, order: Order) -> tuple[bool, tuple[str, ...]]:
+        """Whether the stage can be reused, as far as it is known before, and why; tells the watchers if it runs."""
         record: Record | None = None
         if not order.stage.cached:
             reasons: tuple[str, ...] = DONE_ANEW
@@ -160,7 +163,7 @@ class PrefectRun:
         if record is None:
             for watcher in self.watchers:
                 watcher.started(order.stage.name, reasons)
-        return reasons
+        return record is not None, reasons
 
     def _perform(self, order: Order, reasons: tuple[str, ...]) -> tuple[Record, bool]:
         """The record of a stage, and whether it was there already."""

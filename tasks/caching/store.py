@@ -13,7 +13,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from tasks.caching.reference import Reference
@@ -36,7 +36,7 @@ class Store:
     @property
     def artifacts(self) -> Path:
         """Where artifacts other than tables lie, with the records and the runs."""
-        return self.root / "artifacts"
+        return self.locate("artifacts")
 
     @property
     def records(self) -> Path:
@@ -57,20 +57,35 @@ class Store:
             content: its bytes, or a function that is called once with the open file and writes them.
         """
         stem, _, kind = name.rpartition(".")
-        folder = self.root / ("data" if kind == "parquet" else "artifacts") / stage
+        place = f"{'data' if kind == 'parquet' else 'artifacts'}/{stage}"
+        folder = self.locate(place)
         folder.mkdir(parents=True, exist_ok=True)
         with temporary_file(folder) as temporary:
             digest, size = write_durably(temporary, content)
             final = folder / f"{stem}-{digest}.{kind}"
             temporary.replace(final)
         fsync_folder(folder)
-        return Reference(final.relative_to(self.root).as_posix(), digest, size, kind)
+        return Reference(f"{place}/{final.name}", digest, size, kind)
+
+    @contextlib.contextmanager
+    def claimed_run(self, wanted: str) -> Iterator[str]:
+        """A name that no run has, reserved by its empty folder: `wanted`, else that with -2, -3 and so on."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        name, number = wanted, 1
+        while not make_folder(self.runs / name):
+            number += 1
+            name = f"{wanted}-{number}"
+        try:
+            yield name
+        finally:
+            with contextlib.suppress(OSError):  # it is empty only if no run was published in it
+                (self.runs / name).rmdir()
 
     def publish_run(self, run: str, files: Mapping[str, bytes]) -> dict[str, Reference]:
         """Publishes the folder of a run: all of its files appear together, or none.
 
         Args:
-            run: name of the run; no run may have it yet.
+            run: name of the run; no run may have it yet, but it may be claimed.
             files: content by path inside the folder.
 
         Raises:
@@ -86,14 +101,19 @@ class Store:
                 write_durably(target, content)
             for folder in sorted({(temporary / name).parent for name in files}):
                 fsync_folder(folder)
-            # Fails if the run exists: a folder that is not empty is never replaced by a rename.
+            # Takes the place of an empty folder, but fails if the run exists.
             temporary.rename(self.runs / run)
         fsync_folder(self.runs)
         return references
 
     def run_path(self, run: str, name: str) -> str:
         """The path of a file of a run, relative to the root, as references have it."""
-        return (self.runs / run / name).relative_to(self.root).as_posix()
+        return f"artifacts/runs/{run}/{name}"
+
+    def locate(self, path: str) -> Path:
+        """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk."""
+        top, *rest = PurePosixPath(path).parts
+        return (self.root / top).resolve().joinpath(*rest)
 
     def path(self, reference: Reference) -> Path:
         """The file behind a reference, after its size and digest were checked.
@@ -101,7 +121,7 @@ class Store:
         Raises:
             DamagedArtifactError: it is missing, is no plain file, or its bytes are not the published ones.
         """
-        path = self.root / reference.path
+        path = self.locate(reference.path)
         try:
             status = path.lstat()
         except OSError as error:
@@ -208,6 +228,15 @@ class HashingSink(io.RawIOBase):
     def tell(self) -> int:
         """Bytes written so far."""
         return self.size
+
+
+def make_folder(folder: Path) -> bool:
+    """Makes a folder; False if there is one already."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def fsync_folder(folder: Path) -> None:

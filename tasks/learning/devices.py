@@ -7,6 +7,9 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+#: How a device may be named.
+DEVICE = r"auto|cpu|cuda(:\d{1,3})?|mps"
+
 _CUDA_LIBRARIES = {"Linux": "libcuda.so.1", "Windows": "nvcuda.dll"}
 
 
@@ -17,8 +20,10 @@ def resolve_device(wanted: str) -> str:
         wanted: auto (cuda, else mps, else cpu), cpu, mps, cuda or cuda:N.
 
     Raises:
-        ValueError: the device asked for is not there.
+        ValueError: it is no device, or not there.
     """
+    if not re.fullmatch(DEVICE, wanted):
+        raise ValueError(f"{wanted!r} is no device: choose auto, cpu, cuda, cuda:N or mps")
     if wanted == "cpu":
         return wanted
     if wanted == "auto":
@@ -110,4 +115,4 @@ def _why_not_cuda(count: int) -> str:
 
 
 def _refusal(wanted: str, reason: str) -> str:
-    return f"training.device is {wanted!r}, but {reason}: use 'auto' or 'cpu'"
+    return f"device {wanted!r} is not there, since {reason}: use auto or cpu"

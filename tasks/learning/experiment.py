@@ -11,8 +11,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.learning.devices import DEVICE
+
 Real = Annotated[float, AllowInfNan(False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+#: The largest finite float32.
+LARGEST = (2 - 2**-23) * 2.0**127
 
 #: More rows than this in one generated table is taken for a slip in `step`, not for a wish.
 MOST_ROWS = 100_000_000
@@ -63,6 +68,18 @@ class LineData(Section):
         if self.row_count > MOST_ROWS:
             raise ValueError(f"step ({self.step:g}) makes {self.row_count:,} rows; at most {MOST_ROWS:,} are allowed")
         return self
+
+    @model_validator(mode="after")
+    def _fits_float32(self) -> Self:
+        largest = max(map(abs, (self.start, self.end, *self.line)))
+        if largest > LARGEST:
+            raise ValueError(f"x or y reaches {largest:g}, more than float32 can hold: bring the values nearer to 0")
+        return self
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """The value of the line, without noise, at the start and at the end."""
+        return self.weight * self.start + self.bias, self.weight * self.end + self.bias
 
     @property
     def row_count(self) -> int:
@@ -158,7 +175,7 @@ class Training(Section):
     seed: Seed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d{1,3})?|mps)$",
+        pattern=rf"^({DEVICE})$",
         description="auto (cuda, else mps, else cpu), cpu, cuda, cuda:N or mps.",
     )
     placement: Literal["constructor", "context", "moved"] = Field(
@@ -231,6 +248,13 @@ class Experiment(Section):
                 f"training.batch_size ({self.training.batch_size:,}) is above the {train_rows:,} training rows: "
                 "make it smaller, or leave it out for a full batch"
             )
+        if (
+            self.training.loss == "bce"
+            and not self.data.noise
+            and not 0 <= min(self.data.line) <= max(self.data.line) <= 1
+        ):
+            low, high = sorted(self.data.line)
+            raise ValueError(f"training.loss bce needs targets from 0 to 1, and the line goes from {low:g} to {high:g}")
         if self.training.patience is not None and not self.split.validation:
             raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")
         return self
