@@ -45,8 +45,7 @@ def prefect_session(
 
 def forget_servers() -> None:
     """Makes Prefect start a server of its own, whichever one the environment or the user's profile names."""
-    # An empty text stands before any file that could name an address.
-    os.environ["PREFECT_API_URL"] = ""
+    os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_PROFILES_PATH"] = os.devnull
     os.environ["PREFECT_PROFILE"] = "ephemeral"
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"

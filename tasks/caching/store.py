@@ -108,7 +108,7 @@ class Store:
 
     def run_path(self, run: str, name: str) -> str:
         """The path of a file of a run, relative to the root, as references have it."""
-        return f"artifacts/runs/{run}/{name}"
+        return str(PurePosixPath("artifacts/runs") / run / name)
 
     def locate(self, path: str) -> Path:
         """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk."""

@@ -85,11 +85,15 @@ def test_cuda_by_number(machine, wanted, resolved):
 @pytest.mark.parametrize(
     ("setting", "wanted", "message"),
     [
-        ({}, "cuda", "training.device is 'cuda', but the installed torch is built without CUDA: use 'auto' or 'cpu'"),
-        ({"cuda": "12.6"}, "cuda", "'cuda', but the CUDA driver reports no device"),
-        ({"cuda": "12.6", "driver": Driver(1)}, "cuda:3", "'cuda:3', but there is one CUDA device, cuda:0"),
+        ({}, "cuda", "device 'cuda' is not there, since the installed torch is built without CUDA: use auto or cpu"),
+        ({"cuda": "12.6"}, "cuda", "'cuda' is not there, since the CUDA driver reports no device"),
+        (
+            {"cuda": "12.6", "driver": Driver(1)},
+            "cuda:3",
+            "'cuda:3' is not there, since there is one CUDA device, cuda:0",
+        ),
         ({"cuda": "12.6", "driver": Driver(2)}, "cuda:2", "there are 2 CUDA devices, cuda:0 to cuda:1"),
-        ({}, "mps", "'mps', but this machine is no Mac with Apple silicon: use 'auto' or 'cpu'"),
+        ({}, "mps", "'mps' is not there, since this machine is no Mac with Apple silicon: use auto or cpu"),
         ({"system": ("Darwin", "x86_64")}, "mps", "no Mac with Apple silicon"),
     ],
 )
@@ -131,3 +135,9 @@ def test_threads_where_affinity_is_unknown(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert thread_count(None) == 1
+
+
+@pytest.mark.parametrize("wanted", ["", "nope", "cpu:0", "cuda:x", "cuda:", "CUDA", "cuda:0 "])
+def test_what_is_no_device_is_not_taken_for_one(wanted):
+    with pytest.raises(ValueError, match="is no device: choose auto, cpu, cuda, cuda:N or mps"):
+        resolve_device(wanted)

@@ -132,3 +132,17 @@ def test_all_problems_are_told_at_once() -> None:
 def test_an_experiment_cannot_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Experiment().name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"weight": 1e39}, {"weight": 3e38, "bias": 3e38}, {"end": 1e39, "step": 1e38}, {"start": -1e39, "rows": 5}],
+)
+def test_a_line_that_float32_cannot_hold_is_refused(settings: dict[str, float]) -> None:
+    assert "more than float32 can hold" in problems(LineData, **settings)
+
+
+def test_a_line_outside_the_range_of_cross_entropy_is_refused() -> None:
+    data = {"weight": 2.0}
+    assert "the line goes from 0.3 to 2.3" in problems(Experiment, data=data, training={"loss": "bce"})
+    Experiment.model_validate({"training": {"loss": "bce"}})

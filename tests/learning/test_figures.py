@@ -68,7 +68,7 @@ def legend(figure):
 def test_is_a_picture_in_both_formats(name):
     png, svg = render(FIGURES[name]("line"))
     pixels = imread(io.BytesIO(png))
-    assert pixels.shape == (660, 1080, 4)
+    assert pixels.shape == (528, 864, 4)
     assert pixels.std() > 0.01
     assert ElementTree.fromstring(svg).tag.endswith("svg")  # noqa: S314 - our own file
 
