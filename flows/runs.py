@@ -77,7 +77,7 @@ def find_folder(wanted: str, store: Store) -> Path:
         if folder.parent == store.runs:
             return folder
         raise InputError(f"{wanted} is no run of this project, whose runs lie in {store.runs}")
-    if path.is_symlink():
+    if os.path.islink(path):  # noqa: PTH114 - likewise
         raise InputError(f"{wanted} points to a run that is gone: `workflow runs` lists those that are there")
     if wanted == LATEST:
         raise InputError("there is no run yet: `workflow train` makes one")

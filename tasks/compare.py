@@ -97,7 +97,7 @@ def check_metrics(
     file: str, before: Mapping[str, Any], now: Mapping[str, Any], rtol: float, atol: float, asked: str
 ) -> Check:
     """Whether the metrics, recomputed from the new predictions, are those that were saved in a file."""
-    names = sorted(before.keys() | now.keys())
+    names = list(dict.fromkeys((*before, *now)))
     wrong = [name for name in names if not is_close(before.get(name), now.get(name), rtol, atol)]
     if wrong:
         first = f"{wrong[0]}, saved {before.get(wrong[0])!r}, now {now.get(wrong[0])!r}"

@@ -200,7 +200,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_bad_input(
     monkeypatch.setattr("tasks.learning.devices.cuda_device_count", lambda: 0)
     code, _, error = command("train", "line-cuda", "--training.device", "cuda")
     assert code == 2
-    assert "training.device is 'cuda', but" in error
+    assert "training.device: device 'cuda' is not there, since" in error
     assert not store.root.exists()
 
 

@@ -127,5 +127,5 @@ def test_settling_resolves_the_device_and_counts_the_threads(monkeypatch: pytest
 
 def test_a_device_that_is_not_there_is_a_problem_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.learning.devices.cuda_device_count", lambda: 0)
-    with pytest.raises(InputError, match=r"training.device is 'cuda', but .*: use 'auto' or 'cpu'"):
+    with pytest.raises(InputError, match=r"training.device: device 'cuda' is not there, since .*: use auto or cpu"):
         settle(load_experiment("line", {"training": {"device": "cuda"}}))

@@ -59,12 +59,16 @@ def test_runs_are_listed_oldest_first_without_pointers_and_damaged_ones(trained:
     copy_run(run, "line-new", "2999-01-01T00:00:00+00:00")
     copy_run(run, "line-old", "1999-01-01T00:00:00+00:00")
     copy_run(run, "line-bad", "2000-01-01T00:00:00+00:00").joinpath("run.json").write_text("no JSON")
+    copy_run(run, "line-torn", "2001-01-01T00:00:00+00:00").joinpath("metrics.json").unlink()
     (trained.runs / "stray").mkdir()
-    assert [found.manifest.run for found in list_runs(trained)] == ["line-old", run.name, "line-new"]
+    runs, damaged = list_runs(trained)
+    assert [found.folder.name for found in runs] == ["line-old", run.name, "line-new"]
+    assert list(damaged) == ["line-bad", "line-torn"]
+    assert "metrics.json cannot be read; train again" in damaged["line-torn"]
 
 
 def test_no_runs_are_no_error(tmp_path: Path) -> None:
-    assert list_runs(Store(tmp_path)) == []
+    assert list_runs(Store(tmp_path)) == ([], {})
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])

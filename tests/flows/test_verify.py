@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +112,15 @@ def test_a_run_as_training_left_it_passes(run: Run, command: Callable[..., tuple
     assert verification["passed"] is True
     assert verification["device"] == "cpu"
     checks = {check["name"]: check["detail"] for check in verification["checks"]}
-    assert list(checks) == ["digests", "checkpoint", "modes", "predictions", "metrics"]
+    assert list(checks) == [
+        "digests",
+        "checkpoint",
+        "modes",
+        "predictions",
+        "metrics in metrics.json",
+        "metrics in model.json",
+        "record",
+    ]
     assert checks["predictions"] == "50 rows agree exactly; largest difference 0"
     flow_run = api.newest(f"verify {run.name}")
     assert flow_run.state.is_completed()
@@ -131,11 +140,9 @@ def test_a_run_may_be_named_in_every_way(run: Run, command: Callable[..., tuple[
 
 
 def test_with_other_library_versions_it_passes_within_a_tolerance(
-    run: Run, command: Callable[..., tuple[int, str, str]]
+    run: Run, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = run.manifest
-    manifest["environment"]["versions"]["torch"] = "2.10.0"
-    (run.folder / "run.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr("tasks.compare.version", lambda name: "2.99.0")
     assert command("verify")[0] == 0
     verification = json.loads((run.folder / "verification.json").read_bytes())
     assert "50 rows agree within 1e-05 of the value and 1e-06" in verification["checks"][3]["detail"]
@@ -164,7 +171,7 @@ def test_a_weight_changed_by_one_per_cent_is_caught_and_both_values_told(run: Ru
         told = f"{which} row {row['row']} ({row['split']}) recorded {row['prediction']!r}, now {now!r}"
         assert told in message
     assert "49 of 50 predictions do not agree exactly" in message
-    assert "metrics do not agree exactly: first train.loss, saved 0.0148" in message
+    assert "metrics in metrics.json do not agree exactly: first train.loss, saved 0.0148" in message
 
 
 def test_the_list_of_runs_shows_a_failed_verification(
@@ -300,7 +307,7 @@ def test_metrics_that_were_made_up_are_caught(run: Run, caught: Callable[[], str
     metrics = json.loads((run.folder / "metrics.json").read_bytes())
     metrics["test"]["mae"] = 0.001
     run.replace("metrics.json", json.dumps(metrics).encode())
-    assert "1 metrics do not agree exactly: first test.mae, saved 0.001, now 0.0252" in caught()
+    assert "1 metrics in metrics.json do not agree exactly: first test.mae, saved 0.001, now 0.0252" in caught()
 
 
 def test_a_verification_that_passed_is_overwritten_by_one_that_fails(
@@ -309,3 +316,54 @@ def test_a_verification_that_passed_is_overwritten_by_one_that_fails(
     assert command("verify")[0] == 0
     run.artifact("predictions").unlink()
     caught()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("run", "zzz"), ("seed", 1), ("files", {}), ("checkpoint", "other.pth")],
+    ids=lambda value: str(value),
+)
+def test_a_manifest_that_contradicts_itself_is_caught(
+    run: Run, caught: Callable[[], str], field: str, value: Any
+) -> None:
+    (run.folder / "run.json").write_text(json.dumps(run.manifest | {field: value}))
+    assert f"the manifest of run {run.name} was altered" in caught()
+
+
+def test_a_setting_altered_in_the_manifest_is_caught(run: Run, caught: Callable[[], str]) -> None:
+    manifest = run.manifest
+    manifest["experiment"]["training"]["learning_rate"] = 9.0
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    assert "run.json has" in caught()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes() + b" ")])
+def test_a_report_that_was_altered_is_caught(
+    run: Run, caught: Callable[[], str], damage: Callable[[Path], Any]
+) -> None:
+    damage(run.folder / "report.html")
+    assert "report.html" in caught()
+
+
+def test_metrics_made_up_in_the_description_are_caught(run: Run, caught: Callable[[], str]) -> None:
+    description = json.loads((run.folder / "model.json").read_bytes())
+    del description["metrics"]["test"]["mae"]
+    run.replace("model.json", json.dumps(description).encode())
+    assert "1 metrics in model.json do not agree exactly: first test.mae, saved None" in caught()
+
+
+def test_a_run_whose_record_is_gone_is_verified_by_itself(
+    run: Run, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    shutil.rmtree(run.store.records)
+    assert command("verify")[0] == 0
+    verification = json.loads((run.folder / "verification.json").read_bytes())
+    assert "were not compared with it" in verification["checks"][-1]["detail"]
+
+
+def test_a_run_with_other_threads_is_verified_exactly(
+    store: Store, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert command("train", "line", "--training.threads", "1", "--verify")[0] == 0
+    verification = json.loads((store.runs / "latest" / "verification.json").read_bytes())
+    assert verification["checks"][3]["detail"].startswith("50 rows agree exactly")
