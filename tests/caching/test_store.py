@@ -463,3 +463,30 @@ class TestProjectStore:
 
     def test_it_is_one_for_the_whole_process(self) -> None:
         assert project_store() is project_store()
+
+
+class TestClaims:
+    def test_a_name_is_given_once(self, store: Store) -> None:
+        with store.claimed_run("line-1") as first, store.claimed_run("line-1") as second:
+            assert (first, second) == ("line-1", "line-1-2")
+
+    def test_a_claim_without_a_run_leaves_nothing(self, store: Store) -> None:
+        with store.claimed_run("line-1"):
+            pass
+        assert list(store.runs.iterdir()) == []
+
+    def test_a_run_takes_the_place_of_its_claim(self, store: Store) -> None:
+        with store.claimed_run("line-1") as run:
+            store.publish_run(run, {"run.json": b"{}"})
+        assert (store.runs / "line-1" / "run.json").read_bytes() == b"{}"
+
+
+def test_data_and_artifacts_may_be_links_to_another_disk(store: Store, tmp_path: Path) -> None:
+    for top in ("data", "artifacts"):
+        (tmp_path / f"disk/{top}").mkdir(parents=True)
+        store.root.mkdir(exist_ok=True)
+        (store.root / top).symlink_to(tmp_path / f"disk/{top}")
+    for name in ("rows.parquet", "model.json"):
+        reference = store.publish("make", name, b"content")
+        assert store.read(reference) == b"content"
+        assert reference.path.startswith(("data/make/rows-", "artifacts/make/model-"))

@@ -402,3 +402,10 @@ def test_ephemeral_leaves_no_server_behind(trained: Store, workflow: Any) -> Non
     assert json.loads(done.stdout)["ui"] is None
     assert not (trained.root / ".prefect" / "server.json").exists()
     shutil.rmtree(trained.root / ".prefect")
+
+
+def test_a_bad_file_is_named(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('training.epochs = "3"')
+    code, _, error = command("plan", str(tmp_path / "mine.toml"))
+    assert code == 2
+    assert f"{tmp_path / 'mine.toml'} is not a valid experiment" in error

@@ -59,6 +59,12 @@ def test_names_of_the_parameters():
     assert list(network.state_dict()) == ["slope", "offset"]
 
 
+@pytest.mark.parametrize("name", ["forward", "training", "float"])
+def test_a_description_with_a_name_that_a_module_has_already_is_refused(name):
+    with pytest.raises(ValueError, match=f"a parameter cannot be named '{name}'"):
+        rebuild({"architecture": "parameters", "arguments": {"bias_name": name}}, "cpu")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_initial_values_overwrite_the_drawn_ones(kind):
     network = build_network(Model(kind=kind, initial_weight=2.0, initial_bias=-1.0), "constructor", "cpu", 0)
