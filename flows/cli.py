@@ -23,6 +23,7 @@ from tasks.learning.devices import fallback_notice
 app = App(
     name="workflow",
     help="PyTorch training that is scheduled, watched and rerun: cached stages, and checkpoints that prove themselves.",
+    help_epilogue="An error is told in one message; with --debug, its traceback comes first.",
     help_on_error=False,
     version=lambda: version("pytorch-workflow"),
     version_flags=["--version"],

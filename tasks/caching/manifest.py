@@ -106,7 +106,7 @@ class Manifest(Part):
         run: name of the run and of its folder.
         created: when, in UTC, ISO 8601.
         checkpoint: file name of the checkpoint in the run folder.
-        experiment: the whole configuration, as it was asked for.
+        experiment: the whole configuration, as it ran: with its device resolved and its threads counted.
         seed: of the model.
         environment: where it took place.
         stages: in order, with the last, save, still "running" while it writes this.

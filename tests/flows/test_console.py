@@ -1,4 +1,7 @@
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -107,3 +110,13 @@ def test_equal_configurations_are_said_to_be_equal(printed: io.StringIO) -> None
 def test_presets_say_what_they_fit(printed: io.StringIO) -> None:
     print_presets({"line-cuda": load_experiment("line-cuda")})
     assert "y = 1.1·x − 0.4, 50 rows" in printed.getvalue()
+
+
+def test_output_that_nobody_reads_any_more_stops_nothing() -> None:
+    lines = "for _ in range(3): console.print('x' * 100_000)"
+    code = f"import sys\nfrom flows.console import console\n{lines}\nprint('on', file=sys.stderr)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "on\n")
