@@ -46,7 +46,7 @@ test: lint ## check style and types, then run the whole test suite
 	@$(BIN)/pytest
 
 bench: $(INSTALLED) ## measure against a plain script, side by side
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python tests/bench/run.py
 
 clean: ## stop the server; remove .venv and the caches of the tools
 	@if [ -x $(BIN)/workflow ]; then $(BIN)/workflow server stop; fi
