@@ -60,7 +60,7 @@ class Record:
                 raise ValueError("it was altered")
             outputs = {name: Reference.from_json(reference) for name, reference in fields.pop("outputs").items()}
             return cls(outputs=outputs, **fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UnreadableRecordError(f"record unreadable: {error}") from error
 
 
@@ -116,7 +116,7 @@ def last_ingredients(experiment: str, stage: str, store: Store) -> Ingredients |
     """The ingredients with which an experiment last used a stage; None if it never did, or nobody knows any more."""
     try:
         ingredients = json.loads(last_file(experiment, stage, store).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return ingredients if isinstance(ingredients, dict) else None
 

@@ -22,7 +22,7 @@ from tasks.caching.records import (
 )
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.store import Store
+from tasks.caching.store import Store, replace_file
 
 
 class FitView(View):
@@ -217,3 +217,14 @@ class TestLastIngredients:
     def test_nobody_knows_them_if_a_folder_is_in_their_place(self, store: Store) -> None:
         last_file("line", "fit", store).mkdir(parents=True)
         assert last_ingredients("line", "fit", store) is None
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b'{"a":' * 200_000])
+def test_json_that_is_nested_without_end_is_no_record(store: Store, content: bytes) -> None:
+    replace_file(store.records / record_name(ORDER), content)
+    with pytest.raises(UnreadableRecordError):
+        find_record(ORDER, store)
+    with pytest.raises(UnreadableRecordError):
+        Record.from_json(content)
+    replace_file(last_file("line", "fit", store), content)
+    assert last_ingredients("line", "fit", store) is None
