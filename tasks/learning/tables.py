@@ -13,6 +13,10 @@ import pyarrow.parquet as pq
 #: Rows of a row group: 4 MiB of float32 a column, the unit in which readers hold a file in memory.
 ROW_GROUP = 1 << 20
 
+#: Whether Arrow's own threads read columns. One that still lets go of a Python object while the interpreter ends aborts
+#: the process (apache/arrow issues 34314 and 50482), after everything was done and told.
+IN_THREADS = False
+
 Source = Path | bytes
 _T = TypeVar("_T")
 
@@ -78,7 +82,7 @@ def read_table(source: Source) -> pa.Table:
         FileNotFoundError: there is no such file.
     """
     with _open(source) as file:
-        return _verified(source, file.read)
+        return _verified(source, partial(file.read, use_threads=IN_THREADS))
 
 
 def read_columns(source: Source, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
@@ -96,7 +100,7 @@ def read_columns(source: Source, names: Sequence[str]) -> dict[str, npt.NDArray[
         arrays = {name: np.empty(file.metadata.num_rows, np.float32) for name in names}
         start = 0
         for group in range(file.num_row_groups):
-            table = _verified(source, partial(file.read_row_group, group, columns=list(names)))
+            table = _verified(source, partial(file.read_row_group, group, columns=list(names), use_threads=IN_THREADS))
             for name in names:
                 _fill(source, arrays[name][start : start + table.num_rows], name, table[name])
             start += table.num_rows
