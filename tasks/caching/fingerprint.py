@@ -17,6 +17,9 @@ from pathlib import Path
 #: The packages whose code belongs to the project.
 PACKAGES = ("flows", "tasks")
 
+#: Stand for top-level statements that import, and for those that define nothing.
+IMPORTS, MODULE_BODY = "imports", "module body"
+
 #: The folder that holds the packages.
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -93,10 +96,15 @@ def read_module(path: Path, modified_ns: int, size: int) -> tuple[dict[str, str]
     """
     code = RuntimeCode()
     tree = code.visit(ast.parse(path.read_bytes(), filename=str(path)))
-    groups: dict[str, list[str]] = {}
-    for statement in tree.body:
-        groups.setdefault(defined_name(statement), []).append(ast.dump(statement))
-    definitions = {name: hashlib.sha256("\n".join(dumps).encode()).hexdigest()[:16] for name, dumps in groups.items()}
+    dumps = [(defined_name(statement), ast.dump(statement)) for statement in tree.body]
+    names = [name for name, _ in dumps]
+    definitions = {}
+    for name in dict.fromkeys(names):
+        # What is defined once is its own statement, and imports are theirs. What is defined several times, or runs
+        # without defining anything, also depends on what stands between: then it is the whole module, in its order.
+        is_plain = name == IMPORTS or (names.count(name) == 1 and name != MODULE_BODY)
+        code_of_name = "\n".join(dump for other, dump in dumps if not is_plain or other == name)
+        definitions[name] = hashlib.sha256(code_of_name.encode()).hexdigest()[:16]
     return definitions, tuple(code.imports)
 
 
@@ -147,6 +155,6 @@ def defined_name(statement: ast.stmt) -> str:
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             return name
         case ast.Import() | ast.ImportFrom():
-            return "imports"
+            return IMPORTS
         case _:
-            return "module body"
+            return MODULE_BODY

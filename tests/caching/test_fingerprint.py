@@ -273,3 +273,25 @@ def test_the_fingerprint_of_the_real_project_is_quick() -> None:
 def test_a_module_that_is_not_the_projects_is_refused(project: Path) -> None:
     with pytest.raises(ValueError, match=r"numpy\.linalg is no module of this project"):
         fingerprint("numpy.linalg", project)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("A = 1\nB = A\nA = 2\n", "A = 1\nA = 2\nB = A\n"),
+        ("X = []\nX.append(1)\nY = X[:]\n", "X = []\nY = X[:]\nX.append(1)\n"),
+    ],
+)
+def test_the_order_matters_of_what_is_defined_in_several_statements(project: Path, before: str, after: str) -> None:
+    write(project, "tasks/draw.py", before)
+    first = fingerprint("tasks.draw", project)
+    write(project, "tasks/draw.py", after)
+    assert fingerprint("tasks.draw", project) != first
+
+
+def test_a_change_elsewhere_in_a_module_is_not_told_of_its_imports(project: Path) -> None:
+    write(project, "tasks/draw.py", "import json\nimport math\nA = 1\n")
+    first = fingerprint("tasks.draw", project)
+    write(project, "tasks/draw.py", "import json\nimport math\nA = 2\n")
+    changed = {place for place, digest in fingerprint("tasks.draw", project).items() if first[place] != digest}
+    assert changed == {"tasks/draw.py: A"}
