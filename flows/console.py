@@ -85,6 +85,10 @@ class StageLines:
             self._bar.start()
             self._bar.update(self._task, completed=done, total=total, loss=loss)
 
+    def notice(self, name: str, text: str) -> None:
+        """Prints what the stage has to say."""
+        console.print(f"  {name:<9} {escape(text)}", soft_wrap=True)
+
     def finished(self, report: StageReport) -> None:
         """Prints the stage's line: its state as Prefect shows it, its seconds, and why."""
         self.close()

@@ -32,6 +32,10 @@ class RunLog:
     def progress(self, done: int, total: int, loss: float) -> None:
         """Logs nothing: the progress bar tells it."""
 
+    def notice(self, name: str, text: str) -> None:
+        """Logs what the stage has to say."""
+        self._log.info("%s: %s", name, text)
+
     def finished(self, report: StageReport) -> None:
         """Logs what became of the stage."""
         if report.status == "reused":
@@ -64,6 +68,9 @@ class ProgressArtifact:
         rate = done / (now - self._started)
         text = f"{self._stage}: epoch {done:,} of {total:,}, loss {loss:.6g}, {rate:,.0f} epochs/s"
         self._show(100 * done / total, text)
+
+    def notice(self, name: str, text: str) -> None:
+        """Shows nothing: the log tells it."""
 
     def finished(self, report: StageReport) -> None:
         """Fills the bar of a stage that had one."""

@@ -23,6 +23,8 @@ COPIES = {"metrics": METRICS} | {name: f"plots/{file}" for name, file in PLOTS.i
 class SaveView(View):
     """All of the experiment: the manifest and the report tell it."""
 
+    immaterial = frozenset({"training.checkpoint_every"})
+
     name: str
     checkpoint: str | None
     data: Data

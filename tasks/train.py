@@ -12,6 +12,8 @@ from tasks.learning.experiment import Model, SettledTraining
 class TrainView(View):
     """What shapes the fit."""
 
+    immaterial = frozenset({"training.checkpoint_every"})
+
     model: Model
     training: SettledTraining
 
@@ -41,7 +43,8 @@ def train(view: TrainView, inputs: Mapping[str, Reference], desk: Desk) -> Outpu
     batches = {name: read_batch(path, training.device) for name, path in paths.items()}
     network = build_network(model, training.placement, training.device, training.seed)
     untrained = predict_parts(network, {name: read_table(path) for name, path in paths.items()}, training.device)
-    fitted = fit(network, training, batches.pop("train"), batches, desk.progress)
+    with desk.resumable() as keepsake:
+        fitted = fit(network, training, batches.pop("train"), batches, desk.progress, keepsake)
     description = describe_checkpoint(network, model, training, fitted)
     return {
         "weights": desk.publish("weights.pth", dump_weights(network)),

@@ -51,10 +51,11 @@ def order_stage(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Ref
 
 def own_ingredients(stage: Stage[Any], view: View) -> Ingredients:
     """The ingredients of a stage's key without its inputs: settings, code and environment."""
+    settings = flatten(view.model_dump(mode="json"))
     return {
         "stage": stage.name,
         "schema": stage.schema,
-        **flatten(view.model_dump(mode="json")),
+        **{name: value for name, value in settings.items() if name not in view.immaterial},
         **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
         **code_of(stage.function.__module__),
     }

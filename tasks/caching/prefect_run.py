@@ -33,6 +33,7 @@ from tasks.caching.locks import FlockManager
 from tasks.caching.records import Record, check_record, open_envelope, record_name, remember_last
 from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
+from tasks.caching.states import States
 from tasks.caching.store import Store, project_store, replace_file
 
 
@@ -110,6 +111,9 @@ class Watcher(Protocol):
     def progress(self, done: int, total: int, loss: float) -> None:
         """The running stage has come this far."""
 
+    def notice(self, name: str, text: str) -> None:
+        """The running stage has something to say that a person should know."""
+
     def finished(self, report: StageReport) -> None:
         """A stage was reused, or ran to its end."""
 
@@ -168,7 +172,7 @@ class PrefectRun:
     def _perform(self, order: Order, reasons: tuple[str, ...]) -> tuple[Record, bool]:
         """The record of a stage, and whether it was there already."""
         asking = StageReport(order.stage.name, order.key, "running", reasons)
-        desk = Desk(order.stage.name, self.store, self._tell_progress, (*self.reports, asking))
+        desk = self._desk(order, (*self.reports, asking))
         task = order_task(order, desk, refresh=is_forced(order.stage, self.refresh))
         taken = {reference.digest for reference in order.inputs.values()}
         # Prefect draws an arrow in its UI from every earlier result that it finds among the parameters.
@@ -184,7 +188,20 @@ class PrefectRun:
             raise StageError(
                 f"stage {order.stage.name} ran, but its record could not be written to {self.store.records}"
             )
+        if desk.states is not None:
+            desk.states.clear()
         return finished.record, state.name == "Cached"
+
+    def _desk(self, order: Order, lineage: tuple[StageReport, ...]) -> Desk:
+        """Where a stage works in this run."""
+        name = order.stage.name
+
+        def tell(text: str) -> None:
+            for watcher in self.watchers:
+                watcher.notice(name, text)
+
+        states = States(self.store, name, order.key) if order.stage.cached else None
+        return Desk(name, self.store, self._tell_progress, tell, states, lineage)
 
     def _report(self, order: Order, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
         """Keeps and tells what became of a stage."""
@@ -205,6 +222,8 @@ def order_task(order: Order, desk: Desk, *, refresh: bool) -> Task[[list[Finishe
     """An order as a Prefect task, which takes the results that it builds on, for the sake of the arrows in the UI."""
 
     def body(upstream: list[Finished]) -> Finished:
+        if refresh and desk.states is not None:
+            desk.states.clear()
         return Finished(perform(order, desk))
 
     stage, records = order.stage, desk.store.records

@@ -1,12 +1,15 @@
 """What a stage is: a function, what it takes, what it makes, and what shapes its result."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.caching.interruption import postponed_interruption
 from tasks.caching.reference import Outputs, Reference
+from tasks.caching.states import Keepsake, States
 from tasks.caching.store import Content, Store
 
 
@@ -15,9 +18,15 @@ class View(BaseModel):
 
     A stage gets its view and nothing else of the experiment, and the view is in its key: so nothing that is outside
     its key can shape its result.
+
+    Attributes:
+        immaterial: dotted names of settings that the stage sees although its result is the same whatever they are, so
+            that they are left out of its key.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    immaterial: ClassVar[frozenset[str]] = frozenset()
 
 
 V = TypeVar("V", bound=View)
@@ -56,6 +65,9 @@ class Desk:
         stage: the name of the stage.
         store: where artifacts lie.
         progress: told how far the stage has come.
+        notice: told, in words, what a person should know of the stage besides its progress.
+        states: where the stage keeps how far it has come, to go on from there after it was killed; None where it
+            cannot, as in a stage that is never cached.
         lineage: what became of the stages before it in this run, and last its own report, still "running". Told for
             the manifest; no part of the key, so it must not shape any other artifact.
     """
@@ -63,7 +75,21 @@ class Desk:
     stage: str
     store: Store
     progress: Progress = lambda done, total, loss: None
+    notice: Callable[[str], None] = lambda text: None
+    states: States | None = None
     lineage: tuple[StageReport, ...] = ()
+
+    @contextlib.contextmanager
+    def resumable(self) -> Iterator[Keepsake | None]:
+        """What keeps the states of the work inside, and has those of an earlier run that was killed.
+
+        None for a stage that keeps none. Ctrl-C and SIGTERM wait until the work has kept its state.
+        """
+        if self.states is None:
+            yield None
+            return
+        with postponed_interruption() as is_interrupted:
+            yield Keepsake(self.states, self.notice, is_interrupted)
 
     def publish(self, name: str, content: Content) -> Reference:
         """Publishes an artifact of this stage; see `Store.publish`."""

@@ -1,6 +1,7 @@
 """Batches: how the training rows reach the network."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 import torch
@@ -61,10 +62,14 @@ class Batches:
         # A full batch is the same at every epoch, and asking the loader for it costs as much as a forward pass.
         self._only: list[Batch] | None = list(self._loader) if len(self._dataset) == 1 else None
 
-    def of_epoch(self, epoch: int) -> Iterable[Batch]:
-        """The batches of an epoch, counted from 0, in their order."""
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self._dataset)
+
+    def of_epoch(self, epoch: int, first: int = 0) -> Iterable[Batch]:
+        """The batches of an epoch, counted from 0, in their order, from the batch `first` on."""
         if self._only is not None:
             return self._only
         if self._shuffle_seed is not None:
             self._dataset.shuffle(self._shuffle_seed, epoch)
-        return self._loader
+        return islice(self._loader, first, None) if first else self._loader

@@ -173,6 +173,12 @@ class Training(Section):
     )
     evaluate_every: int = Field(10, ge=1, description="Epochs between evaluations on the held-out parts.")
     seed: Seed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
+    checkpoint_every: str = Field(
+        "60s",
+        pattern=r"^(never|[1-9][0-9]{0,8} ?(s|epochs?))$",
+        description="How often a running training keeps where it is, so that it goes on from there if it is killed: "
+        "seconds (60s), epochs (100 epochs) or never. Changes no result.",
+    )
     device: str = Field(
         "auto",
         pattern=rf"^({DEVICE})$",

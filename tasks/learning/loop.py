@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from tasks.learning.experiment import Training
 from tasks.learning.history import History
 from tasks.learning.losses import LOSSES, Loss, require_targets
 from tasks.learning.optimizers import build_optimizer, learning_rate_at, set_learning_rate
+from tasks.learning.resumption import FitState, Keepsake, Position, Resumption, Schedule, clone_tensors
+from tasks.learning.weights import require_specified, specify
 
 #: Rows evaluated at once, which bounds the memory of an evaluation.
 EVALUATED_ROWS = 1 << 20
@@ -52,10 +55,12 @@ def fit(
     train: Batch,
     held_out: Mapping[str, Batch],
     on_progress: OnProgress | None = None,
+    keepsake: Keepsake | None = None,
 ) -> Fit:
     """Fit a network in place.
 
-    It ends with the weights of the last epoch or, with `training.patience`, of the best validation loss.
+    It ends with the weights of the last epoch or, with `training.patience`, of the best validation loss. With a
+    `keepsake` it goes on where an earlier fit was killed, and ends as that one would have ended, to the last bit.
 
     Args:
         network: on the device.
@@ -64,8 +69,10 @@ def fit(
         held_out: likewise, under "validation" (if any) and "test"; evaluated at epoch 0 and every
             `training.evaluate_every` epochs, after the update.
         on_progress: called every PROGRESS_INTERVAL seconds, and at the end.
+        keepsake: keeps the fit's state every `training.checkpoint_every`.
 
     Raises:
+        InterruptedFitError: the keepsake told that the fit is to stop.
         DivergenceError: a loss or a parameter is not finite.
         ValueError: the loss is not defined for a target.
     """
@@ -73,40 +80,54 @@ def fit(
         require_targets(training.loss, targets, part)
     step = _Step(network, training)
     batches = Batches(*train, training.batch_size, training.seed if training.shuffle else None)
-    history = History(tuple(held_out))
-    best = _Best(network, training.patience)
+    best, history, position = _Best(network, training.patience), History(tuple(held_out)), Position()
+    state = FitState(network, step.optimizer, best, history, position, keepsake.owner if keepsake else "")
+    resumption = _resumption(state, training, keepsake, len(batches))
     progress = _Progress(training.epochs, on_progress)
     network.train()
-    for epoch in range(training.epochs):
+    while position.epoch < training.epochs and not best.patience_is_over:
+        epoch = position.epoch
         rate = learning_rate_at(training, epoch)
         set_learning_rate(step.optimizer, rate)
-        loss = _train_epoch(step, batches, epoch)
+        loss = _train_epoch(step, batches, position, resumption)
         history.record(loss, rate)
         if epoch % training.evaluate_every == 0:
             losses = _evaluate(network, step.loss, held_out, epoch)
             history.record_evaluation(losses)
             best.offer(epoch, losses)
-            if best.patience_is_over:
-                break
+        position.end_epoch()
+        if resumption is not None:
+            resumption.offer()
         progress.tell(epoch, loss)
     best.restore()
-    _require_finite_parameters(network, epoch)
-    progress.finish(epoch, loss)
-    return Fit(history, epoch + 1, best.patience_is_over, best.epoch)
+    _require_finite_parameters(network, position.epoch - 1)
+    progress.finish(position.epoch - 1, history.train_loss[-1])
+    return Fit(history, position.epoch, best.patience_is_over, best.epoch)
 
 
-def _train_epoch(step: "_Step", batches: Batches, epoch: int) -> float:
-    """Update on every batch; the mean over the rows of the losses before each update."""
-    total, rows = 0.0, 0
-    for x, y in batches.of_epoch(epoch):
+def _resumption(state: FitState, training: Training, keepsake: Keepsake | None, batches: int) -> Resumption | None:
+    """What keeps a fit's state, after it has restored the newest one; None if none is wanted."""
+    schedule = Schedule(training.checkpoint_every)
+    if keepsake is None or schedule.is_never:
+        return None
+    resumption = Resumption(state, schedule, keepsake, batches)
+    resumption.resume()
+    return resumption
+
+
+def _train_epoch(step: "_Step", batches: Batches, position: Position, resumption: Resumption | None) -> float:
+    """Update on every batch that is left of the epoch; the mean over all its rows of the losses before each update."""
+    for x, y in batches.of_epoch(position.epoch, position.batch):
         loss = step(x, y)
         # Asked at every update, and at once: reading a loss on the CPU takes a fraction of a microsecond.
         if not math.isfinite(loss):
-            raise DivergenceError(epoch, f"the training loss ({loss})")
-        total += loss * len(x)
-        rows += len(x)
+            raise DivergenceError(position.epoch, f"the training loss ({loss})")
+        position.end_batch(loss, len(x))
+        # After the last batch the epoch is to be evaluated and recorded first.
+        if resumption is not None and position.batch < len(batches):
+            resumption.offer()
     # For a full batch this is its loss exactly: a float32 times fewer than 2²⁹ rows fits into a float64.
-    return total / rows
+    return position.loss_sum / position.rows
 
 
 class _Step:
@@ -176,9 +197,20 @@ class _Best:
             return
         if losses["validation"] < self._loss:
             self.epoch, self._loss, self._waited = epoch, losses["validation"], 0
-            self._weights = {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
+            self._weights = clone_tensors(self._network.state_dict())
         else:
             self._waited += 1
+
+    def memory(self) -> dict[str, Any]:
+        """What it remembers, as tensors and plain values."""
+        return {"epoch": self.epoch, "loss": self._loss, "waited": self._waited, "weights": dict(self._weights)}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what `memory` gave."""
+        if memory["weights"]:
+            require_specified(memory["weights"], specify(self._network))
+        self.epoch, self._loss, self._waited = memory["epoch"], memory["loss"], memory["waited"]
+        self._weights = memory["weights"]
 
     def restore(self) -> None:
         """Give the network the best weights; it keeps its own when there is no patience."""

@@ -22,6 +22,8 @@ class _Unwrapped(optim.Optimizer):
 
     add_param_group = unwrap(optim.Optimizer.add_param_group)
     zero_grad = unwrap(optim.Optimizer.zero_grad)
+    state_dict = unwrap(optim.Optimizer.state_dict)
+    load_state_dict = unwrap(optim.Optimizer.load_state_dict)
 
 
 def _unwrapped_step(stock: type[optim.Optimizer]) -> Callable[..., Any]:

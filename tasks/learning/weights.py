@@ -47,12 +47,44 @@ def load_weights(data: bytes, expected: Specification) -> dict[str, Tensor]:
         CheckpointError: the file is damaged, holds anything but tensors, or a tensor is missing, not expected, of
             another shape or dtype, or not finite.
     """
-    _require_size(data, expected)
-    tensors = _unpickle(data)
+    tensors = load_plain(data, _expected_bytes(expected) + _OVERHEAD)
+    _require_tensors(tensors)
+    require_specified(tensors, expected)
+    return tensors
+
+
+def load_plain(data: bytes, allowed: int) -> dict[str, Any]:
+    """Load a file of `torch.save` that holds a dictionary of tensors and plain values, onto the CPU.
+
+    Args:
+        data: the file. No code in it is ever run.
+        allowed: bytes that it may unpack to.
+
+    Raises:
+        CheckpointError: the file is damaged, unpacks to more, or holds anything else.
+    """
+    _require_size(data, allowed)
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile pickle can make the reader fail in any way
+        raise CheckpointError(
+            "the checkpoint is damaged or contains something that is not a plain state_dict, and was not run: "
+            f"{_refusal(error)}"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"the checkpoint contains a {type(content).__name__}, not a plain state_dict")
+    return content
+
+
+def require_specified(tensors: Mapping[str, Tensor], expected: Specification) -> None:
+    """Show that tensors are what is expected of them.
+
+    Raises:
+        CheckpointError: one is missing, not expected, of another shape or dtype, or not finite.
+    """
     _require_names(tensors, expected)
     for name, tensor in tensors.items():
         _require_tensor(name, tensor, expected[name])
-    return tensors
 
 
 def apply_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -67,8 +99,8 @@ def apply_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"the checkpoint does not suit the model: {error}") from error
 
 
-def _require_size(data: bytes, expected: Specification) -> None:
-    """Refuse, by the directory of the zip file alone, what would unpack to more than the expected tensors."""
+def _require_size(data: bytes, allowed: int) -> None:
+    """Refuse, by the directory of the zip file alone, what would unpack to more bytes than are allowed."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -81,7 +113,7 @@ def _require_size(data: bytes, expected: Specification) -> None:
             raise CheckpointError(
                 f"the checkpoint's record {entry.filename} is compressed, which torch.save never does"
             )
-    declared, allowed = sum(entry.file_size for entry in entries), _expected_bytes(expected) + _OVERHEAD
+    declared = sum(entry.file_size for entry in entries)
     if declared > allowed:
         raise CheckpointError(
             f"the checkpoint declares {declared:,} bytes, more than the {allowed:,} that the model's tensors can take"
@@ -99,21 +131,10 @@ def _dtype(name: str, spec: Mapping[str, Any]) -> torch.dtype:
     return dtype
 
 
-def _unpickle(data: bytes) -> dict[str, Tensor]:
-    """The dictionary in the file; torch refuses whatever is not made of tensors and plain values."""
-    try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile pickle can make the reader fail in any way
-        raise CheckpointError(
-            "the checkpoint is damaged or contains something that is not a plain state_dict, and was not run: "
-            f"{_refusal(error)}"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"the checkpoint contains a {type(content).__name__}, not a plain state_dict")
+def _require_tensors(content: Mapping[Any, Any]) -> None:
     for name, value in content.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
             raise CheckpointError(f"{name}: the checkpoint contains a {type(value).__name__}, not a tensor")
-    return content
 
 
 def _refusal(error: Exception) -> str:

@@ -229,6 +229,18 @@ class TestVersion:
         assert start_python(code).communicate(timeout=20)[0] == "False\n"
 
 
+class PartlyImmaterialView(View):
+    data: Data
+    training: Training
+    immaterial = frozenset({"training.limit"})
+
+
+def test_what_a_view_calls_immaterial_is_not_in_the_key() -> None:
+    partly = replace(fit, view=PartlyImmaterialView)
+    assert key_of(Settings(training=Training(limit=7)), partly) == key_of(stage=partly)
+    assert key_of(Settings(training=Training(rate=7)), partly) != key_of(stage=partly)
+
+
 def test_keys_are_the_same_in_every_process(start_python: Callable[..., Popen[str]]) -> None:
     code = """
 from pydantic import BaseModel

@@ -349,7 +349,7 @@ def test_a_store_with_every_artifact_damaged_is_rebuilt(
 def test_of_200_flipped_bits_none_is_used(trained: Store, prefect: None, plan: Callable[..., Any]) -> None:
     from tasks.caching.prefect_run import RecordSerializer
 
-    choose = random.Random(88)  # noqa: S311
+    choose = random.Random(88)
     by_kind: dict[str, list[tuple[str, Path]]] = {kind: [] for kind in KINDS}
     for stage, kind, path in artifacts_of(trained):
         by_kind[kind].append((stage, path))

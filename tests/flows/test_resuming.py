@@ -1,0 +1,72 @@
+"""A training that is killed or interrupted goes on, through the command line, and ends as if nothing had happened."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.caching.records import open_envelope
+from tests.flows.conftest import Finish, Start, until_there
+
+#: Long enough to be killed, with a state at every epoch; a few seconds in all.
+LONG = ("train", "line", "--until", "train", "--training.epochs", "3000", "--training.checkpoint-every", "1 epoch")
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+
+def outputs(home: Path) -> dict[str, str]:
+    """The digest of everything that the train stage made, by name."""
+    (record,) = (home / "artifacts/records/train").glob("*.json")
+    return {name: made.digest for name, made in open_envelope(record.read_bytes(), record.stem).outputs.items()}
+
+
+def states(home: Path) -> list[Path]:
+    return sorted((home / "artifacts/states/train").glob("*/*.pth"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(workflow: Finish, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("uninterrupted")
+    changes = ("--training.epochs", "3000", "--training.checkpoint-every", "never")
+    assert workflow("train", "line", "--until", "train", *changes, home=home).returncode == 0
+    assert states(home) == []
+    return outputs(home)
+
+
+@pytest.fixture
+def stopped(start_process: Start, tmp_path: Path) -> Callable[[int], "subprocess.Popen[str]"]:
+    """A training that got a signal once it had kept some states."""
+
+    def run(number: int) -> "subprocess.Popen[str]":
+        process = start_process("-m", "flows.cli", *LONG, home=tmp_path)
+        until_there(lambda: [path for path in states(tmp_path) if int(path.name.split("-")[0]) >= 20] or None)
+        process.send_signal(number)
+        process.wait(60)
+        return process
+
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
+    number: int, stopped: Any, workflow: Finish, uninterrupted: dict[str, str], tmp_path: Path
+) -> None:
+    assert stopped(number).returncode != 0
+    assert states(tmp_path)
+    assert not list((tmp_path / "artifacts/records").glob("train/*.json"))
+    again = workflow(*LONG, home=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "goes on after epoch" in again.stdout
+    assert outputs(tmp_path) == uninterrupted
+    assert states(tmp_path) == []
+
+
+def test_refresh_begins_anew(stopped: Any, workflow: Finish, uninterrupted: dict[str, str], tmp_path: Path) -> None:
+    stopped(signal.SIGKILL)
+    again = workflow(*LONG, "--refresh", "train", home=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "goes on" not in again.stdout
+    assert outputs(tmp_path) == uninterrupted
