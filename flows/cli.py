@@ -2,12 +2,14 @@
 
 import contextlib
 import gc
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 
 from flows.experiments import load_experiment, preset_names, resolve, settle
@@ -25,11 +27,14 @@ app = App(
     help="PyTorch training that is scheduled, watched and rerun: cached stages, and checkpoints that prove themselves.",
     help_epilogue="An error is told in one message; with --debug, its traceback comes first.",
     help_on_error=False,
+    suppress_keyboard_interrupt=False,  # `main` tells of it
     version=lambda: version("pytorch-workflow"),
     version_flags=["--version"],
 )
 server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
+selftest_app = App(name="selftest", help="Shows on an experiment of yours that a promise is kept.")
 app.command(server_app)
+app.command(selftest_app)
 
 UNCHANGED = ExperimentOptions()
 Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
@@ -175,6 +180,55 @@ def presets(*, as_json: AsJson = False) -> None:
         print_presets(experiments)
 
 
+@app.command
+def check(
+    *,
+    repair: Annotated[
+        bool, Parameter(negative=(), help="Set aside what is damaged: the next run rebuilds it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every record, artifact, run and resumable state; exits with 1 if something is damaged or missing."""
+    from flows import checking
+
+    store = project_store()
+    found = checking.inspect_with_progress(store)
+    repaired = checking.repair_with_pointers(store, found) if repair else None
+    if as_json:
+        print_json(checking.as_json(found, repaired))
+    else:
+        for line in checking.tell_inspection(found) if repaired is None else checking.tell_repair(repaired):
+            sys.stdout.write(f"{line}\n")
+    if (found if repaired is None else repaired.remaining).problems:
+        sys.exit(1)
+
+
+@selftest_app.command
+def resume(
+    source: Source = "line",
+    /,
+    *,
+    kills: Annotated[int, Parameter(help="How often the training is killed.", validator=validators.Number(gte=1))] = 3,
+    as_json: AsJson = False,
+    changes: Changes = UNCHANGED,
+) -> None:
+    """Kill a real training again and again, and show that it ends with the very bytes of one that was left alone."""
+    from flows.selftesting import selftest_resume
+
+    experiment = load_experiment(source, given(changes))
+    settle(experiment)
+    with session(ephemeral=False):
+        report = selftest_resume(experiment, kills, tell)
+    if as_json:
+        print_json(vars(report) | {"passed": report.passed})
+    else:
+        from flows.console import print_resume_report
+
+        print_resume_report(report)
+    if not report.passed:
+        sys.exit(1)
+
+
 @server_app.command
 def start() -> None:
     """Start the server in the background, unless it runs already."""
@@ -231,8 +285,10 @@ def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line.
 
-    Exits with 0 when done, 1 when a run or a verification failed, 2 on bad input.
+    Exits with 0 when done, 1 when a run or a verification failed, 2 on bad input, 130 after Ctrl-C and 143 after
+    SIGTERM.
     """
+    signal.signal(signal.SIGTERM, terminate)
     # Importing Prefect and torch makes about a million objects that stay to the end. At its default threshold the
     # garbage collector looks through them again and again while they are made, and twice more when the interpreter
     # ends: half a second in all. It still looks, but seldom, and not at what the end will free anyway.
@@ -245,8 +301,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             traceback.print_exc()
         sys.exit(report_error(error))
+    except KeyboardInterrupt as interruption:
+        sys.stderr.write("interrupted: what is finished is kept, and the same command goes on from there\n")
+        sys.exit(128 + (signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT))
     finally:
         gc.freeze()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: it ends a command as Ctrl-C does, through everything that cleans up."""
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Handles SIGTERM.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated
 
 
 def report_error(error: Exception) -> int:

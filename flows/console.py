@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,6 +26,9 @@ from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
 from tasks.caching.stage import StageReport
 from tasks.learning.experiment import Experiment
+
+if TYPE_CHECKING:
+    from flows.selftesting import ResumeReport
 
 STYLES = {
     "reused": "green",
@@ -173,6 +176,19 @@ def print_presets(experiments: Mapping[str, Experiment]) -> None:
         how = f"{training.loss}, {training.optimizer} {training.learning_rate:g}, {training.epochs} epochs"
         table.add_row(name, line, experiment.model.kind, how, training.device)
     console.print(table)
+
+
+def print_resume_report(report: "ResumeReport") -> None:
+    """Prints what came of killing a training: its artifacts with and without the kills, and the verdict."""
+    table = plain_table("output", "left alone", "killed", "", title="Artifacts of the train stage, by SHA-256")
+    for name, (without, killed) in report.outputs.items():
+        table.add_row(
+            name, without[:12], killed[:12], "[green]identical[/]" if without == killed else "[red]DIFFERENT[/]"
+        )
+    console.print(table, "")
+    for what, epochs in (("killed after", report.killed_after), ("went on after", report.resumed_after)):
+        console.print(f"{what:<14} epoch {', '.join(f'{epoch:,}' for epoch in epochs) or 'none'}", soft_wrap=True)
+    console.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
 
 
 def print_rows(label: str, columns: Mapping[str, Mapping[str, Any]], title: str) -> None:

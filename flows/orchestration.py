@@ -18,12 +18,13 @@ from pydantic_core import to_jsonable_python
 
 from flows import pages
 from flows.experiments import resolve, settle
+from flows.liveness import claim, claim_until_end, is_given_up
 from flows.planning import plan_training
 from flows.runs import LATEST, find_folder, find_run, point_to
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.verify import pipeline as verify_pipeline
-from flows.watching import ProgressArtifact, RunLog, extra_watchers
+from flows.watching import ProgressArtifact, RunLog, extra_watchers, told_if_possible
 from tasks.caching.manifest import MANIFEST
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
@@ -54,6 +55,11 @@ class PlainFlow(Flow[..., Any]):
         """The parameters as the API takes them."""
         return {name: to_jsonable_python(value) for name, value in parameters.items()}
 
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Runs the flow; see `flows.liveness` for what surrounds it."""
+        with claim_until_end():
+            return super().__call__(*arguments, **options)
+
 
 def train_run_name() -> str:
     """Name of a train flow run in the UI: the experiment and the device that it asks for."""
@@ -77,6 +83,7 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
         StageError: a stage failed; the message names it, and its cause is what happened.
     """
     store, settled = project_store(), settle(experiment)
+    claim(store.root, flow_run.id)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         get_run_logger().warning(note)
     forced = frozenset(refresh)
@@ -86,6 +93,9 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     if not isinstance(saved, Reference):
         return None
     folder = store.locate(saved.path).parent
+    if is_given_up(flow_run.id):
+        get_run_logger().warning("this run was marked as ended while it ran: latest does not move to %s", folder.name)
+        return folder.name
     point_to(folder, experiment.name, store)
     show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
     show(experiment.name, "plots", pages.plots_page(folder.name, folder))
@@ -104,6 +114,7 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
         StageError: a stage failed; for a wrong checkpoint, that is the verification.
     """
     store = project_store()
+    claim(store.root, flow_run.id)
     folder = find_folder(run, store)
     settings = VerifySettings(run=folder.name, device=resolve(device))
     watchers: tuple[Watcher, ...] = (RunLog(), *extra_watchers.get())
@@ -132,4 +143,5 @@ def failed_checks(error: StageError) -> tuple[Check, ...]:
 
 def show(subject: str, page: str, markdown: str) -> None:
     """Puts a page on the flow run, under a key that is the same from run to run."""
-    create_markdown_artifact(markdown, key=pages.artifact_key(subject, page))
+    with told_if_possible():
+        create_markdown_artifact(markdown, key=pages.artifact_key(subject, page))

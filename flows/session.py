@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from flows.liveness import mark_dead_runs
+
 
 @contextlib.contextmanager
 def prefect_session(
@@ -18,9 +20,12 @@ def prefect_session(
         notify: is told what takes a while.
 
     Raises:
-        ServerError: the server that is to be used does not answer, or the project's own cannot be started.
+        ServerError: the server that is to be used does not answer or stops answering, or the project's own cannot be
+            started.
     """
-    from flows.server import find_api
+    from httpx import HTTPError
+
+    from flows.server import ServerError, find_api
     from flows.settings import configure_prefect
 
     configure_prefect(root)
@@ -40,7 +45,15 @@ def prefect_session(
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield address
+        if not ephemeral:
+            mark_dead_runs(root, notify)
+        try:
+            yield address
+        except HTTPError as error:
+            raise ServerError(
+                f"Prefect's server stopped answering ({str(error) or type(error).__name__}). What is finished is kept: "
+                "the same command starts the project's own server again if need be, and goes on from there"
+            ) from error
 
 
 def forget_servers() -> None:

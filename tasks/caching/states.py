@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.caching.store import Content, Store, fsync_folder, temporary_file, write_durably
@@ -49,12 +48,8 @@ class States:
             yield path, whole_content(path)
 
     def set_aside(self, state: Path) -> str:
-        """Moves a state that cannot be used to artifacts/set-aside; returns where, relative to the root."""
-        place = Path("artifacts", "set-aside", f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
-        target = self._store.locate(str(place / state.relative_to(self._store.artifacts)))
-        target.parent.mkdir(parents=True)
-        state.replace(target)
-        return str(place)
+        """Moves a state that cannot be used out of the way; returns where, relative to the root."""
+        return self._store.set_aside(state)
 
     def clear(self) -> None:
         """Removes every state: the stage has its record, or is to begin anew."""

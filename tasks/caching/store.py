@@ -13,6 +13,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -146,6 +147,23 @@ class Store:
         if hashlib.sha256(content).hexdigest() != reference.digest:
             raise DamagedArtifactError(f"artifact altered: {reference.path} changed while it was read")
         return content
+
+    def set_aside(self, path: Path) -> str:
+        """Moves a file or a folder that cannot be used to artifacts/set-aside; returns where, relative to the root."""
+        place = PurePosixPath("artifacts/set-aside", f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+        target = self.locate(str(place / self.relative(path)))
+        target.parent.mkdir(parents=True)
+        path.replace(target)
+        fsync_folder(target.parent)
+        fsync_folder(path.parent)
+        return str(place)
+
+    def relative(self, path: Path) -> PurePosixPath:
+        """The path of something in data/ or artifacts/, relative to the root; the opposite of `locate`."""
+        for top in ("data", "artifacts"):
+            if path.is_relative_to(self.locate(top)):
+                return PurePosixPath(top, path.relative_to(self.locate(top)))
+        raise ValueError(f"{path} is not in the store")
 
     def _digest(self, path: Path, status: os.stat_result) -> str:
         """SHA-256 of a file, remembered within this process for as long as nothing touches the file."""

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -7,8 +8,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tasks.caching.key import code_of
-from tasks.caching.store import Store
+from tasks.caching.key import code_of, order_stage
+from tasks.caching.records import Record, record_name, remember_last
+from tasks.caching.reference import Reference
+from tasks.caching.stage import Desk, View, stage
+from tasks.caching.store import Store, replace_file
 
 PROJECT = Path(__file__).parents[2]
 
@@ -55,3 +59,26 @@ def start_python() -> Iterator[StartPython]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+class NoView(View):
+    """Sees nothing."""
+
+
+@stage(NoView, outputs=("table", "note"), libraries=())
+def make(view, inputs, desk):
+    return {"table": desk.publish("table.parquet", b"rows " * 40), "note": desk.publish("note.json", b'{"a": 1}')}
+
+
+make.function.__module__ = "tasks.generate"
+
+
+def finish(store: Store) -> Reference:
+    """What a stage leaves that was carried out: its artifacts, its record, its last ingredients; gives the table."""
+    order = order_stage(make, NoView(), {})
+    outputs = make.function(order.view, {}, Desk("make", store))
+    record = Record("make", order.key, order.ingredients, outputs, 0.5)
+    envelope = json.dumps({"metadata": {}, "result": record.to_json().decode()}).encode()
+    replace_file(store.records / record_name(order), envelope)
+    remember_last("line", order, store)
+    return outputs["table"]

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from tasks.caching.records import open_envelope
-from tests.flows.conftest import Finish, Start, until_there
+from tests.flows.conftest import Api, Finish, Start, until_there
+
+#: Exit codes by signal; a process that was killed has that of the kernel.
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
 #: Long enough to be killed, with a state at every epoch; a few seconds in all.
 LONG = ("train", "line", "--until", "train", "--training.epochs", "3000", "--training.checkpoint-every", "1 epoch")
@@ -52,16 +55,28 @@ def stopped(start_process: Start, tmp_path: Path) -> Callable[[int], "subprocess
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
-    number: int, stopped: Any, workflow: Finish, uninterrupted: dict[str, str], tmp_path: Path
+    number: int, stopped: Any, workflow: Finish, uninterrupted: dict[str, str], tmp_path: Path, api: Api
 ) -> None:
-    assert stopped(number).returncode != 0
+    ended = stopped(number)
+    assert ended.returncode == CODES[number]
+    assert ended.stderr is not None
+    told = ended.stderr.read()
+    assert ("interrupted: what is finished is kept" in told) == (number != signal.SIGKILL)
+    assert "Traceback" not in told
     assert states(tmp_path)
+    assert number == signal.SIGKILL or not list(tmp_path.rglob(".tmp-*"))
     assert not list((tmp_path / "artifacts/records").glob("train/*.json"))
+    flow_run = api.newest("line on cpu").id
     again = workflow(*LONG, home=tmp_path)
     assert again.returncode == 0, again.stderr
+    # A killed process could not tell it: then the next start does.
+    assert api.flow_run(flow_run).state.name == "Crashed"
+    assert ("Prefect shows it as Crashed now" in again.stderr) == (number == signal.SIGKILL)
+    assert api.stages(flow_run, 3)[-1] == ("train", "Crashed")
     assert "goes on after epoch" in again.stdout
     assert outputs(tmp_path) == uninterrupted
     assert states(tmp_path) == []
+    assert not list((tmp_path / ".prefect").glob("alive/*"))
 
 
 def test_refresh_begins_anew(stopped: Any, workflow: Finish, uninterrupted: dict[str, str], tmp_path: Path) -> None:

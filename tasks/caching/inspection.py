@@ -1,0 +1,249 @@
+"""Looks through the whole store: is every record, artifact, run and state there, and what it was when it was made?
+
+Like `git fsck`: whatever has a digest is hashed, whatever is named must be there. What a running flow is just making
+is no finding: a problem counts only if it is still there at a second look, and nothing young is left over or orphaned.
+"""
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tasks.caching.manifest import MANIFEST, REPORT, Manifest, ManifestError
+from tasks.caching.records import UnreadableRecordError, open_envelope
+from tasks.caching.reference import Reference
+from tasks.caching.states import whole_content
+from tasks.caching.store import DamagedArtifactError, Store
+from tasks.caching.verification import VERIFICATION
+
+Kind = Literal["damaged", "missing", "orphaned", "foreign", "left over"]
+
+#: Findings that make a store unclean; the others are only told.
+PROBLEMS: tuple[Kind, ...] = ("damaged", "missing")
+
+#: Seconds during which a file may belong to a run that has not finished.
+IN_USE_SECONDS = 3600.0
+
+ARTIFACT_NAME = re.compile(r".+-(?P<digest>[0-9a-f]{64})\.(?P<kind>[a-z0-9]+)")
+
+#: Folders in artifacts/ that hold no artifacts of a stage, and what ships with the project.
+APART = {"records", "runs", "states", "set-aside", "example"}
+SHIPPED = {"README.md", ".gitkeep", ".gitignore"}
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """Something in the store that is not as it should be.
+
+    Attributes:
+        path: relative to the root.
+        kind: damaged or missing; or orphaned (no record and no run names it), foreign (the store never made it), or
+            left over from a run that was killed.
+        what: is wrong, in words.
+        named_by: the record or the run that names a missing or damaged artifact, relative to the root; empty if none.
+    """
+
+    path: str
+    kind: Kind
+    what: str
+    named_by: str = ""
+
+
+@dataclass
+class Inspection:
+    """What was found, and how much was looked at.
+
+    Attributes:
+        findings: sorted by path.
+        counts: files looked at by what they are: records, artifacts, runs, states.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def problems(self) -> list[Finding]:
+        """The findings that make the store unclean."""
+        return [finding for finding in self.findings if finding.kind in PROBLEMS]
+
+
+def inspect_store(store: Store, on_file: Callable[[], None] = lambda: None) -> Inspection:
+    """Looks through the store, and a second time if there is a problem; tells `on_file` of each file."""
+    inspection = _Walk(store, on_file).inspection()
+    if inspection.problems:
+        confirmed = set(_Walk(store, lambda: None).inspection().findings)
+        inspection.findings = [finding for finding in inspection.findings if finding in confirmed]
+    return inspection
+
+
+class _Walk:
+    """One look through a store."""
+
+    def __init__(self, store: Store, on_file: Callable[[], None]) -> None:
+        self._store, self._on_file = store, on_file
+        self._found: set[Finding] = set()
+        self._counts: Counter[str] = Counter()
+        self._named: set[str] = set()
+
+    def inspection(self) -> Inspection:
+        """What this look found."""
+        self._records()
+        self._runs()
+        self._states()
+        self._artifacts()  # last, since it asks what the others name
+        return Inspection(sorted(self._found), self._counts)
+
+    def _records(self) -> None:
+        for path in files(self._store.records):
+            if "locks" in path.relative_to(self._store.records).parts[:1]:
+                continue
+            self._look_at("records")
+            if self._is_left_over(path):
+                continue
+            if path.relative_to(self._store.records).parts[0] == "last":
+                self._json_object(path)
+            else:
+                self._record(path)
+
+    def _record(self, path: Path) -> None:
+        try:
+            record = open_envelope(path.read_bytes(), path.stem)
+        except FileNotFoundError:  # a running flow is just replacing it
+            return
+        except (OSError, UnreadableRecordError) as error:
+            self._find(path, "damaged", str(error))
+            return
+        for reference in record.outputs.values():
+            self._reference(reference, path)
+
+    def _runs(self) -> None:
+        runs = self._store.runs
+        for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
+            if folder.is_symlink():
+                if not folder.exists():
+                    self._find(folder, "damaged", "points to a run that is gone")
+            elif folder.is_dir() and not folder.name.startswith("."):
+                self._look_at("runs")
+                self._run(folder)
+            elif not self._is_left_over(folder) and folder.name not in SHIPPED:
+                self._find(folder, "foreign", "is no run")
+
+    def _run(self, folder: Path) -> None:
+        if not any(folder.iterdir()):  # its name is claimed by a run that is just saving, or that was killed then
+            if is_old(folder):
+                self._find(folder, "left over", "the empty folder of a run that was never saved")
+            return
+        try:
+            manifest = Manifest.read(folder)
+        except ManifestError as error:
+            self._find(folder, "damaged", str(error))
+            return
+        if manifest.run != folder.name:
+            self._find(folder, "damaged", f"its manifest is that of {manifest.run}")
+        made = [entry for stage in manifest.stages for entry in stage.outputs.values()]
+        for entry in (*manifest.files.values(), *made):
+            self._reference(entry.reference(), folder)
+        self._run_files(folder, {*manifest.files, MANIFEST, REPORT, VERIFICATION})
+
+    def _run_files(self, folder: Path, own: set[str]) -> None:
+        """Checks the files of a run that its manifest does not vouch for."""
+        for path in files(folder):
+            if str(path.relative_to(folder)) not in own and not self._is_left_over(path):
+                self._find(path, "foreign", "the run did not make it")
+        if not (folder / REPORT).exists():
+            self._find(folder / REPORT, "missing", "every run has a report", folder)
+        if (folder / VERIFICATION).exists():
+            self._json_object(folder / VERIFICATION)
+
+    def _states(self) -> None:
+        for path in files(self._store.artifacts / "states"):
+            self._look_at("states")
+            if not self._is_left_over(path) and whole_content(path) is None and path.is_symlink() | path.exists():
+                self._find(path, "damaged", "its bytes are not those that its name tells")
+
+    def _artifacts(self) -> None:
+        for path in (*files(self._store.locate("data")), *files(self._store.artifacts)):
+            relative = self._store.relative(path)
+            if (relative.parts[0] == "artifacts" and relative.parts[1] in APART) or path.name in SHIPPED:
+                continue
+            self._look_at("artifacts")
+            if not self._is_left_over(path):
+                self._artifact(path, str(relative))
+
+    def _artifact(self, path: Path, relative: str) -> None:
+        named = ARTIFACT_NAME.fullmatch(path.name)
+        if named is None:
+            self._find(path, "foreign", "the store gives no such names")
+            return
+        try:
+            reference = Reference(relative, named["digest"], path.lstat().st_size, named["kind"])
+            self._store.path(reference)
+        except FileNotFoundError:
+            return
+        except (DamagedArtifactError, OSError, ValueError) as error:
+            self._find(path, "damaged", str(error))
+        else:
+            if relative not in self._named and is_old(path):
+                self._find(path, "orphaned", "no record and no run names it")
+
+    def _reference(self, reference: Reference, named_by: Path) -> None:
+        """Checks an artifact that something names."""
+        self._named.add(reference.path)
+        try:
+            self._store.path(reference)
+        except DamagedArtifactError as error:
+            path = self._store.locate(reference.path)
+            kind: Kind = "damaged" if path.exists() or path.is_symlink() else "missing"
+            self._find(path, kind, str(error), named_by)
+        except OSError as error:
+            self._find(self._store.locate(reference.path), "damaged", str(error), named_by)
+
+    def _json_object(self, path: Path) -> None:
+        try:
+            whole = isinstance(json.loads(path.read_bytes()), dict)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, RecursionError):
+            whole = False
+        if not whole:
+            self._find(path, "damaged", "is no JSON object")
+
+    def _is_left_over(self, path: Path) -> bool:
+        """Whether a file is a temporary one; a finding if no run can be writing it any more."""
+        temporary = any(part.startswith(".tmp-") for part in self._store.relative(path).parts)
+        if temporary and is_old(path):
+            self._find(path, "left over", "a temporary file of a run that was killed")
+        return temporary
+
+    def _look_at(self, what: str) -> None:
+        self._counts[what] += 1
+        self._on_file()
+
+    def _find(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
+        naming = "" if named_by is None else str(self._store.relative(named_by))
+        self._found.add(Finding(str(self._store.relative(path)), kind, what, naming))
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is no folder itself, sorted; links are told and never followed."""
+    try:
+        entries = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for path in entries:
+        if path.is_dir() and not path.is_symlink():
+            yield from files(path)
+        else:
+            yield path
+
+
+def is_old(path: Path) -> bool:
+    """Whether something was last written so long ago that no run can still be at it; not if it is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime > IN_USE_SECONDS
+    except OSError:
+        return False

@@ -1,0 +1,77 @@
+"""Puts what an inspection found out of the way, so that the next run makes it anew. Nothing is thrown away."""
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from tasks.caching.inspection import Finding, Inspection, inspect_store
+from tasks.caching.store import Store
+
+#: Looks at the store; what is set aside can leave something that named it, and that something else again.
+ROUNDS = 8
+
+
+@dataclass
+class Repair:
+    """What a repair did.
+
+    Attributes:
+        set_aside: where each thing lay, relative to the root, and where it lies now.
+        removed: left-over temporaries.
+        remaining: the inspection after it.
+    """
+
+    set_aside: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    remaining: Inspection = field(default_factory=Inspection)
+
+
+def repair_store(store: Store, inspection: Inspection) -> Repair:
+    """Sets aside what is damaged, and every record that names something damaged or missing; removes what is left over.
+
+    A run that names a missing artifact stays: its checkpoint is whole, and training again brings the artifact back.
+    """
+    repair = Repair(remaining=inspection)
+    for _ in range(ROUNDS):
+        targets = {path for finding in repair.remaining.problems if (path := to_set_aside(finding))}
+        for path in sorted(targets):
+            if (there := store.locate(path)).exists() or there.is_symlink():
+                repair.set_aside[path] = store.set_aside(there)
+        repair.removed += remove_left_over(store, repair.remaining)
+        repair.remaining = inspect_store(store)
+        if not targets:
+            break
+    return repair
+
+
+def to_set_aside(finding: Finding) -> str:
+    """What is to be put out of the way because of a problem: a file, a record, or a whole run; empty for nothing."""
+    if finding.kind == "damaged":
+        return run_of(finding.path) or finding.path
+    if finding.named_by.startswith("artifacts/records/"):
+        return finding.named_by
+    return run_of(finding.path)
+
+
+def run_of(path: str) -> str:
+    """The run folder that a path lies in; empty if it lies in none, or if it is a mere verification's outcome."""
+    parts = PurePosixPath(path).parts
+    inside = parts[:2] == ("artifacts", "runs") and len(parts) > 2 and parts[-1] != "verification.json"
+    return "/".join(parts[:3]) if inside else ""
+
+
+def remove_left_over(store: Store, inspection: Inspection) -> list[str]:
+    """Removes what killed runs left; returns what it was."""
+    removed = []
+    for finding in inspection.findings:
+        if finding.kind == "left over":
+            remove(store.locate(finding.path))
+            removed.append(finding.path)
+    return removed
+
+
+def remove(path: Path) -> None:
+    """Removes a file or an empty folder."""
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,180 @@
+"""The inspection finds whatever is wrong with a store, and a repair leaves one that the next run can rebuild."""
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.caching.inspection import IN_USE_SECONDS, Inspection, inspect_store
+from tasks.caching.repair import repair_store
+from tasks.caching.stage import Desk
+from tasks.caching.states import States
+from tasks.caching.store import Store
+from tests.caching.conftest import finish
+
+
+@pytest.fixture
+def table(store):
+    return finish(store)
+
+
+def age(path: Path) -> None:
+    then = time.time() - IN_USE_SECONDS - 60
+    os.utime(path, (then, then), follow_symlinks=False)
+
+
+def kinds(inspection: Inspection) -> dict[str, str]:
+    return {finding.path: finding.kind for finding in inspection.findings}
+
+
+def test_an_empty_store_is_clean(store):
+    assert inspect_store(store).findings == []
+
+
+def test_a_store_as_a_run_left_it_is_clean(store, table):
+    inspection = inspect_store(store)
+    assert inspection.findings == []
+    assert inspection.counts == {"records": 2, "artifacts": 2}
+
+
+def everything(store):
+    return sorted(path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def test_every_flipped_bit_is_found_and_repaired(store, table):
+    draw = random.Random(88)
+    paths = everything(store)
+    assert len(paths) == 4
+    for path in paths:
+        whole = path.read_bytes()
+        for _ in range(200):
+            bit = draw.randrange(8 * len(whole))
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            relative = str(path.relative_to(store.root))
+            inspection = inspect_store(Store(store.root))
+            if "records" in path.parts and is_harmless(whole, bytes(flipped)):
+                continue
+            assert any(finding.path == relative for finding in inspection.problems), f"{relative}, bit {bit}"
+        path.write_bytes(whole)
+
+
+def is_harmless(whole: bytes, flipped: bytes) -> bool:
+    """Whether a flip changed only what nothing reads for truth: Prefect's envelope, or the last ingredients' texts."""
+    try:
+        before, after = json.loads(whole), json.loads(flipped)
+    except ValueError:
+        return False
+    return "result" not in before or before["result"] == after.get("result")
+
+
+DAMAGES = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "a link": lambda path: (path.rename(path.parent.parent / "aside"), path.symlink_to(path.parent.parent / "aside")),
+    "a folder": lambda path: (path.unlink(), path.mkdir(), (path / "x").touch()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_artifact_is_set_aside_with_its_record(store, table, damage):
+    DAMAGES[damage](store.locate(table.path))
+    inspection = inspect_store(store)
+    assert kinds(inspection)[table.path] == "damaged"
+    repair = repair_store(store, inspection)
+    assert table.path in repair.set_aside
+    assert repair.remaining.problems == []
+    assert not list(store.records.glob("make/*.json"))
+    assert finish(store) == table
+    assert inspect_store(store).problems == []
+
+
+def test_what_is_set_aside_is_kept(store, table):
+    store.locate(table.path).write_bytes(b"precious")
+    repair = repair_store(store, inspect_store(store))
+    place = repair.set_aside[table.path]
+    assert (store.root / place / table.path).read_bytes() == b"precious"
+
+
+def test_a_missing_artifact_takes_its_record_along(store, table):
+    store.locate(table.path).unlink()
+    inspection = inspect_store(store)
+    assert kinds(inspection) == {table.path: "missing"}
+    assert repair_store(store, inspection).remaining.problems == []
+    assert not list(store.records.glob("make/*.json"))
+
+
+def test_two_valid_artifacts_swapped_are_found(store, table):
+    other = Desk("make", store).publish("table.parquet", b"cells " * 40)
+    first, second = store.locate(table.path), store.locate(other.path)
+    (content, swapped) = first.read_bytes(), second.read_bytes()
+    first.write_bytes(swapped)
+    second.write_bytes(content)
+    assert {table.path, other.path} <= {finding.path for finding in inspect_store(store).problems}
+
+
+def test_a_record_under_another_key_is_found(store, table):
+    (record,) = store.records.glob("make/*.json")
+    record.rename(record.with_name("f" * 64 + ".json"))
+    inspection = inspect_store(store)
+    assert "another key" in inspection.problems[0].what
+
+
+def test_orphaned_and_foreign_files_are_told_and_left(store, table):
+    orphan = store.locate(Desk("make", store).publish("table.parquet", b"more").path)
+    (orphan.parent / "notes.txt").write_text("mine")
+    assert kinds(inspect_store(store)) == {"data/make/notes.txt": "foreign"}
+    age(orphan)
+    inspection = inspect_store(store)
+    assert sorted(kinds(inspection).values()) == ["foreign", "orphaned"]
+    assert inspection.problems == []
+    repair_store(store, inspection)
+    assert orphan.exists()
+
+
+def test_left_over_temporaries_are_removed_once_no_run_can_be_writing_them(store, table):
+    temporary = store.locate(table.path).parent / ".tmp-0123"
+    temporary.write_bytes(b"half")
+    assert inspect_store(store).findings == []
+    age(temporary)
+    inspection = inspect_store(store)
+    assert kinds(inspection) == {"data/make/.tmp-0123": "left over"}
+    assert repair_store(store, inspection).removed == ["data/make/.tmp-0123"]
+    assert not temporary.exists()
+
+
+def test_a_damaged_state_is_found(store):
+    States(store, "train", "a" * 64).keep(1, b"state")
+    assert inspect_store(store).findings == []
+    (state,) = (store.artifacts / "states").rglob("*.pth")
+    state.write_bytes(b"stale")
+    assert kinds(inspect_store(store)) == {str(state.relative_to(store.root)): "damaged"}
+    repair_store(store, inspect_store(store))
+    assert not state.exists()
+
+
+def test_what_changes_between_two_looks_is_no_finding(store, table, monkeypatch):
+    """As when a running flow is just replacing a damaged artifact."""
+    path = store.locate(table.path)
+    whole = path.read_bytes()
+    path.write_bytes(b"half")
+    looked = []
+
+    def heal():
+        looked.append(1)
+        if len(looked) == 4:  # after the last of the two records and the two artifacts
+            path.write_bytes(whole)
+
+    assert inspect_store(store, heal).problems == []
+
+
+def test_set_aside_and_foreign_links_are_not_followed(store, table):
+    (store.artifacts / "loop").symlink_to(store.artifacts)
+    (store.artifacts / "set-aside").mkdir()
+    (store.artifacts / "set-aside" / "x").write_text("x")
+    assert kinds(inspect_store(store)) == {"artifacts/loop": "foreign"}

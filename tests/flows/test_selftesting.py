@@ -1,0 +1,79 @@
+"""The self-test of the resumption: it passes on the real thing, and fails on what is not."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import selftesting
+from flows.elsewhere import write_experiment
+from flows.experiments import load_experiment, preset_names
+from flows.problems import InputError
+from flows.selftesting import ResumeReport, selftest_resume, went_on_after
+from tasks.learning.experiment import Experiment
+
+SAME, OTHER = ("a" * 64, "a" * 64), ("a" * 64, "b" * 64)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_an_experiment_comes_back_from_its_file(preset: str, tmp_path: Path) -> None:
+    experiment = load_experiment(preset, {"data": {"noise": 1e-7}, "training": {"clip_norm": 1e22}})
+    write_experiment(experiment, tmp_path / "experiment.toml")
+    assert Experiment.model_validate(tomllib.loads((tmp_path / "experiment.toml").read_text())) == experiment
+
+
+@pytest.mark.parametrize(
+    ("report", "passed"),
+    [
+        (ResumeReport([5], [5], {"weights": SAME}), True),
+        (ResumeReport([5], [], {"weights": SAME}), False),
+        (ResumeReport([], [], {"weights": SAME}), False),
+        (ResumeReport([5, 9], [5], {"weights": SAME}), False),
+        (ResumeReport([5], [5], {"weights": SAME, "history": OTHER}), False),
+    ],
+)
+def test_what_passes(report: ResumeReport, passed: bool) -> None:
+    assert report.passed is passed
+
+
+def test_where_a_training_went_on_is_read_off_its_output() -> None:
+    assert went_on_after("  train     goes on after epoch 1,234, where an earlier run ended\n") == [1234]
+    assert went_on_after("  train     Completed  1.0 s") == []
+
+
+def test_too_few_epochs_are_refused() -> None:
+    with pytest.raises(InputError, match=r"training\.epochs"):
+        selftest_resume(load_experiment("line", {"training": {"epochs": 3}}), 3, lambda text: None)
+
+
+def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], store: Any) -> None:
+    words = ("--kills", "2", "--training.epochs", "900", "--training.batch-size", "16", "--training.optimizer", "adam")
+    code, out, error = command("selftest", "resume", "line", *words, "--json")
+    assert code == 0, error
+    report = json.loads(out)
+    assert set(report["outputs"]) == {"weights", "model", "history", "untrained"}
+    assert len(report["resumed_after"]) == 2
+    assert not list(store.root.glob("artifacts/*")), "the project's own store is left alone"
+
+
+def test_a_training_that_does_not_go_on_fails(
+    command: Callable[..., tuple[int, str, str]], store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftesting, "start_training", forgetful(selftesting.start_training))
+    code, out, _ = command("selftest", "resume", "line", "--kills", "1", "--training.epochs", "900")
+    assert code == 1
+    assert "FAILED" in out
+
+
+def forgetful(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Starts a training whose store has lost its states."""
+
+    def begin_anew(source: Path, home: Path, until: str) -> Any:
+        for state in home.glob("artifacts/states/train/*/*.pth"):
+            state.unlink()
+        return start(source, home, until)
+
+    return begin_anew
