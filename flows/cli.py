@@ -7,17 +7,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter, validators
+from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
+from flows import upkeep
+from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given
 from flows.experiments import load_experiment, preset_names, resolve, settle
-from flows.options import ExperimentOptions
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
 from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
-from flows.train import Refreshable, StageName
 from tasks.caching.key import version
 from tasks.caching.store import project_store
 from tasks.learning.devices import fallback_notice
@@ -32,20 +32,10 @@ app = App(
     version_flags=["--version"],
 )
 server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
-selftest_app = App(name="selftest", help="Shows on an experiment of yours that a promise is kept.")
 app.command(server_app)
-app.command(selftest_app)
-
-UNCHANGED = ExperimentOptions()
-Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
-Changes = Annotated[ExperimentOptions, Parameter(name="*", group="Experiment: every field may be changed")]  # type: ignore[valid-type]
-Refresh = Annotated[
-    list[Refreshable] | None,
-    Parameter(negative=(), help="Run this stage even if cached; may be repeated, or `all`."),
-]
-Until = Annotated[StageName | None, Parameter(help="The last stage to run.")]
-AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for programs.")]
-Ephemeral = Annotated[bool, Parameter(negative=(), help="Use a Prefect server that ends with this command.")]
+app.command(upkeep.selftest_app)
+for command in (upkeep.check, upkeep.collect, upkeep.reproduce):
+    app.command(command)
 
 
 @app.command
@@ -180,55 +170,6 @@ def presets(*, as_json: AsJson = False) -> None:
         print_presets(experiments)
 
 
-@app.command
-def check(
-    *,
-    repair: Annotated[
-        bool, Parameter(negative=(), help="Set aside what is damaged: the next run rebuilds it.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check every record, artifact, run and resumable state; exits with 1 if something is damaged or missing."""
-    from flows import checking
-
-    store = project_store()
-    found = checking.inspect_with_progress(store)
-    repaired = checking.repair_with_pointers(store, found) if repair else None
-    if as_json:
-        print_json(checking.as_json(found, repaired))
-    else:
-        for line in checking.tell_inspection(found) if repaired is None else checking.tell_repair(repaired):
-            sys.stdout.write(f"{line}\n")
-    if (found if repaired is None else repaired.remaining).problems:
-        sys.exit(1)
-
-
-@selftest_app.command
-def resume(
-    source: Source = "line",
-    /,
-    *,
-    kills: Annotated[int, Parameter(help="How often the training is killed.", validator=validators.Number(gte=1))] = 3,
-    as_json: AsJson = False,
-    changes: Changes = UNCHANGED,
-) -> None:
-    """Kill a real training again and again, and show that it ends with the very bytes of one that was left alone."""
-    from flows.selftesting import selftest_resume
-
-    experiment = load_experiment(source, given(changes))
-    settle(experiment)
-    with session(ephemeral=False):
-        report = selftest_resume(experiment, kills, tell)
-    if as_json:
-        print_json(vars(report) | {"passed": report.passed})
-    else:
-        from flows.console import print_resume_report
-
-        print_resume_report(report)
-    if not report.passed:
-        sys.exit(1)
-
-
 @server_app.command
 def start() -> None:
     """Start the server in the background, unless it runs already."""
@@ -267,12 +208,6 @@ def ui() -> None:
     from flows import server
 
     print_line(f"Prefect UI  {server.find_api(project_store().root, tell).ui_url}")
-
-
-def given(options: Any) -> dict[str, Any]:
-    """The options that were given on the command line, nested like the experiment."""
-    changes: dict[str, Any] = options.model_dump(exclude_unset=True)
-    return changes
 
 
 def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]:

@@ -28,6 +28,7 @@ from tasks.caching.stage import StageReport
 from tasks.learning.experiment import Experiment
 
 if TYPE_CHECKING:
+    from flows.reproducing import Reproduction
     from flows.selftesting import ResumeReport
 
 STYLES = {
@@ -189,6 +190,20 @@ def print_resume_report(report: "ResumeReport") -> None:
     for what, epochs in (("killed after", report.killed_after), ("went on after", report.resumed_after)):
         console.print(f"{what:<14} epoch {', '.join(f'{epoch:,}' for epoch in epochs) or 'none'}", soft_wrap=True)
     console.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
+
+
+def print_reproduction(report: "Reproduction") -> None:
+    """Prints how the stages of a repeated run compare, and where the two took place if not in the same place."""
+    colours = {"identical": "green", "within tolerance": "yellow", "different": "red"}
+    table = plain_table("stage", "outcome", "difference", "what and why", title=f"{report.run}, repeated")
+    for stage in report.stages:
+        largest = "" if stage.largest is None else f"{stage.largest:.3g}"
+        told = "\n".join((*((", ".join(stage.unequal),) if stage.unequal else ()), *stage.reasons))
+        table.add_row(stage.name, f"[{colours[stage.outcome]}]{stage.outcome}[/]", largest, escape(told))
+    console.print(table, "")
+    for change in report.environment:
+        console.print(escape(change), soft_wrap=True)
+    console.print("[green]reproduced[/]" if report.passed else "[red]NOT reproduced[/]")
 
 
 def print_rows(label: str, columns: Mapping[str, Mapping[str, Any]], title: str) -> None:

@@ -10,6 +10,10 @@ from tasks.caching.key import flatten
 from tasks.learning.experiment import Experiment
 
 
+class TrainingError(Exception):
+    """A training in a store of its own failed."""
+
+
 def write_experiment(experiment: Experiment, path: Path) -> None:
     """Writes an experiment as a TOML file.
 
@@ -38,3 +42,20 @@ def start_training(experiment: Path, home: Path, until: str) -> "subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    """What a training printed, once it has ended well.
+
+    Raises:
+        TrainingError: it failed.
+    """
+    try:
+        out, error = process.communicate()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    if process.returncode != 0:
+        raise TrainingError(f"the training failed: {error.strip()}")
+    return out

@@ -5,7 +5,6 @@ cut), the kernel frees the lock; what is found unlocked at the next start is a r
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows.settings import prefect_home
+from tasks.caching.claims import hold, taken_over
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -49,15 +49,8 @@ def claim(root: Path, flow_run_id: UUID | str) -> None:
         root: of the project.
         flow_run_id: in Prefect.
     """
-    folder = claims_folder(root)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{flow_run_id}.lock"
-    # Locked before it has its name: nobody ever sees it free while this process lives. Not inherited by programs that
-    # are started; the descriptor is closed by nobody but the end of the process, or of the flow.
-    draft = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    draft.replace(path)
+    path = claims_folder(root) / f"{flow_run_id}.lock"
+    descriptor = hold(path)
     if (claims := _claims.get()) is not None:
         claims.callback(os.close, descriptor)
         claims.callback(path.unlink, missing_ok=True)
@@ -86,24 +79,6 @@ def mark_dead_runs(root: Path, notify: Callable[[str], None] | None = None) -> N
                     if mark_crashed(client, UUID(path.stem)) and notify is not None:
                         notify(f"An earlier run ended without telling; Prefect shows it as Crashed now ({path.stem}).")
                     path.unlink()
-
-
-@contextlib.contextmanager
-def taken_over(path: Path) -> Iterator[bool]:
-    """Whether nobody holds a claim; as long as this lasts, nobody else can find it so."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:  # its run ended well meanwhile, or another start was quicker
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield path.exists()
-    finally:
-        os.close(descriptor)
 
 
 def mark_crashed(client: "SyncPrefectClient", flow_run_id: UUID) -> bool:

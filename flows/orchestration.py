@@ -29,6 +29,7 @@ from tasks.caching.manifest import MANIFEST
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
 from tasks.caching.store import project_store
+from tasks.caching.uses import store_in_use
 from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
 from tasks.learning.devices import fallback_notice
 from tasks.learning.experiment import Experiment
@@ -89,7 +90,8 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     forced = frozenset(refresh)
     show(experiment.name, "plan", pages.plan_page(experiment.name, plan_training(settled, store, forced, until)))
     watchers: tuple[Watcher, ...] = (RunLog(), ProgressArtifact(), *extra_watchers.get())
-    saved = train_pipeline(PrefectRun(experiment.name, settled, store, watchers, forced, until))[MANIFEST]
+    with store_in_use(store) as use:
+        saved = train_pipeline(PrefectRun(experiment.name, settled, store, watchers, forced, until, use))[MANIFEST]
     if not isinstance(saved, Reference):
         return None
     folder = store.locate(saved.path).parent
@@ -118,12 +120,14 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
     folder = find_folder(run, store)
     settings = VerifySettings(run=folder.name, device=resolve(device))
     watchers: tuple[Watcher, ...] = (RunLog(), *extra_watchers.get())
-    try:
-        outcome = verify_pipeline(PrefectRun(folder.name, settings, store, watchers))
-    except StageError as error:
-        record_verification(folder, settings, failed_checks(error))
-        raise
-    record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
+    with store_in_use(store) as use:
+        use(str(store.relative(folder)))
+        try:
+            outcome = verify_pipeline(PrefectRun(folder.name, settings, store, watchers))
+        except StageError as error:
+            record_verification(folder, settings, failed_checks(error))
+            raise
+        record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
     return folder.name
 
 

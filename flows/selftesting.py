@@ -2,14 +2,13 @@
 
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.elsewhere import start_training, write_experiment
+from flows.elsewhere import finish, start_training, write_experiment
 from flows.problems import InputError
 from tasks.caching.records import open_envelope
 from tasks.learning.experiment import Experiment
@@ -19,10 +18,6 @@ STATES = 1000
 
 #: Seconds between two looks at how far a training has come.
 LOOK_SECONDS = 0.002
-
-
-class SelftestError(Exception):
-    """A training of a self-test failed by itself."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
 
     Raises:
         InputError: the training has too few epochs to be killed so often, or ended before it could be.
-        SelftestError: a training failed by itself.
+        TrainingError: a training failed by itself.
     """
     epochs = experiment.training.epochs
     if epochs <= kills:
@@ -96,7 +91,7 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
 
     Raises:
         InputError: it ended before.
-        SelftestError: it failed.
+        TrainingError: it failed.
     """
     process = start_training(source, home, "train")
     try:
@@ -115,23 +110,6 @@ def newest_state(home: Path) -> int:
     """Updates in the newest state of the training in a store; -1 if there is none."""
     names = (path.name for path in (home / "artifacts/states/train").glob("*/*.pth"))
     return max((int(name.partition("-")[0]) for name in names), default=-1)
-
-
-def finish(process: "subprocess.Popen[str]") -> str:
-    """What a training printed, once it has ended well.
-
-    Raises:
-        SelftestError: it failed.
-    """
-    try:
-        out, error = process.communicate()
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
-    if process.returncode != 0:
-        raise SelftestError(f"the training failed: {error.strip()}")
-    return out
 
 
 def went_on_after(out: str) -> list[int]:

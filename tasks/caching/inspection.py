@@ -166,13 +166,10 @@ class _Walk:
                 self._find(path, "damaged", "its bytes are not those that its name tells")
 
     def _artifacts(self) -> None:
-        for path in (*files(self._store.locate("data")), *files(self._store.artifacts)):
-            relative = self._store.relative(path)
-            if (relative.parts[0] == "artifacts" and relative.parts[1] in APART) or path.name in SHIPPED:
-                continue
+        for path, relative in artifact_files(self._store):
             self._look_at("artifacts")
             if not self._is_left_over(path):
-                self._artifact(path, str(relative))
+                self._artifact(path, relative)
 
     def _artifact(self, path: Path, relative: str) -> None:
         named = ARTIFACT_NAME.fullmatch(path.name)
@@ -226,6 +223,14 @@ class _Walk:
     def _find(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
         naming = "" if named_by is None else str(self._store.relative(named_by))
         self._found.add(Finding(str(self._store.relative(path)), kind, what, naming))
+
+
+def artifact_files(store: Store) -> Iterator[tuple[Path, str]]:
+    """Every file where artifacts of stages lie, with its path relative to the root, whatever it may be."""
+    for path in (*files(store.locate("data")), *files(store.artifacts)):
+        relative = store.relative(path)
+        if (relative.parts[0] != "artifacts" or relative.parts[1] not in APART) and path.name not in SHIPPED:
+            yield path, str(relative)
 
 
 def files(folder: Path) -> Iterator[Path]:

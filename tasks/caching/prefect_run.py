@@ -13,7 +13,7 @@ tells it under which key, in what form, and when a record may be believed. Facts
 
 import inspect
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,7 +30,7 @@ from pydantic import BaseModel
 from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced, require_unchanged_code
 from tasks.caching.key import Order, order_stage
 from tasks.caching.locks import FlockManager
-from tasks.caching.records import Record, check_record, open_envelope, record_name, remember_last
+from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
 from tasks.caching.states import States
@@ -129,6 +129,7 @@ class PrefectRun:
         watchers: are told what becomes of each stage.
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
+        use: told of each record before it is looked up; see `tasks.caching.uses`.
         reports: what became of the stages so far.
     """
 
@@ -138,6 +139,7 @@ class PrefectRun:
     watchers: Iterable[Watcher] = ()
     refresh: frozenset[str] = frozenset()
     until: str | None = None
+    use: Callable[[str], None] = lambda path: None
     reports: list[StageReport] = field(default_factory=list)
     _finished: list[Finished] = field(default_factory=list)
 
@@ -147,6 +149,8 @@ class PrefectRun:
         if self.until in {report.name for report in self.reports}:
             return {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}
         order = order_stage(stage, self.settings, choose(stage.inputs, available, stage.name))
+        if stage.cached:
+            self.use(record_path(order))
         reusable, reasons = self._look_up(order)
         record, reused = self._perform(order, reasons)
         if reused and not reusable:

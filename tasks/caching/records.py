@@ -80,6 +80,11 @@ def record_name(order: Order) -> str:
     return f"{order.stage.name}/{order.key}.json"
 
 
+def record_path(order: Order) -> str:
+    """Where the record of an order lies, relative to the root."""
+    return f"artifacts/records/{record_name(order)}"
+
+
 def find_record(order: Order, store: Store) -> Record | None:
     """The record under an order's key, checked; None if there is none.
 
@@ -142,5 +147,6 @@ __all__ = [
     "last_ingredients",
     "open_envelope",
     "record_name",
+    "record_path",
     "remember_last",
 ]

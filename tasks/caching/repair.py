@@ -1,5 +1,6 @@
 """Puts what an inspection found out of the way, so that the next run makes it anew. Nothing is thrown away."""
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -70,8 +71,8 @@ def remove_left_over(store: Store, inspection: Inspection) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or an empty folder."""
+    """Removes a file, or a folder with all that is in it."""
     if path.is_dir() and not path.is_symlink():
-        path.rmdir()
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

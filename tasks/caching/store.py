@@ -5,6 +5,7 @@ fsync, rename to the content-addressed name, fsync of the folder. Only a complet
 """
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import io
@@ -64,9 +65,18 @@ class Store:
         with temporary_file(folder) as temporary:
             digest, size = write_durably(temporary, content)
             final = folder / f"{stem}-{digest}.{kind}"
-            temporary.replace(final)
+            with locked_folder(folder, fcntl.LOCK_SH):
+                temporary.replace(final)
         fsync_folder(folder)
         return Reference(f"{place}/{final.name}", digest, size, kind)
+
+    def remove_if(self, path: Path, condition: Callable[[Path], bool]) -> bool:
+        """Removes an artifact, unless `condition` finds that it has just been published anew; True if it did."""
+        with locked_folder(path.parent, fcntl.LOCK_EX):
+            if not condition(path):
+                return False
+            path.unlink()
+            return True
 
     @contextlib.contextmanager
     def claimed_run(self, wanted: str) -> Iterator[str]:
@@ -262,6 +272,17 @@ def fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, operation: int) -> Iterator[None]:
+    """Holds a folder locked: shared (LOCK_SH) by those who publish in it, for one alone (LOCK_EX) to remove from it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
     finally:
         os.close(descriptor)
 

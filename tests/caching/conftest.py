@@ -1,17 +1,20 @@
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
-from tasks.caching.key import code_of, order_stage
-from tasks.caching.records import Record, record_name, remember_last
-from tasks.caching.reference import Reference
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.key import code_of, digest_of, order_stage
+from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Environment, Manifest, StageEntry
+from tasks.caching.records import Record, last_file, record_name, remember_last
+from tasks.caching.reference import Outputs, Reference
+from tasks.caching.stage import Desk, StageReport, View, stage
 from tasks.caching.store import Store, replace_file
 
 PROJECT = Path(__file__).parents[2]
@@ -82,3 +85,72 @@ def finish(store: Store) -> Reference:
     replace_file(store.records / record_name(order), envelope)
     remember_last("line", order, store)
     return outputs["table"]
+
+
+@contextlib.contextmanager
+def fault_at(number: int, fault: Callable[[], Any], operations: Sequence[tuple[Any, str]]) -> Iterator[list[int]]:
+    """Calls `fault` before the operation of this number, each told by owner and name; yields the count."""
+    reached: list[int] = []
+
+    def counted(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            reached.append(len(reached) + 1)
+            if reached[-1] == number:
+                fault()
+            return operation(*arguments, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in operations:
+            patch.setattr(owner, name, counted(getattr(owner, name)))
+        yield reached
+
+
+ENVIRONMENT = Environment(
+    device="cpu", device_note="", threads=1, python="3.11.7", machine="Linux x86_64", versions={}, git_commit=None
+)
+
+
+def save_run(store: Store, name: str, number: int, experiment: str = "line") -> list[str]:
+    """A run that went through `make`, whose table all runs share, `train` and `save`; gives the paths of its records.
+
+    Args:
+        store: where.
+        name: of the run.
+        number: tells it from others, and orders them in time.
+        experiment: whose run it is.
+    """
+    made = {"table": Desk("make", store).publish("table.parquet", b"rows")}
+    trained = {"weights": Desk("train", store).publish("weights.pth", b"weights %d" % number)}
+    files = {"line.pth": b"weights %d" % number, REPORT: b"<html>"}
+    ingredients = {"make": {"rows": 4}, "train": {"number": number}, "save": {"number": number, "name": experiment}}
+    checkpoint = Reference.of_content(store.run_path(name, "line.pth"), files["line.pth"])
+    manifest = Manifest(
+        run=name,
+        created=f"2026-01-01T00:00:{number:02d}+00:00",
+        checkpoint="line.pth",
+        experiment={"name": experiment},
+        seed=42,
+        environment=ENVIRONMENT,
+        stages=[
+            StageEntry.of(StageReport(stage, digest_of(ingredients[stage]), "run", (), 1.0, outputs))
+            for stage, outputs in (("make", made), ("train", trained), ("save", {}))
+        ],
+        files={"line.pth": ArtifactEntry(**checkpoint.to_json())},
+    )
+    saved = store.publish_run(name, files | {MANIFEST: manifest.model_dump_json().encode()})
+    return [
+        put_record(store, stage, ingredients[stage], outputs, experiment)
+        for stage, outputs in (("make", made), ("train", trained), ("save", saved))
+    ]
+
+
+def put_record(store: Store, stage: str, ingredients: dict[str, Any], outputs: Outputs, experiment: str) -> str:
+    """The record of a stage, and what its experiment used last; gives the record's path."""
+    record = Record(stage, digest_of(ingredients), ingredients, dict(outputs), 1.0)
+    envelope = json.dumps({"metadata": {}, "result": record.to_json().decode()}).encode()
+    path = f"artifacts/records/{stage}/{record.key}.json"
+    replace_file(store.locate(path), envelope)
+    replace_file(last_file(experiment, stage, store), json.dumps(ingredients).encode())
+    return path

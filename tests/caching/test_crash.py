@@ -8,17 +8,15 @@ never had one, and (d) nothing half-written has a final name, or any name at all
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tasks.caching.inspection import inspect_store
 from tasks.caching.states import States
 from tasks.caching.store import HashingSink, Store, replace_link
-from tests.caching.conftest import finish
+from tests.caching.conftest import fault_at, finish
 
 #: What the store does to the disk, by where it is found.
 OPERATIONS = [(os, name) for name in ("fsync", "replace", "rename", "mkdir", "symlink")] + [(HashingSink, "write")]
@@ -44,26 +42,6 @@ def saved_run(store: Store) -> str:
     """The name of the run that was published; empty if none was."""
     published = (path.parent.name for path in store.runs.glob("line-*/run.txt"))
     return next(published, "")
-
-
-@contextmanager
-def fault_at(number: int, fault: Callable[[], Any]) -> Iterator[list[int]]:
-    """Calls `fault` before the operation of this number; yields the numbers that were reached."""
-    reached: list[int] = []
-
-    def counted(operation: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            reached.append(len(reached) + 1)
-            if reached[-1] == number:
-                fault()
-            return operation(*arguments, **options)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in OPERATIONS:
-            patch.setattr(owner, name, counted(getattr(owner, name)))
-        yield reached
 
 
 def contents(store: Store) -> dict[str, bytes]:
@@ -99,7 +77,7 @@ def test_killed_at_every_operation(tmp_path: Path, unharmed: dict[str, bytes]) -
     for number, store in stores(tmp_path):
         child = os.fork()
         if child == 0:
-            with fault_at(number, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+            with fault_at(number, lambda: os.kill(os.getpid(), signal.SIGKILL), OPERATIONS):
                 work(store)
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -121,7 +99,7 @@ def test_an_error_at_every_operation(tmp_path: Path, unharmed: dict[str, bytes],
         raise OSError(code, os.strerror(code))
 
     for number, store in stores(tmp_path):
-        with fault_at(number, fail) as reached:
+        with fault_at(number, fail, OPERATIONS) as reached:
             try:
                 work(store)
                 seen = False

@@ -69,7 +69,9 @@ def test_a_damaged_state_is_set_aside_and_said_so(states, keepsake, notices, sto
     assert list(keepsake.states()) == [b"older"]
     assert "damaged" in notices[0]
     assert not newest.exists()
-    assert [path.name for path in store.root.glob(f"artifacts/set-aside/*/artifacts/states/train/{KEY}/*")] == [newest.name]
+    assert [path.name for path in store.root.glob(f"artifacts/set-aside/*/artifacts/states/train/{KEY}/*")] == [
+        newest.name
+    ]
 
 
 def test_a_state_that_is_refused_is_set_aside(states, keepsake, notices, store):

@@ -1,0 +1,25 @@
+"""What the commands take: the arguments that several of them share."""
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from flows.options import ExperimentOptions
+from flows.train import Refreshable, StageName
+
+UNCHANGED: Any = ExperimentOptions()
+Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
+Changes = Annotated[ExperimentOptions, Parameter(name="*", group="Experiment: every field may be changed")]  # type: ignore[valid-type]
+Refresh = Annotated[
+    list[Refreshable] | None,
+    Parameter(negative=(), help="Run this stage even if cached; may be repeated, or `all`."),
+]
+Until = Annotated[StageName | None, Parameter(help="The last stage to run.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for programs.")]
+Ephemeral = Annotated[bool, Parameter(negative=(), help="Use a Prefect server that ends with this command.")]
+
+
+def given(options: Any) -> dict[str, Any]:
+    """The options that were given on the command line, nested like the experiment."""
+    changes: dict[str, Any] = options.model_dump(exclude_unset=True)
+    return changes

@@ -1,0 +1,240 @@
+"""Finds garbage in the store: what no run that is kept descends from, and no flow that runs now uses."""
+
+import contextlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from tasks.caching.inspection import ARTIFACT_NAME, IN_USE_SECONDS, artifact_files, files
+from tasks.caching.key import digest_of
+from tasks.caching.manifest import Manifest, ManifestError
+from tasks.caching.records import Record, UnreadableRecordError, open_envelope
+from tasks.caching.store import Store
+from tasks.caching.uses import InUse, find_uses
+from tasks.caching.verification import VERIFICATION
+
+#: Seconds after which a killed training counts as given up, and its resumable states may go: 30 days.
+GIVEN_UP_SECONDS = 30 * 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which runs are kept, beside those that a pointer such as `latest` points to.
+
+    Attributes:
+        last: newest runs of each experiment.
+        pinned: names of runs.
+        verified: whether every run that passed its last verification is kept.
+    """
+
+    last: int = 10
+    pinned: frozenset[str] = frozenset()
+    verified: bool = True
+
+
+@dataclass
+class Garbage:
+    """What a collection would remove, or has removed: each thing's bytes by its path relative to the root.
+
+    Attributes:
+        runs: folders.
+        records: of stages that no kept run went through.
+        artifacts: that nothing names once those are gone.
+        states: of trainings that were killed long ago.
+        left_over: temporaries of runs that were killed.
+        kept: for each run that stays, why.
+    """
+
+    runs: dict[str, int] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+    artifacts: dict[str, int] = field(default_factory=dict)
+    states: dict[str, int] = field(default_factory=dict)
+    left_over: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def by_kind(self) -> dict[str, dict[str, int]]:
+        """What goes, by kind."""
+        return {
+            "runs": self.runs,
+            "records": self.records,
+            "artifacts": self.artifacts,
+            "states": self.states,
+            "left over": self.left_over,
+        }
+
+
+def find_garbage(store: Store, keep: Keep) -> Garbage:
+    """What may go; removes nothing."""
+    uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
+    old = is_older_than(min(time.time() - IN_USE_SECONDS, uses.since))
+    kept = reasons_to_keep(manifests, store, keep, uses, old)
+    wanted = {*records_of(manifests[run] for run in kept), *last_used(store), *uses.paths}
+    rest = {path for path in records if path in wanted or not old(store.locate(path))}
+    named = artifacts_of(records[path] for path in rest)
+    # The record of a save names its run: neither goes without the other.
+    kept |= dict.fromkeys(runs_among(named) & manifests.keys() - kept.keys(), "a record that stays names it")
+    named |= artifacts_of(manifests[run] for run in kept)
+    return Garbage(
+        runs=sizes(store, (f"artifacts/runs/{run}" for run in manifests if run not in kept)),
+        records=sizes(store, (path for path in records if path not in rest)),
+        artifacts=sizes(store, (path for path in published(store) if path not in named and old(store.locate(path)))),
+        states=sizes(store, abandoned_states(store)),
+        left_over=sizes(store, (path for path in temporaries(store) if old(store.locate(path)))),
+        kept=dict(sorted(kept.items())),
+    )
+
+
+def reasons_to_keep(
+    manifests: Mapping[str, Manifest | None], store: Store, keep: Keep, uses: InUse, old: Callable[[Path], bool]
+) -> dict[str, str]:
+    """Why each run stays that does, in words."""
+    newest, pointed = newest_runs(manifests, keep.last), pointed_to(store)
+    reasons: dict[str, Callable[[str], bool]] = {
+        "its manifest cannot be read: see `workflow check`": lambda run: manifests[run] is None,
+        "pinned": lambda run: run in keep.pinned,
+        "a pointer such as latest points to it": lambda run: run in pointed,
+        "among the newest of its experiment": lambda run: run in newest,
+        "verified": lambda run: keep.verified and passed_verification(store.runs / run),
+        "in use": lambda run: f"artifacts/runs/{run}" in uses.paths,
+        "just saved": lambda run: not old(store.runs / run),
+    }
+    kept = ((run, next((why for why, holds in reasons.items() if holds(run)), "")) for run in manifests)
+    return {run: why for run, why in kept if why}
+
+
+def newest_runs(manifests: Mapping[str, Manifest | None], last: int) -> set[str]:
+    """The names of the newest runs of each experiment, as many as asked for."""
+    experiments: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for run, manifest in manifests.items():
+        if manifest is not None:
+            experiments[str(manifest.experiment.get("name"))].append((manifest.created, run))
+    return {run for runs in experiments.values() for _, run in sorted(runs)[-last:]}
+
+
+def records_of(manifests: Iterable[Manifest | None]) -> set[str]:
+    """The paths of the records that runs went through."""
+    stages = (stage for manifest in manifests if manifest for stage in manifest.stages)
+    return {f"artifacts/records/{stage.name}/{stage.key}.json" for stage in stages}
+
+
+def artifacts_of(sources: Iterable[Record | Manifest | None]) -> set[str]:
+    """The paths of all artifacts that records and runs name."""
+    named: set[str] = set()
+    for source in sources:
+        if isinstance(source, Record):
+            named |= {reference.path for reference in source.outputs.values()}
+        elif source is not None:
+            named |= {entry.path for entry in source.files.values()}
+            named |= {entry.path for stage in source.stages for entry in stage.outputs.values()}
+    return named
+
+
+def named_by_records(store: Store) -> set[str]:
+    """The paths of all artifacts that the records name that are there now."""
+    return artifacts_of(record for _, record in read_records(store))
+
+
+def runs_among(paths: Iterable[str]) -> set[str]:
+    """The names of the runs whose files are among some paths."""
+    parts = (PurePosixPath(path).parts for path in paths)
+    return {names[2] for names in parts if names[:2] == ("artifacts", "runs") and len(names) > 3}
+
+
+def read_manifests(store: Store) -> Iterator[tuple[str, Manifest | None]]:
+    """Each run's name with its manifest; None if it cannot be read."""
+    for folder in sorted(store.runs.iterdir()) if store.runs.is_dir() else ():
+        if folder.is_symlink() or not folder.is_dir() or folder.name.startswith(".") or not any(folder.iterdir()):
+            continue
+        try:
+            yield folder.name, Manifest.read(folder)
+        except ManifestError:
+            yield folder.name, None
+
+
+def read_records(store: Store) -> Iterator[tuple[str, Record]]:
+    """Each record's path, relative to the root, with the record; those that cannot be read are left to `check`."""
+    for path in files(store.records):
+        if path.relative_to(store.records).parts[0] in {"locks", "last"}:
+            continue
+        try:
+            yield str(store.relative(path)), open_envelope(path.read_bytes(), path.stem)
+        except (OSError, UnreadableRecordError):
+            continue
+
+
+def last_used(store: Store) -> Iterator[str]:
+    """The records that each experiment used last: without them its next run would begin from nothing."""
+    for path in files(store.records / "last"):
+        try:
+            yield f"artifacts/records/{path.stem}/{digest_of(json.loads(path.read_bytes()))}.json"
+        except (OSError, ValueError, RecursionError):
+            continue
+
+
+def abandoned_states(store: Store) -> Iterator[str]:
+    """Resumable states of trainings that were killed so long ago that nobody will go on with them."""
+    given_up = is_older_than(time.time() - GIVEN_UP_SECONDS)
+    for path in files(store.artifacts / "states"):
+        if given_up(path) and not path.is_symlink():
+            yield str(store.relative(path))
+
+
+def temporaries(store: Store) -> Iterator[str]:
+    """Files and folders that a run writes before they have their names."""
+    for top in (store.locate("data"), store.artifacts):
+        for path in sorted(top.rglob(".tmp-*")):
+            if "set-aside" not in path.relative_to(top).parts:
+                yield str(store.relative(path))
+
+
+def published(store: Store) -> Iterator[str]:
+    """The path of every artifact that a stage has published."""
+    for path, relative in artifact_files(store):
+        if ARTIFACT_NAME.fullmatch(path.name) and not path.is_symlink():
+            yield relative
+
+
+def pointed_to(store: Store) -> set[str]:
+    """The names of the runs that `latest` and its like point to."""
+    links = store.runs.iterdir() if store.runs.is_dir() else ()
+    return {link.readlink().name for link in links if link.is_symlink()}
+
+
+def passed_verification(folder: Path) -> bool:
+    """Whether a run passed when it was last verified."""
+    try:
+        verification = json.loads((folder / VERIFICATION).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(verification, dict) and verification.get("passed") is True
+
+
+def is_older_than(moment: float) -> Callable[[Path], bool]:
+    """Tells of a path whether it was last written before a moment, in seconds since the epoch; not if it is gone."""
+
+    def old(path: Path) -> bool:
+        try:
+            return path.lstat().st_mtime < moment
+        except OSError:
+            return False
+
+    return old
+
+
+def sizes(store: Store, paths: Iterable[str]) -> dict[str, int]:
+    """The bytes that lie at each path, in a folder all together."""
+    return {path: size_of(store.locate(path)) for path in paths}
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 if it is gone."""
+    inside = files(path) if path.is_dir() and not path.is_symlink() else (path,)
+    total = 0
+    for file in inside:
+        with contextlib.suppress(OSError):
+            total += file.lstat().st_size
+    return total

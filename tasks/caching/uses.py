@@ -1,0 +1,65 @@
+"""What running flows use, so that a collection leaves it alone.
+
+Each flow that runs holds a claim, and writes into it the path of a record or of a run *before* it looks whether that is
+there. A collection reads the claims when it has locked the record: either it sees the use, or the flow finds no record.
+"""
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.caching.claims import hold, taken_over
+from tasks.caching.store import Store
+
+
+@dataclass(frozen=True)
+class InUse:
+    """What the flows that run now use.
+
+    Attributes:
+        paths: of records and of run folders, relative to the root.
+        since: when the oldest of them began, in seconds since the epoch; infinite if none runs.
+    """
+
+    paths: frozenset[str]
+    since: float
+
+
+@contextlib.contextmanager
+def store_in_use(store: Store) -> Iterator[Callable[[str], None]]:
+    """Surrounds a flow; yields what tells that it is about to use a record or a run, by its path."""
+    path = uses_folder(store) / f"{uuid.uuid4().hex}.use"
+    descriptor = hold(path, f"{time.time()!r}\n".encode())
+    try:
+        yield lambda used: _write_line(descriptor, used)
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def find_uses(store: Store) -> InUse:
+    """What the flows that run now use; the claims of those that were killed are removed."""
+    since, paths = float("inf"), set[str]()
+    for claim in sorted(uses_folder(store).glob("*.use")):
+        with taken_over(claim) as is_dead:
+            if is_dead:
+                claim.unlink()
+                continue
+        with contextlib.suppress(FileNotFoundError):  # the flow ended just now
+            began, *used = claim.read_text().splitlines()
+            since = min(since, float(began))
+            paths |= set(used)
+    return InUse(frozenset(paths), since)
+
+
+def uses_folder(store: Store) -> Path:
+    """Where the claims lie: beside the locks, since they too mean nothing once nobody runs."""
+    return store.records / "locks" / "uses"
+
+
+def _write_line(descriptor: int, text: str) -> None:
+    os.write(descriptor, f"{text}\n".encode())

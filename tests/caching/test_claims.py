@@ -1,0 +1,71 @@
+"""A claim is found held while its holder lives, and free once the holder is dead, however it died."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tasks.caching.claims import hold, taken_over
+from tests.caching.conftest import StartPython
+
+HOLD = (
+    "import sys, pathlib; from tasks.caching.claims import hold\n"
+    "hold(pathlib.Path(sys.argv[1]), b'mine'); print('held', flush=True); sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "claims" / "one.claim"
+
+
+def test_a_claim_is_held_until_its_descriptor_is_closed(path: Path) -> None:
+    descriptor = hold(path, b"mine")
+    assert path.read_bytes() == b"mine"
+    with taken_over(path) as is_dead:
+        assert not is_dead
+    os.close(descriptor)
+    with taken_over(path) as is_dead:
+        assert is_dead
+
+
+def test_nothing_but_the_claim_stays_in_the_folder(path: Path) -> None:
+    os.close(hold(path))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_claim_that_is_gone_is_of_nobody(path: Path) -> None:
+    with taken_over(path) as is_dead:
+        assert not is_dead
+
+
+def test_only_one_takes_a_claim_over(path: Path) -> None:
+    os.close(hold(path))
+    with taken_over(path) as first, taken_over(path) as second:
+        assert (first, second) == (True, False)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_claim_of_a_process_that_was_killed_is_free(path: Path, start_python: StartPython, end: int) -> None:
+    process = start_python(HOLD, path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with taken_over(path) as is_dead:
+        assert not is_dead
+    process.send_signal(end)
+    process.wait()
+    with taken_over(path) as is_dead:
+        assert is_dead
+
+
+def test_a_program_that_the_holder_started_does_not_inherit_it(path: Path, start_python: StartPython) -> None:
+    process = start_python(
+        HOLD.replace("print(", "import subprocess; subprocess.Popen(['sleep', '5'], close_fds=False); print("), path
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.wait()
+    with taken_over(path) as is_dead:
+        assert is_dead

@@ -1,0 +1,378 @@
+"""A collection frees what nothing needs, and whatever happens meanwhile, nothing that is kept loses a file."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.caching.collection import HOLDER, collect
+from tasks.caching.garbage import GIVEN_UP_SECONDS, Garbage, Keep, find_garbage
+from tasks.caching.inspection import inspect_store
+from tasks.caching.locks import FlockManager
+from tasks.caching.records import last_file, open_envelope
+from tasks.caching.reference import Reference
+from tasks.caching.stage import Desk
+from tasks.caching.states import States
+from tasks.caching.store import Store, replace_link
+from tasks.caching.uses import find_uses, store_in_use, uses_folder
+from tasks.caching.verification import Check, write_verification
+from tests.caching.conftest import StartPython, fault_at, put_record, save_run
+
+DAY = 24 * 3600.0
+
+#: What a collection does to the disk.
+OPERATIONS = [(os, "unlink"), (os, "rename"), (os, "rmdir"), (os, "fsync")]
+
+
+@pytest.fixture
+def records(store: Store) -> dict[str, list[str]]:
+    """Three runs of one experiment and one of another, all old; gives the records of each."""
+    made = {f"line-{number}": save_run(store, f"line-{number}", number) for number in (1, 2, 3)}
+    made["curve-1"] = save_run(store, "curve-1", 4, "curve")
+    replace_link(store.runs / "latest", "curve-1")
+    age_all(store)
+    return made
+
+
+def age_all(store: Store, seconds: float = DAY) -> None:
+    """Lets everything have been written a day ago."""
+    then = time.time() - seconds
+    for path in store.root.rglob("*"):
+        os.utime(path, (then, then), follow_symlinks=False)
+
+
+def contents(store: Store) -> set[str]:
+    paths = (path for path in store.root.rglob("*") if path.is_file() and "locks" not in path.parts)
+    return {str(path.relative_to(store.root)) for path in paths}
+
+
+def runs(store: Store) -> list[str]:
+    return sorted(path.name for path in store.runs.iterdir() if not path.is_symlink())
+
+
+def free(store: Store, keep: Keep | None = None) -> Garbage:
+    keep = keep or Keep(last=1)
+    return collect(store, find_garbage(store, keep))
+
+
+def require_clean(store: Store) -> None:
+    found = inspect_store(Store(store.root)).findings
+    assert [finding for finding in found if finding.kind != "left over"] == []
+
+
+def test_the_newest_runs_of_each_experiment_stay_with_all_that_they_descend_from(
+    store: Store, records: dict[str, list[str]]
+) -> None:
+    before = contents(store)
+    removed = free(store, Keep(last=2))
+    assert runs(store) == ["curve-1", "line-2", "line-3"]
+    gone = before - contents(store)
+    assert {path for path in gone if path.startswith("artifacts/records")} == set(records["line-1"][1:])
+    assert sum("weights-" in path for path in gone) == 1
+    assert not any("table-" in path for path in gone), "the others are made of it too"
+    assert sum(map(len, removed.by_kind.values())) == 1 + 2 + 1
+    require_clean(store)
+    assert find_garbage(store, Keep(last=2)).runs == {}
+
+
+def test_finding_removes_nothing(store: Store, records: dict[str, list[str]]) -> None:
+    before = contents(store)
+    garbage = find_garbage(store, Keep(last=1))
+    assert sorted(garbage.runs) == ["artifacts/runs/line-1", "artifacts/runs/line-2"]
+    assert contents(store) == before
+
+
+def test_it_tells_how_many_bytes_go(store: Store, records: dict[str, list[str]]) -> None:
+    def taken() -> int:
+        return sum((store.root / path).stat().st_size for path in contents(store))
+
+    before = taken()
+    removed = free(store)
+    assert sum(sum(found.values()) for found in removed.by_kind.values()) == before - taken() > 0
+
+
+def test_a_pinned_run_stays(store: Store, records: dict[str, list[str]]) -> None:
+    free(store, Keep(last=1, pinned=frozenset({"line-1"})))
+    assert runs(store) == ["curve-1", "line-1", "line-3"]
+    require_clean(store)
+
+
+@pytest.mark.parametrize(
+    ("passed", "verified", "stays"), [(True, True, True), (False, True, False), (True, False, False)]
+)
+def test_a_verified_run_stays_if_wished(
+    store: Store, records: dict[str, list[str]], passed: bool, verified: bool, stays: bool
+) -> None:
+    write_verification(store.runs / "line-1", [Check("digests", passed, "")], {})
+    age_all(store)
+    free(store, Keep(last=1, verified=verified))
+    assert ("line-1" in runs(store)) is stays
+
+
+def test_what_a_pointer_points_to_stays(store: Store, records: dict[str, list[str]]) -> None:
+    replace_link(store.runs / "line-latest", "line-1")
+    free(store)
+    assert "line-1" in runs(store)
+
+
+def test_what_is_young_stays(store: Store, records: dict[str, list[str]]) -> None:
+    save_run(store, "line-0", 0)
+    orphan = Desk("train", store).publish("weights.pth", b"has no record yet")
+    record = put_record(store, "make", {"rows": 5}, {}, "line")
+    last_file("line", "make", store).unlink()
+    garbage = find_garbage(store, Keep(last=1))
+    assert orphan.path not in garbage.artifacts
+    assert record not in garbage.records
+    free(store)
+    assert "line-0" in runs(store)
+    assert store.path(orphan)
+    require_clean(store)
+
+
+def test_what_an_experiment_used_last_stays(store: Store, records: dict[str, list[str]]) -> None:
+    shutil.rmtree(store.runs / "line-3")
+    free(store)
+    for path in records["line-3"][:2]:
+        assert is_whole(store, path)
+
+
+def test_the_run_that_a_record_names_stays_with_it(store: Store, records: dict[str, list[str]]) -> None:
+    save = store.locate(records["line-1"][2])
+    last_file("line", "save", store).write_text(json.dumps(open_envelope(save.read_bytes(), save.stem).ingredients))
+    age_all(store)
+    assert find_garbage(store, Keep(last=1)).kept["line-1"] == "a record that stays names it"
+    free(store)
+    assert is_whole(store, records["line-1"][2])
+
+
+def test_what_a_kept_run_was_made_of_stays_without_its_records(store: Store, records: dict[str, list[str]]) -> None:
+    shutil.rmtree(store.records)
+    assert len(find_garbage(store, Keep(last=3)).artifacts) == 0
+    assert len(find_garbage(store, Keep(last=1)).artifacts) == 2
+
+
+def test_a_run_whose_manifest_cannot_be_read_stays(store: Store, records: dict[str, list[str]]) -> None:
+    (store.runs / "line-1" / "run.json").write_text("{")
+    age_all(store)
+    assert "cannot be read" in find_garbage(store, Keep(last=1)).kept["line-1"]
+    free(store)
+    assert "line-1" in runs(store)
+
+
+def test_foreign_files_and_what_was_set_aside_stay(store: Store, records: dict[str, list[str]]) -> None:
+    (store.runs / "line-1" / ".tmp-1").touch()
+    aside = store.root / store.set_aside(store.runs / "line-1")
+    (store.root / "data/notes.txt").write_text("mine")
+    age_all(store)
+    free(store)
+    assert (store.root / "data/notes.txt").exists()
+    assert list(aside.rglob("run.json"))
+    assert list(aside.rglob(".tmp-1"))
+
+
+def test_states_go_when_nobody_will_go_on_with_them(store: Store) -> None:
+    States(store, "train", "a" * 64).keep(1, b"state")
+    age_all(store, GIVEN_UP_SECONDS - DAY)
+    assert find_garbage(store, Keep()).states == {}
+    age_all(store, GIVEN_UP_SECONDS + DAY)
+    assert len(free(store).states) == 1
+    assert not list(store.artifacts.glob("states/train/*/*"))
+
+
+def test_what_killed_runs_left_goes_when_it_is_old(store: Store, records: dict[str, list[str]]) -> None:
+    (store.runs / ".tmp-run").mkdir()
+    (store.runs / ".tmp-run" / "half").write_text("half")
+    (store.root / "data/make/.tmp-1").write_text("half")
+    assert find_garbage(store, Keep()).left_over == {}
+    age_all(store)
+    assert len(free(store).left_over) == 2
+    require_clean(store)
+    assert not list(store.root.rglob(".tmp-*"))
+
+
+def test_killed_at_every_operation(store: Store, records: dict[str, list[str]], tmp_path: Path) -> None:
+    free_whole = Store(shutil.copytree(store.root, tmp_path / "whole", symlinks=True))
+    free(free_whole)
+    for number in range(1, 100):
+        harmed = Store(shutil.copytree(store.root, tmp_path / f"harmed-{number}", symlinks=True))
+        child = os.fork()
+        if child == 0:
+            with fault_at(number, lambda: os.kill(os.getpid(), signal.SIGKILL), OPERATIONS):
+                free(harmed)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        problems = inspect_store(harmed).problems
+        assert problems == [], f"operation {number}"
+        age_all(harmed)
+        free(harmed)
+        assert contents(harmed) == contents(free_whole), f"operation {number}"
+        if not os.WIFSIGNALED(status):
+            break
+    assert os.WEXITSTATUS(status) == 0
+    assert number > 12
+
+
+def test_a_flow_that_begins_at_any_operation_loses_nothing(
+    store: Store, records: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """It looks for every record as Prefect does: tells of its use, takes the lock, reads. What it finds must last."""
+    found_in_all = 0
+    for number in range(1, 100):
+        shared = Store(shutil.copytree(store.root, tmp_path / f"shared-{number}", symlinks=True))
+        with store_in_use(shared) as use:
+            found: list[str] = []
+
+            def begin(shared: Store = shared, use=use, found: list[str] = found) -> None:
+                for path in records["line-1"]:
+                    use(path)
+                    if look_up(shared, path):
+                        found.append(path)
+
+            # The claim is as young as its flow, so that it protects nothing by its age.
+            with fault_at(number, begin, OPERATIONS) as reached:
+                free(shared)
+        for path in found:
+            assert is_whole(shared, path), f"operation {number}: {path}"
+        found_in_all += len(found)
+        require_clean(shared)
+        if number > len(reached):
+            break
+    assert number > 12
+    assert found_in_all > 0, "no flow found anything, so that nothing was shown"
+
+
+def look_up(store: Store, path: str) -> bool:
+    """Whether a flow that looks for a record finds it; one that the collection holds just now is gone after it."""
+    name, locks = path.removeprefix("artifacts/records/"), FlockManager(store.records / "locks")
+    if not locks.acquire_lock(name, "flow", acquire_timeout=0):
+        return False
+    try:
+        return is_whole(store, path)
+    finally:
+        locks.release_lock(name, "flow")
+
+
+def is_whole(store: Store, path: str) -> bool:
+    """Whether a record is there; if so, so must be all that it names."""
+    try:
+        envelope = store.locate(path).read_bytes()
+    except FileNotFoundError:
+        return False
+    for reference in open_envelope(envelope, Path(path).stem).outputs.values():
+        store.path(reference)
+    return True
+
+
+def test_a_flow_that_publishes_at_any_operation_keeps_what_it_made(
+    store: Store, records: dict[str, list[str]], tmp_path: Path
+) -> None:
+    for number in range(1, 100):
+        shared = Store(shutil.copytree(store.root, tmp_path / f"shared-{number}", symlinks=True))
+        made: list[Reference] = []
+
+        def publish(shared: Store = shared, made: list[Reference] = made) -> None:
+            made.append(Desk("train", shared).publish("weights.pth", b"weights 1"))
+
+        flow = threading.Thread(target=publish)
+
+        def begin(flow: threading.Thread = flow) -> None:
+            flow.start()
+            flow.join(0.02)  # it may have to wait for the collection
+
+        with fault_at(number, begin, OPERATIONS[:3]) as reached:
+            free(shared)
+        if flow.ident is not None:
+            flow.join()
+        for reference in made:
+            assert Store(shared.root).path(reference), f"operation {number}"
+        if number > len(reached):
+            break
+    assert number > 6
+
+
+def test_what_a_flow_uses_stays(store: Store, records: dict[str, list[str]]) -> None:
+    with store_in_use(store) as use:
+        use(records["line-1"][1])
+        use("artifacts/runs/line-2")
+        age_all(store)
+        garbage = find_garbage(store, Keep(last=1))
+        assert records["line-1"][1] not in garbage.records
+        assert "artifacts/runs/line-2" not in garbage.runs
+        free(store)
+        assert is_whole(store, records["line-1"][1])
+        assert "line-2" in runs(store)
+    age_all(store)
+    free(store)
+    assert not store.locate(records["line-1"][1]).exists()
+    assert "line-2" not in runs(store)
+
+
+def test_what_comes_into_use_after_it_was_found_stays(store: Store, records: dict[str, list[str]]) -> None:
+    garbage = find_garbage(store, Keep(last=1))
+    with store_in_use(store) as use:
+        use(records["line-1"][2])
+        use("artifacts/runs/line-2")
+        age_all(store)
+        removed = collect(store, garbage)
+    assert is_whole(store, records["line-1"][2])
+    assert {"line-1", "line-2"} <= set(runs(store))
+    assert removed.runs == {}
+
+
+def test_a_record_that_is_locked_stays(store: Store, records: dict[str, list[str]]) -> None:
+    name = records["line-1"][1].removeprefix("artifacts/records/")
+    locks = FlockManager(store.records / "locks")
+    assert locks.acquire_lock(name, "flow")
+    free(store)
+    assert is_whole(store, records["line-1"][1])
+    locks.release_lock(name, "flow")
+    assert not locks.is_lock_holder(name, HOLDER)
+    free(store)
+    assert not store.locate(records["line-1"][1]).exists()
+
+
+def test_artifacts_of_a_flow_that_has_run_for_long_stay(store: Store) -> None:
+    """Its first artifact may be hours old before the record that names it is written."""
+    with store_in_use(store):
+        orphan = Desk("train", store).publish("weights.pth", b"has no record yet")
+        age_all(store)
+        claim = next(uses_folder(store).iterdir())
+        claim.write_text(f"{time.time() - 2 * DAY!r}\n")
+        assert find_garbage(store, Keep()).artifacts == {}
+        collect(store, Garbage(artifacts={orphan.path: orphan.size}))
+        assert store.path(orphan)
+    free(store)
+    assert not store.locate(orphan.path).exists()
+
+
+def test_a_flow_that_was_killed_uses_nothing(
+    store: Store, records: dict[str, list[str]], start_python: StartPython
+) -> None:
+    flow = start_python(
+        "import sys, pathlib; from tasks.caching.store import Store; from tasks.caching.uses import store_in_use\n"
+        "with store_in_use(Store(pathlib.Path(sys.argv[1]))) as use:\n"
+        "    use(sys.argv[2]); print('in use', flush=True); sys.stdin.read()",
+        store.root,
+        records["line-1"][1],
+    )
+    assert flow.stdout is not None
+    assert flow.stdout.readline() == "in use\n"
+    assert find_uses(store).paths == {records["line-1"][1]}
+    flow.kill()
+    flow.wait()
+    assert find_uses(store).paths == frozenset()
+    assert not list(uses_folder(store).iterdir())
+
+
+def test_a_use_is_forgotten_when_the_flow_ends(store: Store) -> None:
+    with store_in_use(store) as use:
+        use("artifacts/runs/line-1")
+        assert json.dumps(sorted(find_uses(store).paths)) == '["artifacts/runs/line-1"]'
+    assert find_uses(store).paths == frozenset()
+    assert find_uses(store).since == float("inf")
+    assert not list(uses_folder(store).iterdir())
