@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format plan ui stop bench clean purge
+.PHONY: help install run test test-long lint format plan ui stop bench clean purge
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -44,6 +44,9 @@ format: $(INSTALLED) ## mend style
 
 test: lint ## check style and types, then run the whole test suite
 	@$(BIN)/pytest
+
+test-long: $(INSTALLED) ## run the tests that take minutes each: more faults, more inputs
+	@$(BIN)/pytest -m long
 
 bench: $(INSTALLED) ## measure against a plain script, side by side
 	@$(BIN)/python tests/bench/run.py

@@ -20,6 +20,7 @@ from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
 from tasks.caching.key import version
 from tasks.caching.store import project_store
+from tasks.caching.trouble import tell_error
 from tasks.learning.devices import fallback_notice
 
 app = App(
@@ -262,8 +263,7 @@ def report_error(error: Exception) -> int:
     found = error.__cause__ if isinstance(error, CycloptsError) else error
     if isinstance(found, ValidationError):
         error = list_problems(found, "the command line")
-    message = str(error) or type(error).__name__
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {tell_error(error)}\n")
     return 2 if isinstance(error, InputError | CycloptsError) else 1
 
 

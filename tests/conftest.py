@@ -1,6 +1,12 @@
-"""Properties are tested with the same examples each time, and without a time limit: the machines are noisy."""
+"""What holds for all tests."""
+
+import signal
 
 from hypothesis import settings
 
+# The same examples each time, none kept on disk, and no time limit: a test that passes here passes everywhere.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.load_profile("steady")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -25,7 +25,7 @@ from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.serializers import Serializer
 from prefect.transactions import IsolationLevel
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced, require_unchanged_code
 from tasks.caching.key import Order, order_stage
@@ -35,6 +35,7 @@ from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
 from tasks.caching.states import States
 from tasks.caching.store import Store, project_store, replace_file
+from tasks.caching.trouble import require_room, tell_error
 
 
 class StageError(Exception):
@@ -72,6 +73,12 @@ class RecordFiles(LocalFileSystem):
 
     _block_type_name = "Stage Records"
     _block_type_slug = "stage-records"
+    _failure: OSError | None = PrivateAttr(default=None)
+
+    @property
+    def failure(self) -> str:
+        """Why a record could not be written, of which Prefect tells nobody but its log."""
+        return "Prefect did not ask for it" if self._failure is None else tell_error(self._failure)
 
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """Reads a record, if it is the one of the key that it lies under; called by the synchronous engine only.
@@ -86,7 +93,11 @@ class RecordFiles(LocalFileSystem):
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
         """Writes a record so that a reader sees all of it or nothing; called by the synchronous engine only."""
-        replace_file(self._resolve_path(path), content)
+        try:
+            replace_file(self._resolve_path(path), content)
+        except OSError as error:
+            self._failure = error
+            raise
 
 
 @dataclass
@@ -142,6 +153,7 @@ class PrefectRun:
     use: Callable[[str], None] = lambda path: None
     reports: list[StageReport] = field(default_factory=list)
     _finished: list[Finished] = field(default_factory=list)
+    _has_room: bool = False
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         """Runs one stage, or reuses its record; returns its artifacts, or pending ones past `until`."""
@@ -169,9 +181,20 @@ class PrefectRun:
         else:
             record, reasons = examine(order, self.experiment, self.store)
         if record is None:
+            self._require_room(order.stage)
             for watcher in self.watchers:
                 watcher.started(order.stage.name, reasons)
         return record is not None, reasons
+
+    def _require_room(self, stage: Stage[Any]) -> None:
+        """Shows once that what is made can be kept; a run in which every stage is reused needs no room."""
+        if self._has_room:
+            return
+        try:
+            require_room(self.store)
+            self._has_room = True
+        except OSError as error:
+            raise StageError(f"stage {stage.name} cannot begin: {tell_error(error)}") from error
 
     def _perform(self, order: Order, reasons: tuple[str, ...]) -> tuple[Record, bool]:
         """The record of a stage, and whether it was there already."""
@@ -185,13 +208,12 @@ class PrefectRun:
         try:
             finished = state.result()
         except Exception as error:
-            raise StageError(f"stage {order.stage.name} failed: {str(error) or type(error).__name__}") from error
+            raise StageError(f"stage {order.stage.name} failed: {tell_error(error)}") from error
         self._finished.append(finished)
         # Prefect only logs it when a record cannot be written.
-        if order.stage.cached and not (self.store.records / record_name(order)).exists():
-            raise StageError(
-                f"stage {order.stage.name} ran, but its record could not be written to {self.store.records}"
-            )
+        if isinstance(task.result_storage, RecordFiles) and not (self.store.records / record_name(order)).exists():
+            why = task.result_storage.failure
+            raise StageError(f"stage {order.stage.name} ran, but its record could not be written: {why}")
         if desk.states is not None:
             desk.states.clear()
         return finished.record, state.name == "Cached"
@@ -210,12 +232,21 @@ class PrefectRun:
     def _report(self, order: Order, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
         """Keeps and tells what became of a stage."""
         if order.stage.cached:
-            remember_last(self.experiment, order, self.store)
+            self._remember(order)
         status = "reused" if reused else "run"
         report = StageReport(order.stage.name, order.key, status, reasons, record.seconds, record.outputs)
         self.reports.append(report)
         for watcher in self.watchers:
             watcher.finished(report)
+
+    def _remember(self, order: Order) -> None:
+        """Keeps what a stage was made of, so that the next run can say what changed."""
+        try:
+            remember_last(self.experiment, order, self.store)
+        except OSError as error:
+            raise StageError(
+                f"stage {order.stage.name} ran, but what it was made of could not be noted: {tell_error(error)}"
+            ) from error
 
     def _tell_progress(self, done: int, total: int, loss: float) -> None:
         for watcher in self.watchers:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.caching.store import Content, Store, fsync_folder, temporary_file, write_durably
+from tasks.caching.trouble import tell_error
 
 #: States kept of a stage: should the newest be damaged, there is the one before.
 GENERATIONS = 2
@@ -74,8 +75,11 @@ class Keepsake:
         self._offered: Path | None = None
 
     def keep(self, step: int, content: Content) -> None:
-        """Keeps a state; see `States.keep`."""
-        self._states.keep(step, content)
+        """Keeps a state; see `States.keep`. One that cannot be written is told and done without."""
+        try:
+            self._states.keep(step, content)
+        except OSError as error:
+            self._notice(f"how far it has come could not be kept: {tell_error(error)}")
 
     def states(self) -> Iterator[bytes]:
         """The states that there are, the newest first; those that are damaged are set aside."""

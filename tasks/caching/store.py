@@ -220,15 +220,24 @@ def replace_link(link: Path, target: str) -> None:
 
 
 def write_durably(path: Path, content: Content) -> tuple[str, int]:
-    """Writes a file through to the disk; returns its SHA-256 and its size in bytes."""
-    with path.open("xb") as file:
-        sink = HashingSink(file)
-        if callable(content):
-            content(cast(BinaryIO, sink))
-        else:
-            sink.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    """Writes a file through to the disk; returns its SHA-256 and its size in bytes.
+
+    Raises:
+        OSError: it cannot be written; names the file, which the operating system does only when it is opened.
+    """
+    try:
+        with path.open("xb") as file:
+            sink = HashingSink(file)
+            if callable(content):
+                content(cast(BinaryIO, sink))
+            else:
+                sink.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     return sink.hash.hexdigest(), sink.size
 
 

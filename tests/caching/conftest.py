@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 from tasks.caching.key import code_of, digest_of, order_stage
@@ -18,10 +17,6 @@ from tasks.caching.stage import Desk, StageReport, View, stage
 from tasks.caching.store import Store, replace_file
 
 PROJECT = Path(__file__).parents[2]
-
-# The same examples each time, and none kept on disk: a test that passes here passes everywhere.
-hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
-hypothesis.settings.load_profile("repeatable")
 
 #: Starts a Python process that runs a text with arguments, from the project's root.
 StartPython = Callable[..., "subprocess.Popen[str]"]

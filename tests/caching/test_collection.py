@@ -373,6 +373,6 @@ def test_a_use_is_forgotten_when_the_flow_ends(store: Store) -> None:
     with store_in_use(store) as use:
         use("artifacts/runs/line-1")
         assert json.dumps(sorted(find_uses(store).paths)) == '["artifacts/runs/line-1"]'
+    assert not list(uses_folder(store).iterdir())
     assert find_uses(store).paths == frozenset()
     assert find_uses(store).since == float("inf")
-    assert not list(uses_folder(store).iterdir())

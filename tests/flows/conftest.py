@@ -317,9 +317,10 @@ def workflow(start_process: Start) -> Finish:
     """Runs a command as a user does, in a process of its own."""
 
     def run(
-        *arguments: str, home: Path, module: str = "flows.cli", **options: Any
+        *arguments: str, home: Path, module: str = "flows.cli", code: str = "", **options: Any
     ) -> "subprocess.CompletedProcess[str]":
-        process = start_process("-m", module, *arguments, home=home, **options)
+        beginning = ("-c", code) if code else ("-m", module)
+        process = start_process(*beginning, *arguments, home=home, **options)
         out, error = process.communicate(timeout=180)
         return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 

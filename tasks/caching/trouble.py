@@ -1,0 +1,65 @@
+"""Trouble with the storage in words: what happened, where, and what to do about it."""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.caching.store import Store, temporary_file, write_durably
+
+#: Bytes that must be free before a stage runs: ten times what a run of a preset writes.
+ROOM = 16 * 1024 * 1024
+
+FULL = "free some space (`workflow collect` says what can go) and run again"
+CLOSED = "make the folder writable, or set WORKFLOW_HOME to one that is"
+
+#: What to do about an error of the operating system, by its number.
+ADVICE = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EROFS: CLOSED,
+    errno.EACCES: CLOSED,
+    errno.EPERM: CLOSED,
+    errno.EIO: "the disk itself reports it: mend or replace it, then see what is left with `workflow check`",
+    errno.EMFILE: "raise the limit (`ulimit -n`) and run again",
+    errno.ENFILE: "close other programs, or raise the system's limit, and run again",
+    errno.EFBIG: "raise the limit (`ulimit -f`), or use a file system that takes larger files",
+    errno.ENOTDIR: "move the file that lies where a folder belongs out of the way",
+    errno.EEXIST: "move the file that lies where a folder belongs out of the way",
+}
+
+
+def tell_error(error: BaseException) -> str:
+    """An error in one line; of the storage's errors, with the place and with what to do."""
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}"
+    return str(error) or type(error).__name__
+
+
+def require_room(store: Store) -> None:
+    """Shows, before anything is computed, that a store can be written and that its disk is not all but full.
+
+    Raises:
+        OSError: of what would have gone wrong; with the folder.
+    """
+    for folder in (store.locate("data"), store.records):
+        folder.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(folder).free) < ROOM:
+            raise OSError(
+                errno.ENOSPC, f"Only {free / 1e6:.1f} MB are free, and {ROOM / 1e6:.0f} are needed", str(folder)
+            )
+        with placed(folder), temporary_file(folder) as probe:
+            write_durably(probe, b"can this be written?")
+
+
+@contextlib.contextmanager
+def placed(folder: Path) -> Iterator[None]:
+    """Lets an error of the storage name a folder in place of a temporary file in it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(folder)
+        raise

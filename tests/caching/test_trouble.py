@@ -1,0 +1,82 @@
+import errno
+import os
+
+import pytest
+
+from tasks.caching.states import Keepsake, States
+from tasks.caching.store import HashingSink
+from tasks.caching.trouble import ADVICE, ROOM, require_room, tell_error
+
+
+@pytest.mark.parametrize("number", sorted(ADVICE), ids=lambda number: errno.errorcode[number])
+def test_an_error_of_the_storage_is_told_with_its_place_and_what_to_do(number):
+    told = tell_error(OSError(number, os.strerror(number), "/somewhere/data"))
+    assert told == f"/somewhere/data: {os.strerror(number)}; {ADVICE[number]}"
+
+
+def test_without_a_place_none_is_told():
+    assert tell_error(OSError(errno.EIO, "Input/output error")).startswith("Input/output error; the disk itself")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(ValueError("wrong"), "wrong"), (ValueError(), "ValueError"), (OSError("odd"), "odd")]
+)
+def test_any_other_error_is_told_as_it_is(error, told):
+    assert tell_error(error) == told
+
+
+def test_a_store_with_room_is_left_as_it_was(store):
+    require_room(store)
+    assert [path.name for path in store.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_disk_that_is_all_but_full_is_refused(store, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": ROOM - 1})())
+    with pytest.raises(OSError, match=r"Only 16\.8 MB are free, and 17 are needed") as error:
+        require_room(store)
+    assert error.value.filename == str(store.locate("data"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(store, monkeypatch):
+    def refuse(sink, data):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(HashingSink, "write", refuse)
+    with pytest.raises(OSError, match="Read-only") as error:
+        require_room(store)
+    assert error.value.filename == str(store.locate("data"))
+    assert [path.name for path in store.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_where_a_folder_belongs_is_told(store):
+    store.root.mkdir(parents=True)
+    (store.root / "data").touch()
+    with pytest.raises(OSError, match="File exists") as error:
+        require_room(store)
+    assert "out of the way" in tell_error(error.value)
+
+
+def test_an_artifact_that_cannot_be_written_is_named(store, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error") as error:
+        store.publish("make", "a.json", b"{}")
+    assert error.value.filename.startswith(str(store.artifacts / "make"))
+
+
+def test_work_goes_on_without_a_state_that_cannot_be_kept(store, monkeypatch):
+    notices = []
+    states = States(store, "train", "a" * 64)
+    keepsake = Keepsake(states, notices.append, lambda: False)
+    keepsake.keep(1, b"one")
+
+    def fail(sink, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HashingSink, "write", fail)
+        keepsake.keep(2, b"two")
+    assert "No space left on device; free some space" in notices[0]
+    assert list(keepsake.states()) == [b"one"]
