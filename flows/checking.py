@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from flows.runs import LATEST, list_runs, point_to
+from flows.wording import counted
 from tasks.caching.inspection import Inspection, inspect_store
 from tasks.caching.repair import Repair, repair_store
 from tasks.caching.store import Store
@@ -37,7 +38,7 @@ def tell_inspection(inspection: Inspection) -> list[str]:
     """An inspection in lines for people, what matters last."""
     # Told once, however many records and runs name it.
     lines = dict.fromkeys(f"{finding.kind:<9} {finding.path}: {finding.what}" for finding in inspection.findings)
-    looked_at = ", ".join(f"{count:,} {what}" for what, count in sorted(inspection.counts.items())) or "nothing"
+    looked_at = ", ".join(counted(count, what) for what, count in sorted(inspection.counts.items())) or "nothing"
     problems = len({finding.path for finding in inspection.problems})
     verdict = f"not clean, {problems} to mend" if problems else "clean"
     return [*lines, f"{verdict}; looked at {looked_at}"]

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+from flows.wording import counted
 from tasks.caching.collection import collect
 from tasks.caching.garbage import Garbage
 from tasks.caching.store import Store
@@ -25,10 +26,10 @@ def tell(garbage: Garbage, *, applied: bool) -> list[str]:
     """A collection in lines for people, what matters last."""
     from rich.filesize import decimal
 
-    lines = [f"keeps {count:,} runs: {why}" for why, count in Counter(garbage.kept.values()).items()]
+    lines = [f"keeps {counted(count, 'runs')}: {why}" for why, count in Counter(garbage.kept.values()).items()]
     verb = "removed" if applied else "would remove"
     lines += [f"{verb} {run.rpartition('/')[2]}, {decimal(size)}" for run, size in garbage.runs.items()]
-    parts = (f"{len(found):,} {kind}" for kind, found in garbage.by_kind.items() if found)
+    parts = (counted(len(found), kind) for kind, found in garbage.by_kind.items() if found)
     total = total_bytes(garbage)
     what = ", ".join(parts)
     if not what:

@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from flows.pages import figure
 from flows.runs import RunFolder
+from flows.wording import figure
 from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
 from tasks.caching.stage import StageReport

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.wording import figure
 from tasks.caching.decision import Decision
 
 #: Plots on the page of a run, in order, with their captions.
@@ -66,14 +67,3 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def cell(text: str) -> str:
     """A text made inert for Markdown and HTML."""
     return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
-
-
-def figure(value: Any, digits: int = 6) -> str:
-    """A value as people read it: numbers with so many significant digits, whole ones with thousands separated."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"

@@ -16,7 +16,7 @@ Command = Callable[..., tuple[int, str, str]]
 def test_a_store_after_a_verified_run_is_clean(trained: Store, command: Command) -> None:
     code, out, _ = command("check")
     assert (code, out.split(";")[0]) == (0, "clean")
-    assert "1 runs" in out
+    assert "1 run" in out
 
 
 def files_of(store: Store) -> dict[str, str]:

@@ -45,12 +45,12 @@ def test_it_only_tells_unless_it_is_to_apply(two_runs: Store, command: Command) 
     words = ("collect", "--keep-last", "1", "--no-keep-verified")
     code, out, error = command(*words)
     assert (code, error) == (0, "")
-    assert "would remove 1 runs, 4 records, 10 artifacts, and free" in out
+    assert "would remove 1 run, 4 records, 10 artifacts, and free" in out
     assert out.endswith("add --apply to do it\n")
     assert len(run_names(two_runs)) == 2
     code, out, error = command(*words, "--apply")
     assert (code, error) == (0, "")
-    assert "removed 1 runs, 4 records, 10 artifacts; freed" in out
+    assert "removed 1 run, 4 records, 10 artifacts; freed" in out
     assert len(run_names(two_runs)) == 1
     assert inspect_store(two_runs).findings == []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.pages import PLOTS, artifact_key, cell, figure, markdown_table, metrics_page, plan_page, plots_page
+from flows.pages import PLOTS, artifact_key, cell, markdown_table, metrics_page, plan_page, plots_page
 from flows.pages import verification_page as page_of
 from tasks.caching.decision import Decision
 
@@ -56,10 +56,3 @@ def test_the_verification_tells_each_check(passed: bool, word: str, title: str) 
     page = page_of("run", {"passed": passed, "checks": [{"name": "modes", "passed": passed, "detail": "agree"}]})
     assert title in page
     assert f"| modes | {word} | agree |" in page
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(None, "–"), ("x", "x"), (1234567, "1,234,567"), (0.0148298807, "0.0148299"), (1e-30, "1e-30")]
-)
-def test_figures_are_short_and_exact_where_they_are_whole(value: object, shown: str) -> None:
-    assert figure(value) == shown

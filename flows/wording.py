@@ -1,0 +1,19 @@
+"""Values and counts in words, the same in the terminal and on the pages of the UI."""
+
+from typing import Any
+
+
+def counted(number: int, things: str) -> str:
+    """A number of things, whose plural ends in s: 1 run, 2 runs, 1,000 runs."""
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
+
+
+def figure(value: Any, digits: int = 6) -> str:
+    """A value as people read it: numbers with so many significant digits, whole ones with thousands separated."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
