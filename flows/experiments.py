@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.problems import InputError, list_problems
+from flows.scheduling import Schedule
 from tasks.learning.devices import resolve_device, thread_count
 from tasks.learning.experiment import Experiment, SettledTraining
 
@@ -21,12 +22,23 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
+class ExperimentFile(Experiment):
+    """What a file may hold: an experiment, and when it is trained by itself."""
+
+    schedule: Schedule | None = None
+
+
 def load_experiment(source: str, changes: Mapping[str, Any] | None = None) -> Experiment:
-    """An experiment from a preset or a TOML file, with single fields changed.
+    """An experiment from a preset or a TOML file, with single fields changed; see `load_file`."""
+    return load_file(source, changes)[0]
+
+
+def load_file(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Experiment, Schedule]:
+    """An experiment from a preset or a TOML file, with single fields changed, and its schedule.
 
     Args:
         source: a preset's name, or the path of a TOML file.
-        changes: nested like the experiment; each takes the place of the file's value.
+        changes: nested like the file; each takes the place of the file's value.
 
     Raises:
         InputError: no such preset or file, no TOML, or not a valid experiment; with all problems in one message.
@@ -36,9 +48,10 @@ def load_experiment(source: str, changes: Mapping[str, Any] | None = None) -> Ex
     if path.parent != PRESETS:
         settings.setdefault("name", path.stem)
     try:
-        return Experiment.model_validate(merge(settings, changes or {}))
+        file = ExperimentFile.model_validate(merge(settings, changes or {}))
     except ValidationError as error:
         raise list_problems(error, source) from error
+    return Experiment.model_validate(file.model_dump(exclude={"schedule"})), file.schedule or Schedule()
 
 
 def find_source(source: str) -> Path:

@@ -1,0 +1,149 @@
+"""When an experiment is trained by itself: the `[schedule]` table of its file, or options of `workflow serve`.
+
+Three facts about Prefect 3.8 decide what may be said:
+
+- An interval with a time zone fires twice a day around a change of the clocks (its first date is counted in seconds,
+  the next ones in days of the wall clock). So intervals are counted in UTC, from a fixed moment: serving again does not
+  begin them anew.
+- A cron or an rrule keeps the time of the wall clock. A time that the clocks skip in spring runs an hour before or
+  after, depending on the version of Python, and one that comes twice in autumn runs once, the first time.
+- `TZID` in an rrule is ignored in favour of the time zone of the schedule.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from flows.problems import InputError
+
+if TYPE_CHECKING:
+    from prefect.schedules import Schedule as PrefectSchedule
+
+Kind = Literal["cron", "interval", "rrule"]
+KINDS: tuple[Kind, ...] = ("cron", "interval", "rrule")
+
+#: The time zone where none is given.
+UTC_NAME = "UTC"
+
+#: What an interval is counted from.
+ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
+
+UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+class Schedule(BaseModel):
+    """When an experiment is trained by itself, and what becomes of a run that comes while another one goes on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    cron: str | None = Field(
+        None, description="Minute, hour, day, month and weekday, as in crontab: '30 3 * * *' is daily at 03:30."
+    )
+    interval: str | None = Field(
+        None,
+        pattern=rf"^[1-9][0-9]{{0,4}} ?({'|'.join(UNITS)})$",
+        description="Time from run to run, such as 90min, 6h or 1d, counted in UTC.",
+    )
+    rrule: str | None = Field(
+        None, description="A rule of iCalendar (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=3;BYMINUTE=0."
+    )
+    timezone: str | None = Field(
+        None, description="Time zone of cron and rrule, such as Europe/Berlin; UTC when not given."
+    )
+    if_running: Literal["wait", "cancel"] = Field(
+        "wait", description="What a run does while another one of the experiment goes on: wait for it, or be cancelled."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                ZoneInfo(name)
+            except (KeyError, ValueError, OSError) as error:
+                raise ValueError(f"{name!r} is no time zone: give a name such as Europe/Berlin") from error
+        return name
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) > 1:
+            raise ValueError(f"give one of cron, interval and rrule, not {' and '.join(kinds)}")
+        if self.timezone is not None and kinds in ([], ["interval"]):
+            raise ValueError("timezone belongs to cron and rrule; an interval is counted in UTC")
+        return self
+
+    @property
+    def kind(self) -> Kind | None:
+        """Which rule is given; None where the experiment is not trained by itself."""
+        return next((kind for kind in KINDS if getattr(self, kind) is not None), None)
+
+    @property
+    def words(self) -> str:
+        """The rule as people read it, such as `30 3 * * * Europe/Berlin`; empty where there is none."""
+        match self.kind:
+            case None:
+                return ""
+            case "interval":
+                return f"every {self.interval}"
+            case kind:
+                return f"{getattr(self, kind)} {self.timezone or UTC_NAME}"
+
+
+def to_prefect(schedule: Schedule) -> "PrefectSchedule":
+    """A schedule as deployments take it.
+
+    Raises:
+        InputError: its rule is none, or stands for no moment to come.
+    """
+    from prefect.schedules import Schedule as PrefectSchedule
+
+    if not next_moments(schedule, datetime.now(UTC), 1):
+        raise InputError(f"schedule.{schedule.kind}: {schedule.words!r} stands for no moment to come")
+    return PrefectSchedule(
+        cron=schedule.cron,
+        interval=duration(schedule.interval) if schedule.interval else None,
+        rrule=schedule.rrule,
+        timezone=schedule.timezone or UTC_NAME,
+        anchor_date=ANCHOR,
+    )
+
+
+def next_moments(schedule: Schedule, start: datetime, count: int) -> list[datetime]:
+    """The next moments of a schedule, in its time zone: as many as asked for, or all that there are.
+
+    Computed by the very code with which Prefect's server plans its runs.
+
+    Args:
+        schedule: with a rule.
+        start: aware; no moment is before it.
+        count: how many.
+
+    Raises:
+        InputError: its rule is none.
+    """
+    import asyncio
+
+    from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+
+    zone = schedule.timezone or UTC_NAME
+    try:
+        rule: IntervalSchedule | CronSchedule | RRuleSchedule
+        if schedule.interval is not None:
+            rule = IntervalSchedule(interval=duration(schedule.interval), anchor_date=ANCHOR, timezone=zone)
+        elif schedule.cron is not None:
+            rule = CronSchedule(cron=schedule.cron, timezone=zone)
+        else:
+            rule = RRuleSchedule(rrule=schedule.rrule or "", timezone=zone)
+        return list(asyncio.run(rule.get_dates(count, start)))
+    except ValueError as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"schedule.{schedule.kind}: {why.removeprefix('Value error, ')}") from error
+
+
+def duration(interval: str) -> timedelta:
+    """The time that a text such as `90min`, `6h` or `1d` stands for."""
+    number = interval.rstrip("mindh ")
+    return int(number) * UNITS[interval.removeprefix(number).strip()]
