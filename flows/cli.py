@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from flows import upkeep
+from flows.alerting import alerts_app
 from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
@@ -34,6 +35,7 @@ app = App(
 )
 server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
 app.command(server_app)
+app.command(alerts_app)
 app.command(upkeep.selftest_app)
 for command in (upkeep.check, upkeep.collect, upkeep.reproduce):
     app.command(command)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_jsonable_python
 
 from flows import pages
+from flows.announcing import TRAINED, VERIFIED, announce
 from flows.experiments import resolve, settle
 from flows.liveness import claim, claim_until_end, is_given_up
 from flows.planning import plan_training
@@ -101,6 +102,8 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     point_to(folder, experiment.name, store)
     show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
     show(experiment.name, "plots", pages.plots_page(folder.name, folder))
+    with told_if_possible():
+        announce(TRAINED, experiment.name, folder.name)
     return folder.name
 
 
@@ -128,6 +131,8 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
             record_verification(folder, settings, failed_checks(error))
             raise
         record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
+    with told_if_possible():
+        announce(VERIFIED, find_run(folder.name, store).manifest.experiment["name"], folder.name)
     return folder.name
 
 

@@ -10,6 +10,7 @@ Three facts about Prefect 3.8 decide what may be said:
 - `TZID` in an rrule is ignored in favour of the time zone of the schedule.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Self
 from zoneinfo import ZoneInfo
@@ -30,7 +31,10 @@ UTC_NAME = "UTC"
 #: What an interval is counted from.
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
 
-UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+UNITS = {"s": timedelta(seconds=1), "min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+#: A length of time as people write it.
+DURATION = rf"^(?P<number>[1-9][0-9]{{0,5}}) ?(?P<unit>{'|'.join(UNITS)})$"
 
 
 class Schedule(BaseModel):
@@ -43,7 +47,7 @@ class Schedule(BaseModel):
     )
     interval: str | None = Field(
         None,
-        pattern=rf"^[1-9][0-9]{{0,4}} ?({'|'.join(UNITS)})$",
+        pattern=DURATION,
         description="Time from run to run, such as 90min, 6h or 1d, counted in UTC.",
     )
     rrule: str | None = Field(
@@ -143,7 +147,12 @@ def next_moments(schedule: Schedule, start: datetime, count: int) -> list[dateti
         raise InputError(f"schedule.{schedule.kind}: {why.removeprefix('Value error, ')}") from error
 
 
-def duration(interval: str) -> timedelta:
-    """The time that a text such as `90min`, `6h` or `1d` stands for."""
-    number = interval.rstrip("mindh ")
-    return int(number) * UNITS[interval.removeprefix(number).strip()]
+def duration(text: str) -> timedelta:
+    """The time that a text such as `90min`, `6h` or `1d` stands for.
+
+    Raises:
+        InputError: it stands for none.
+    """
+    if not (found := re.fullmatch(DURATION, text)):
+        raise InputError(f"{text!r} is no length of time: give a number and {', '.join(UNITS)}, such as 26h")
+    return int(found["number"]) * UNITS[found["unit"]]

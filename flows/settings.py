@@ -55,6 +55,8 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         # One transaction for many task runs: with one each, SQLite's writers collide and clients sleep in silence.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+        # An alert that fell due while the server was off is sent when it is on again; after a minute, Prefect forgets it.
+        "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P365D",
     }
 
 
@@ -99,6 +101,8 @@ def server_environment(root: Path, port: int) -> dict[str, str]:
             "PREFECT_SERVER_API_HOST": LOOPBACK,
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
+            # For the links in what the server sends; it does not derive them from its own address.
+            "PREFECT_UI_URL": origin,
             # Prefect's default lets every page that a browser visits call this API.
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{origin},http://localhost:{port}",
             # Prefect's default writes into its own installed package, and has no UI where it may not.

@@ -209,26 +209,26 @@ class Api:
     """What Prefect knows of flow runs: read back from the server, which learns of task runs with some delay."""
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self.client = client
 
     def flow_run(self, flow_run_id: Any) -> Any:
         """A flow run."""
-        return self._client.read_flow_run(flow_run_id)
+        return self.client.read_flow_run(flow_run_id)
 
     def create(self, flow: Any, state: Any) -> Any:
         """A new flow run in a state, which nobody carries out; its id."""
-        return self._client.create_flow_run(flow, state=state).id
+        return self.client.create_flow_run(flow, state=state).id
 
     def set_state(self, flow_run_id: Any, state: Any) -> None:
         """Puts a flow run into a state, whatever it is in."""
-        self._client.set_flow_run_state(flow_run_id, state, force=True)
+        self.client.set_flow_run_state(flow_run_id, state, force=True)
 
     def newest(self, name: str) -> Any:
         """The newest flow run of a name."""
         from prefect.client.schemas.filters import FlowRunFilter
         from prefect.client.schemas.sorting import FlowRunSort
 
-        runs = self._client.read_flow_runs(
+        runs = self.client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate({"name": {"any_": [name]}}),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=1,
@@ -243,7 +243,7 @@ class Api:
         flow = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
 
         def look() -> list[tuple[str, str]] | None:
-            found = self._client.read_task_runs(flow_run_filter=flow)
+            found = self.client.read_task_runs(flow_run_filter=flow)
             if len(found) < count or not all(run.state and run.state.is_final() for run in found):
                 return None
             return [(run.name, run.state.name) for run in sorted(found, key=lambda run: run.expected_start_time)]
@@ -255,7 +255,7 @@ class Api:
         from prefect.client.schemas.filters import ArtifactFilter
 
         chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
-        return {found.key: found.data for found in self._client.read_artifacts(artifact_filter=chosen)}
+        return {found.key: found.data for found in self.client.read_artifacts(artifact_filter=chosen)}
 
     def log(self, flow_run_id: Any, text: str) -> list[str]:
         """The messages of a flow run's log, once one of them contains a text."""
@@ -264,7 +264,7 @@ class Api:
         chosen = LogFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
 
         def look() -> list[str] | None:
-            messages = [log.message for log in self._client.read_logs(chosen)]
+            messages = [log.message for log in self.client.read_logs(chosen)]
             return messages if any(text in message for message in messages) else None
 
         return until_there(look)

@@ -1,0 +1,185 @@
+"""`workflow alerts`: Prefect automations that tell a person, through any apprise URL, that something went wrong.
+
+Prefect's server sends them, so that they come although the process that trained was killed. It can load only blocks
+that ship with Prefect; of those, `SlackWebhook` hands every URL that is not Slack's on to apprise.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from flows.announcing import AWAITED, EXPERIMENT, TRIED, VERIFIED, post
+from flows.problems import InputError
+from flows.scheduling import duration
+
+if TYPE_CHECKING:
+    from prefect.automations import AutomationCore, Trigger
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events import Automation
+
+#: What tells these automations from others, how their names begin, and the name of the block that holds the URL.
+TAG = "pytorch-workflow-alert"
+PREFIX = "workflow alert: "
+BLOCK, BLOCK_TYPE = "workflow-alerts", "slack-webhook"
+
+#: Prefect takes no shorter time than this, and looks every five seconds.
+SHORTEST = timedelta(seconds=10)
+
+#: Seconds until a new automation is sure to notice events: the server loads it after it has answered.
+SETTLING_SECONDS = 1.0
+
+#: A flow run that ended otherwise than it should have.
+BAD_ENDS = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"}
+BAD_END_SUBJECT = "{{ flow.name }} {{ event.resource['prefect.state-name'] }}: {{ flow_run.name }}"
+BAD_END_BODY = """\
+{{ event.resource['prefect.state-message'] }}
+
+experiment or run: {{ flow_run.parameters.experiment.name or flow_run.parameters.run }}
+flow run: {{ flow_run|ui_url }}
+"""
+
+STALE_SUBJECT = "no verified run of {{ labels['workflow.experiment'] }} for PERIOD"
+STALE_BODY = """\
+The last one was {{ event.payload.run or 'before the alert was made' }}, on {{ event.occurred }}.
+Is the machine on, does `workflow serve` run, and did the last runs fail?
+"""
+
+
+def create_alerts(client: "SyncPrefectClient", url: str, fresh: str | None, experiments: Iterable[str]) -> None:
+    """Makes the alerts; those of an earlier call are replaced.
+
+    Args:
+        client: of the server that is to send them.
+        url: of apprise, such as `mailto://…` or `ntfy://…`.
+        fresh: for how long an experiment may be without a verified run, such as `26h`; None for any time.
+        experiments: of which verified runs are awaited from now on.
+
+    Raises:
+        InputError: apprise knows no such URL, or the time is none or too short.
+    """
+    from prefect.blocks.notifications import SlackWebhook
+
+    if fresh is not None and duration(fresh) < SHORTEST:
+        raise InputError(f"--fresh must be at least {SHORTEST.seconds} s")
+    block = SlackWebhook(url=plain_text_url(url), notify_type="failure")
+    remove_alerts(client)
+    block_id = block.save(BLOCK, overwrite=True)
+    for automation in automations(block_id, fresh):
+        client.create_automation(automation)
+    if fresh is not None:
+        time.sleep(SETTLING_SECONDS)
+        for experiment in experiments:
+            post(client, AWAITED, experiment)
+
+
+def automations(block_id: Any, fresh: str | None) -> list["AutomationCore"]:
+    """The automations, which send through a notification block."""
+    from prefect.automations import AutomationCore, EventTrigger
+    from prefect.events.actions import SendNotification
+
+    def alert(name: str, trigger: "Trigger", subject: str, body: str) -> AutomationCore:
+        action = SendNotification(block_document_id=block_id, subject=subject, body=body)
+        return AutomationCore(name=f"{PREFIX}{name}", tags=[TAG], trigger=trigger, actions=[action])
+
+    made = [
+        alert("a training failed", bad_end_of("train"), BAD_END_SUBJECT, BAD_END_BODY),
+        alert("a verification failed", bad_end_of("verify"), BAD_END_SUBJECT, BAD_END_BODY),
+        alert("a trial", EventTrigger(expect={TRIED}), "A trial of the alerts", "They arrive."),
+    ]
+    if fresh is not None:
+        subject = STALE_SUBJECT.replace("PERIOD", fresh)
+        made.append(alert(f"no verified run for {fresh}", silence_of(duration(fresh)), subject, STALE_BODY))
+    return made
+
+
+def bad_end_of(flow: str) -> "Trigger":
+    """What happens when a run of a flow fails, crashes or takes too long."""
+    from prefect.automations import EventTrigger, ResourceSpecification
+
+    return EventTrigger(
+        expect=BAD_ENDS,
+        match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+        match_related=ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": flow}),
+    )
+
+
+def silence_of(period: timedelta) -> "Trigger":
+    """What happens when an experiment has no verified run for a period, counted from the last one.
+
+    Each verified run begins the period anew since it is in both `after` and `expect`; a trigger without `after` would
+    count from nothing in particular, and with `for_each` never fire.
+    """
+    from prefect.automations import EventTrigger, Posture, ResourceSpecification
+
+    return EventTrigger(
+        posture=Posture.Proactive,
+        after={VERIFIED, AWAITED},
+        expect={VERIFIED},
+        match=ResourceSpecification({EXPERIMENT: "*"}),
+        for_each={EXPERIMENT},
+        within=period,
+    )
+
+
+def read_alerts(client: "SyncPrefectClient") -> "list[Automation]":
+    """The alerts that there are, by name."""
+    from prefect.events.filters import AutomationFilter, AutomationFilterTags
+
+    ours = AutomationFilter(tags=AutomationFilterTags(all_=[TAG]))
+    return sorted(client.read_automations(automations=ours), key=lambda automation: automation.name)
+
+
+def try_alerts(client: "SyncPrefectClient") -> None:
+    """Has the server send a trial.
+
+    Raises:
+        InputError: there are no alerts.
+    """
+    if not read_alerts(client):
+        raise InputError("there are no alerts: `workflow alerts create URL` makes some")
+    post(client, TRIED, "none")
+
+
+def remove_alerts(client: "SyncPrefectClient") -> int:
+    """Removes the alerts, and the URL that they went to; returns how many there were."""
+    from prefect.exceptions import ObjectNotFound
+
+    alerts = read_alerts(client)
+    for automation in alerts:
+        client.delete_automation(automation.id)
+    with contextlib.suppress(ObjectNotFound):
+        client.delete_block_document(client.read_block_document_by_name(BLOCK, BLOCK_TYPE).id)
+    return len(alerts)
+
+
+def plain_text_url(url: str) -> str:
+    """An apprise URL with which messages are sent as text: as HTML, mail would lose line ends and what is in `<…>`.
+
+    Raises:
+        InputError: apprise knows no such URL.
+    """
+    from apprise import Apprise, NotifyFormat
+
+    try:
+        service = Apprise.instantiate(url, suppress_exceptions=False)
+    except TypeError as error:
+        raise InputError(f"apprise cannot use this URL: {error}") from error
+    if service is None:
+        raise InputError("apprise knows no such URL: its form is scheme://…, see https://github.com/caronc/apprise")
+    service.notify_format = NotifyFormat.TEXT
+    return str(service.url())  # type: ignore[no-untyped-call]
+
+
+def where_to(client: "SyncPrefectClient") -> str:
+    """Where the alerts go, without what is secret in the URL; empty if nowhere."""
+    from apprise import Apprise
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        block = client.read_block_document_by_name(BLOCK, BLOCK_TYPE)
+    except ObjectNotFound:
+        return ""
+    service = Apprise.instantiate(str(block.data["url"]))
+    return str(service.url(privacy=True)) if service else ""  # type: ignore[no-untyped-call]

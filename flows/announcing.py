@@ -1,0 +1,75 @@
+"""What flows tell Prefect besides their states: events that name the run, on which automations act.
+
+They are posted at once and not through Prefect's own `emit_event`, whose background thread delays the end of a process
+whose server is gone by seconds, or by minutes if it hangs, and tells nobody when an event is lost.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+#: A training saved a run, or found that the run which is there is what it would make.
+TRAINED = "workflow.run.trained"
+
+#: A run was shown to predict what training recorded.
+VERIFIED = "workflow.run.verified"
+
+#: From now on somebody waits for verified runs of an experiment.
+AWAITED = "workflow.experiment.awaited"
+
+#: Somebody wants to see whether alerts arrive.
+TRIED = "workflow.alerts.tried"
+
+#: The label of an event that names the experiment.
+EXPERIMENT = "workflow.experiment"
+
+
+def announce(event: str, experiment: str, run: str) -> None:
+    """Tells what became of a run, from inside the flow that did it.
+
+    Args:
+        event: TRAINED or VERIFIED.
+        experiment: that the run is of.
+        run: its name.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        post(client, event, experiment, run, surrounding_flow())
+
+
+def post(
+    client: "SyncPrefectClient", event: str, experiment: str, run: str = "", related: Iterable[dict[str, str]] = ()
+) -> None:
+    """Posts an event about a run, or about its experiment if no run is named."""
+    subject = f"workflow.run.{run}" if run else f"workflow.experiment.{experiment}"
+    fields = {
+        "id": str(uuid4()),
+        "event": event,
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": subject, EXPERIMENT: experiment},
+        "related": list(related),
+        "payload": {"experiment": experiment, "run": run},
+    }
+    client.request("POST", "/events", json=[fields])
+
+
+def surrounding_flow() -> list[dict[str, str]]:
+    """The flow run that this is called in, and its flow, as an event names them; none outside a flow."""
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow is None:
+        return []
+    named = {
+        "flow-run": (f"prefect.flow-run.{context.flow_run.id}", context.flow_run.name),
+        "flow": (f"prefect.flow.{context.flow_run.flow_id}", context.flow.name),
+    }
+    return [
+        {"prefect.resource.id": identity, "prefect.resource.role": role, "prefect.resource.name": name}
+        for role, (identity, name) in named.items()
+    ]
