@@ -55,7 +55,7 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         # One transaction for many task runs: with one each, SQLite's writers collide and clients sleep in silence.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-        # An alert that fell due while the server was off is sent when it is on again; after a minute, Prefect forgets it.
+        # An alert that fell due while the server was off is sent when it is back; after a minute, Prefect would not.
         "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P365D",
     }
 

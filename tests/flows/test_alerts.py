@@ -57,8 +57,8 @@ def inbox() -> Iterator[Inbox]:
 @pytest.fixture
 def alerts(trained: Any, command: Command, inbox: Inbox) -> Iterator[Inbox]:
     """Where the alerts of this test's server arrive."""
-    code, out, error = command("alerts", "create", inbox.url, "--fresh", "10s", "--experiment", "line", "--experiment", "other")
-    assert (code, error) == (0, "")
+    experiments = ("--experiment", "line", "--experiment", "other")
+    assert command("alerts", "create", inbox.url, "--fresh", "10s", *experiments)[0] == 0
     yield inbox
     assert command("alerts", "remove")[0] == 0
 
