@@ -1,0 +1,119 @@
+"""Turns: of the runs that an experiment's deployment starts, one goes on at a time.
+
+Held by locks that the kernel frees when a run ends, however it ends. Prefect's own limits of concurrency are leases,
+kept by the server: a run ends if it cannot renew one, and a run that was killed can keep one for ever.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tasks.caching.store import Store
+
+
+class NoTurnError(Exception):
+    """A run is not to go on, because another one does its work; the message says which."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that a schedule asked for.
+
+    Attributes:
+        schedule: whatever tells the schedule from others.
+        moment: for which it was planned, in seconds since the epoch.
+    """
+
+    schedule: str
+    moment: float
+
+
+@contextlib.contextmanager
+def turn(
+    store: Store,
+    experiment: str,
+    *,
+    wait: bool,
+    planned: Planned | None = None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Surrounds a run, so that no other run of the experiment goes on meanwhile.
+
+    Of planned runs, at most one waits: it begins later than the others were planned for, and so does their work. For
+    the same reason, a run that was planned before the last one of its schedule began is not made up for.
+
+    Args:
+        store: where the runs are kept.
+        experiment: its name.
+        wait: for a run that goes on; else this one does not take place.
+        planned: what asked for the run; None for a person, whose runs take place in any case.
+        on_wait: called before the run waits.
+
+    Raises:
+        NoTurnError: the run is not to take place.
+    """
+    folder = store.records / "locks" / "turns"
+    folder.mkdir(parents=True, exist_ok=True)
+    with opened(folder / f"{experiment}.now") as now:
+        if not is_taken_at_once(now):
+            if not wait:
+                raise NoTurnError(f"another run of {experiment} goes on")
+            with opened(folder / f"{experiment}.next") as following:
+                if planned and not is_taken_at_once(following):
+                    raise NoTurnError(f"another run of {experiment} waits already, and will do the work of this one")
+                on_wait()
+                fcntl.flock(now, fcntl.LOCK_EX)
+        if planned:
+            require_not_made_up_for(planned, now)
+            write_beginning(Planned(planned.schedule, time.time()), now)
+        yield
+
+
+def require_not_made_up_for(planned: Planned, now: int) -> None:
+    """Shows that no run of the same schedule has begun since a run was planned for.
+
+    Raises:
+        NoTurnError: one has.
+    """
+    last = read_beginning(now)
+    # One that began in the future did so before the clock was set back, and tells nothing.
+    if last and last.schedule == planned.schedule and planned.moment <= last.moment <= time.time():
+        raise NoTurnError("missed: a later run of the same schedule has begun since, and did the work of this one")
+
+
+def read_beginning(descriptor: int) -> Planned | None:
+    """The last run that a schedule asked for, and when it began; None if there was none, or nobody knows any more."""
+    try:
+        return Planned(**json.loads(os.pread(descriptor, 4096, 0)))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def write_beginning(beginning: Planned, descriptor: int) -> None:
+    """Keeps which run began last, and when."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(asdict(beginning)).encode(), 0)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A file to lock, open, made if need be; programs that are started do not inherit it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_taken_at_once(descriptor: int) -> bool:
+    """Locks an open file, unless somebody else has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,189 @@
+"""One run of an experiment at a time, and of those that a schedule asked for while none could run, one in all."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tasks.caching.store import Store
+from tasks.caching.turns import NoTurnError, Planned, turn
+
+HOUR = 3600.0
+
+
+class Runs:
+    """Runs in threads of their own, each of which goes on until it is let end."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.began: list[str] = []
+        self._ends: dict[str, threading.Event] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self.refused: dict[str, str] = {}
+
+    def start(self, name: str, experiment: str = "line", **options: Any) -> None:
+        """Starts a run, and comes back when it has begun, waits, or was refused."""
+        settled = threading.Event()
+        self._ends[name] = threading.Event()
+
+        def run() -> None:
+            try:
+                with turn(self.store, experiment, on_wait=settled.set, **{"wait": True} | options):
+                    self.began.append(name)
+                    settled.set()
+                    self._ends[name].wait(60)
+            except NoTurnError as error:
+                self.refused[name] = str(error)
+                settled.set()
+
+        self._threads[name] = threading.Thread(target=run)
+        self._threads[name].start()
+        assert settled.wait(60)
+
+    def end(self, name: str) -> None:
+        """Lets a run end."""
+        self._ends[name].set()
+        self._threads[name].join(60)
+
+    def until_began(self, name: str) -> None:
+        deadline = time.monotonic() + 60
+        while name not in self.began:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def end_all(self) -> None:
+        for name in self._ends:
+            self._ends[name].set()
+        for thread in self._threads.values():
+            thread.join(60)
+
+
+@pytest.fixture
+def runs(store: Store) -> Iterator[Runs]:
+    runs = Runs(store)
+    yield runs
+    runs.end_all()
+
+
+def nightly(hours_ago: float, schedule: str = "nightly") -> Planned:
+    return Planned(schedule, time.time() - hours_ago * HOUR)
+
+
+def test_a_run_waits_for_the_one_that_goes_on(runs: Runs) -> None:
+    runs.start("first")
+    runs.start("second")
+    assert runs.began == ["first"]
+    runs.end("first")
+    runs.until_began("second")
+
+
+def test_or_does_not_take_place(runs: Runs) -> None:
+    runs.start("first")
+    runs.start("second", wait=False)
+    assert runs.refused == {"second": "another run of line goes on"}
+    runs.end("first")
+    runs.start("third", wait=False)
+    assert runs.began == ["first", "third"]
+
+
+@pytest.mark.parametrize("other", ["line.a", "Line", "line2"])
+def test_other_experiments_are_not_waited_for(runs: Runs, other: str) -> None:
+    runs.start("first")
+    runs.start("second", experiment=other)
+    assert runs.began == ["first", "second"]
+
+
+def test_every_run_of_a_person_takes_place(runs: Runs) -> None:
+    runs.start("first")
+    for name in ("second", "third", "fourth"):
+        runs.start(name)
+    for name in ("first", "second", "third", "fourth"):
+        runs._ends[name].set()
+    runs.end_all()
+    assert sorted(runs.began) == ["first", "fourth", "second", "third"]
+
+
+def test_of_planned_runs_one_waits(runs: Runs) -> None:
+    runs.start("a person's")
+    runs.start("at 3", planned=nightly(2))
+    runs.start("at 4", planned=nightly(1))
+    runs.start("at 5", planned=nightly(0))
+    assert set(runs.refused) == {"at 4", "at 5"}
+    assert "waits already" in runs.refused["at 4"]
+    runs.end("a person's")
+    runs.until_began("at 3")
+
+
+def test_of_planned_runs_that_were_missed_one_takes_place(runs: Runs) -> None:
+    """As after a night without power: all of them come at once, some while the first goes on and some after it."""
+    runs.start("at 3", planned=nightly(3))
+    runs.start("at 4", planned=nightly(2))
+    runs.end("at 3")
+    runs.start("at 5", planned=nightly(1))
+    runs.end_all()
+    assert runs.began == ["at 3"]
+    assert all(why.startswith("missed: a later run of the same schedule") for why in runs.refused.values())
+    assert set(runs.refused) == {"at 4", "at 5"}
+
+
+def test_the_next_planned_run_takes_place(runs: Runs) -> None:
+    runs.start("last night's", planned=nightly(24))
+    runs.end("last night's")
+    runs.start("tonight's", planned=nightly(-0.001))
+    assert runs.began == ["last night's", "tonight's"]
+
+
+def test_another_schedule_misses_nothing(runs: Runs) -> None:
+    runs.start("nightly", planned=nightly(2))
+    runs.end("nightly")
+    runs.start("hourly", planned=nightly(1, "hourly"))
+    assert runs.began == ["nightly", "hourly"]
+
+
+def test_after_the_clock_was_set_back_planned_runs_take_place(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    with monkeypatch.context() as tomorrow:
+        tomorrow.setattr(time, "time", lambda: now + 24 * HOUR)
+        runs.start("tomorrow's", planned=Planned("nightly", now + 24 * HOUR))
+    runs.end("tomorrow's")
+    runs.start("today's", planned=nightly(0))
+    assert runs.began == ["tomorrow's", "today's"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"[1]", b'{"schedule": 1}', b"\xff\x00", b"[" * 4000])
+def test_a_file_with_garbage_tells_nothing(store: Store, content: bytes) -> None:
+    with turn(store, "line", wait=False, planned=nightly(0)):
+        pass
+    (file,) = (store.records / "locks" / "turns").glob("line.now")
+    file.write_bytes(content)
+    with turn(store, "line", wait=False, planned=nightly(1)):
+        pass
+
+
+def test_a_run_that_fails_ends_its_turn(store: Store) -> None:
+    with contextlib.suppress(RuntimeError), turn(store, "line", wait=False):
+        raise RuntimeError
+    with turn(store, "line", wait=False):
+        pass
+
+
+def test_a_run_that_was_killed_ends_its_turn(store: Store, start_python: Callable[..., Any]) -> None:
+    holder = start_python(
+        "import sys, pathlib, time\n"
+        "from tasks.caching.store import Store\n"
+        "from tasks.caching.turns import turn\n"
+        "with turn(Store(pathlib.Path(sys.argv[1])), 'line', wait=False):\n"
+        "    print('has it', flush=True)\n"
+        "    time.sleep(600)\n",
+        store.root,
+    )
+    assert holder.stdout.readline() == "has it\n"
+    with pytest.raises(NoTurnError), turn(store, "line", wait=False):
+        pass
+    holder.kill()
+    holder.wait(60)
+    with turn(store, "line", wait=False):
+        pass
