@@ -1,0 +1,110 @@
+"""`workflow serve`: one process that offers the deployments and has their runs carried out.
+
+Prefect's own runner, but for two things. The processes of the runs are forked from one that has imported Prefect:
+a run begins within half a second, not two. And at Ctrl-C or SIGTERM the runs may end in good order, where the runner
+of Prefect 3.8 kills them at once and leaves them Running for ever.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable
+from multiprocessing.context import SpawnProcess
+from typing import Self, cast
+
+import anyio
+import anyio.abc
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+from prefect.runner._control_channel import ControlChannel
+from prefect.runner._process_manager import ProcessHandle
+
+from flows.executing import PRELOADED, execute
+
+#: Seconds between two looks for runs that are due.
+QUERY_SECONDS = 0.5
+
+#: Seconds between two looks for what else has to be done.
+CHORE_SECONDS = 30.0
+
+
+class ForkingRunner(Runner):
+    """A runner whose runs are forked from a process that has imported Prefect."""
+
+    async def __aenter__(self) -> Self:
+        """Begins to serve."""
+        await super().__aenter__()
+        forks = multiprocessing.get_context("forkserver")
+        forks.set_forkserver_preload(PRELOADED)
+        starter = ForkingStarter(forks, self._control_channel)
+        self._scheduled_run_poller._resolve_starter = lambda flow_run: starter
+        return self
+
+
+class ForkingStarter:
+    """Starts the process of a flow run; what the runner asks of the starters that come with it."""
+
+    def __init__(self, forks: multiprocessing.context.ForkServerContext, channel: ControlChannel) -> None:
+        self._forks, self._channel = forks, channel
+
+    async def start(
+        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Starts the process, tells of it, and waits for its end."""
+        # Through it the runner says, before it ends a process, that the run is cancelled and has not crashed.
+        port, token = self._channel.register(flow_run.id)
+        environment = {
+            "PREFECT__FLOW_RUN_ID": str(flow_run.id),
+            "PREFECT__CONTROL_PORT": str(port),
+            "PREFECT__CONTROL_TOKEN": token,
+            # The runner calls them.
+            "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
+        }
+        process = self._forks.Process(target=execute, args=(flow_run.id, environment))
+        try:
+            process.start()
+        except BaseException:
+            self._channel.unregister(flow_run.id)
+            raise
+        task_status.started(ProcessHandle(cast(SpawnProcess, process)))  # of the same kind but for how it was started
+        await anyio.to_thread.run_sync(process.join)
+
+
+async def serve(
+    deployments: Iterable[RunnerDeployment], limit: int, on_ready: Callable[[], None], chore: Callable[[], None]
+) -> None:
+    """Offers deployments until Ctrl-C or SIGTERM; runs that go on then have half a minute to keep where they are.
+
+    Args:
+        deployments: to offer.
+        limit: runs that go on at once, at most.
+        on_ready: called as soon as runs are taken.
+        chore: called now and then, in a thread.
+    """
+    runner = ForkingRunner(name="workflow", query_seconds=QUERY_SECONDS, limit=limit, pause_on_shutdown=False)
+    for deployment in deployments:
+        await runner.aadd_deployment(deployment)
+    serving = asyncio.create_task(runner.start())
+    while not (runner.started or serving.done()):
+        await asyncio.sleep(0.01)
+    stopping = asyncio.Event()
+    # After the runner has begun, since it puts a handler of its own in place.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    on_ready()
+    chores = asyncio.create_task(repeat(chore))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait((serving, stopped, chores), return_when=asyncio.FIRST_COMPLETED)
+    chores.cancel()
+    if stopping.is_set():
+        await runner.astop()
+    stopped.cancel()
+    await serving
+
+
+async def repeat(chore: Callable[[], None]) -> None:
+    """Calls a function again and again, in a thread."""
+    while True:
+        await asyncio.to_thread(chore)
+        await asyncio.sleep(CHORE_SECONDS)
