@@ -29,7 +29,8 @@ class PlotView(View):
 )
 def plot(view: PlotView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
     """Draws the data, the predictions before and after training, the loss curves and the residuals."""
-    from tasks.learning.figures import draw_data, draw_losses, draw_predictions, draw_residuals, render
+    from tasks.learning.figure_style import render
+    from tasks.learning.figures import draw_data, draw_losses, draw_predictions, draw_residuals
     from tasks.learning.tables import read_table
 
     tables = {name: read_table(desk.store.path(reference)) for name, reference in inputs.items()}

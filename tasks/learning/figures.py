@@ -1,16 +1,12 @@
 """The figures of a run: data, predictions, losses and residuals, as PNG and SVG.
 
-Drawn with matplotlib's own objects and without pyplot, which costs more to import than all figures to draw. Equal
-tables give equal bytes. Colours are Okabe and Ito's, which colour-blind people tell apart; every colour comes with a
-marker or a line style of its own, so that the figures also hold in greyscale.
+Equal tables give equal bytes. Every colour comes with a marker or a line style of its own, so that the figures also
+hold in greyscale.
 """
 
-import io
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from tasks.learning.figure_style import BLUE, GREEN, INK, ORANGE, QUIET, styled, write_heading
 from tasks.learning.labels import LOSS_LABELS
 from tasks.learning.tables import to_numpy
 
@@ -46,32 +43,9 @@ class _Look(NamedTuple):
 
 
 _LOOKS = {
-    "train": _Look("#0072B2", "o", "-"),
-    "validation": _Look("#009E73", "^", "-."),
-    "test": _Look("#E69F00", "s", "--"),
-}
-_INK, _QUIET, _RULE = "#1a1a1a", "#5f6368", "#e3e5e8"
-
-_STYLE: dict[Any, Any] = {
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
-    "font.size": 10,
-    "text.color": _INK,
-    "text.parse_math": False,  # names are the user's: a $ in one is a $
-    "axes.edgecolor": _QUIET,
-    "axes.labelcolor": _INK,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.8,
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text, which can be searched and read aloud, and takes half the bytes
-    "svg.hashsalt": "pytorch-workflow",  # ids are random otherwise
+    "train": _Look(BLUE, "o", "-"),
+    "validation": _Look(GREEN, "^", "-."),
+    "test": _Look(ORANGE, "s", "--"),
 }
 
 
@@ -84,7 +58,7 @@ def draw_data(parts: Mapping[str, pa.Table], name: str) -> Figure:
     """
     total = sum(rows.num_rows for rows in parts.values())
     shares = ", ".join(f"{rows.num_rows:,} {part}" for part, rows in parts.items())
-    with _styled():
+    with styled():
         figure, axes = _canvas(name, f"{total:,} rows: {shares}", "x", "y")
         for part, rows in parts.items():
             _scatter(axes, part, rows, "y", total)
@@ -104,11 +78,11 @@ def draw_predictions(predictions: pa.Table, trained: bool, name: str) -> Figure:
     total = predictions.num_rows
     error = np.mean(np.abs(_numbers(predictions["target"]) - _numbers(predictions["prediction"])))
     title = f"{'After' if trained else 'Before'} training, predictions miss by {error:.3g} on average"
-    with _styled():
+    with styled():
         figure, axes = _canvas(name, title, "x", "y")
         for part, rows in _by_part(predictions):
             _scatter(axes, part, rows, "target", total)
-        style: dict[str, Any] = {"marker": "x", "color": _INK, "markersize": 0.8 * _marker_size(total)}
+        style: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 0.8 * _marker_size(total)}
         axes.plot(*_points(predictions, total, "x", "prediction"), linestyle="none", label="predicted", **style)
         _note_thinning(figure, total)
         _legend(axes)
@@ -124,10 +98,10 @@ def draw_residuals(predictions: pa.Table, name: str) -> Figure:
     """
     total = predictions.num_rows
     largest = np.max(np.abs(_numbers(predictions["residual"])))
-    with _styled():
+    with styled():
         title = f"No prediction misses by more than {largest:.3g}"
         figure, axes = _canvas(name, title, "x", "residual (target − prediction)")
-        axes.axhline(0, color=_QUIET, linewidth=1)
+        axes.axhline(0, color=QUIET, linewidth=1)
         for part, rows in _by_part(predictions):
             _scatter(axes, part, rows, "residual", total)
         _note_thinning(figure, total)
@@ -149,7 +123,7 @@ def draw_losses(history: pa.Table, loss: str, name: str) -> Figure:
         for part, (_, losses) in curves.items()
         if part != "validation"
     )
-    with _styled():
+    with styled():
         figure, axes = _canvas(name, title.capitalize(), "epoch", LOSS_LABELS[loss])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for part, (epochs, losses) in curves.items():
@@ -159,24 +133,6 @@ def draw_losses(history: pa.Table, loss: str, name: str) -> Figure:
     return figure
 
 
-def render(figure: Figure) -> tuple[bytes, bytes]:
-    """A figure as PNG and as SVG; the same bytes whenever and wherever it is rendered by the same matplotlib."""
-    png, svg = io.BytesIO(), io.BytesIO()
-    with _styled():
-        figure.savefig(png, format="png", metadata={"Software": None})
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return png.getvalue(), svg.getvalue()
-
-
-@contextmanager
-def _styled() -> Iterator[None]:
-    """Matplotlib's defaults and the style above, whatever matplotlibrc the user has."""
-    settings = {**dict.copy(mpl.rcParamsDefault), **_STYLE}
-    del settings["backend"]  # setting it would import pyplot
-    with mpl.rc_context(settings):
-        yield
-
-
 def _canvas(name: str, title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     """An empty figure. Its layout is fixed, which takes none of the time that fitting one takes."""
     figure = Figure(figsize=(7.2, 4.4), dpi=120)
@@ -184,8 +140,7 @@ def _canvas(name: str, title: str, x_label: str, y_label: str) -> tuple[Figure, 
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.yaxis.set_label_coords(-0.1, 0.5)
-    figure.text(0.115, 0.955, name, color=_QUIET, fontsize=9, va="center")
-    figure.text(0.115, 0.9, title, fontsize=11.5, fontweight="bold", va="center")
+    write_heading(figure, name, title, left=0.115)
     return figure, axes
 
 
@@ -242,7 +197,7 @@ def _legend(axes: Axes) -> None:
 
 def _note_thinning(figure: Figure, rows: int) -> None:
     if (stride := _stride(rows)) > 1:
-        figure.text(0.975, 0.035, f"one row in {stride:,} is drawn", color=_QUIET, fontsize=8, ha="right", va="center")
+        figure.text(0.975, 0.035, f"one row in {stride:,} is drawn", color=QUIET, fontsize=8, ha="right", va="center")
 
 
 def _stride(points: int) -> int:

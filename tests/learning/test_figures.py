@@ -11,7 +11,8 @@ import pytest
 from matplotlib.image import imread
 
 from tasks.learning import figures
-from tasks.learning.figures import draw_data, draw_losses, draw_predictions, draw_residuals, render
+from tasks.learning.figure_style import render
+from tasks.learning.figures import draw_data, draw_losses, draw_predictions, draw_residuals
 from tasks.learning.labels import LOSS_LABELS
 
 
@@ -89,7 +90,8 @@ def test_the_users_settings_of_matplotlib_do_not_show():
 def test_another_process_renders_the_same_bytes():
     code = """if True:
         import hashlib, numpy as np, pyarrow as pa
-        from tasks.learning.figures import draw_residuals, render
+        from tasks.learning.figure_style import render
+        from tasks.learning.figures import draw_residuals
         x = np.linspace(0, 1, 50, dtype=np.float32)
         table = pa.table({"split": ["train"] * 50, "x": x, "residual": x})
         print([hashlib.sha256(data).hexdigest() for data in render(draw_residuals(table, "line"))])"""
@@ -172,7 +174,8 @@ def test_a_long_history_is_thinned_but_keeps_its_end():
 def test_does_not_load_pyplot():
     code = """if True:
         import sys, numpy as np, pyarrow as pa
-        from tasks.learning.figures import draw_residuals, render
+        from tasks.learning.figure_style import render
+        from tasks.learning.figures import draw_residuals
         x = np.linspace(0, 1, 50, dtype=np.float32)
         render(draw_residuals(pa.table({"split": ["train"] * 50, "x": x, "residual": x}), "line"))
         sys.exit("matplotlib.pyplot" in sys.modules)"""

@@ -83,6 +83,7 @@ def test_no_stage_needs_pandas():
         from tasks.learning import comparison, experiment, figures, history, lines, loop, metrics, networks, predictions
         from tasks.learning import splitting, tables
         from tasks.learning.columns import to_column
+        from tasks.learning.figure_style import render
         split = experiment.Split(method="shuffled", validation=0.1)
         whole = lines.line_table(experiment.LineData())
         parts = splitting.split_rows(whole, split)
@@ -103,7 +104,7 @@ def test_no_stage_needs_pandas():
             figures.draw_residuals(table, "line"),
             figures.draw_losses(losses, "l1", "line"),
         ):
-            figures.render(figure)
+            render(figure)
         tables.read_table(sink.getvalue())
         sys.exit("pandas" in sys.modules)"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
