@@ -37,7 +37,7 @@ class RunFolder:
         path = self.folder / "metrics.json"
         try:
             metrics: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"run {self.folder.name} is damaged: {path} cannot be read; train again") from error
         return metrics
 
@@ -46,9 +46,15 @@ class RunFolder:
         """The outcome of the last verification; None if there was none, or it cannot be read."""
         try:
             verification = json.loads((self.folder / VERIFICATION).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return verification if isinstance(verification, dict) else None
+
+    @property
+    def verified(self) -> bool | None:
+        """Whether it passed its last verification; None if there was none."""
+        verification = self.verification
+        return None if verification is None else verification.get("passed") is True
 
     def summary(self) -> dict[str, Any]:
         """The run in short, as JSON."""
@@ -61,7 +67,7 @@ class RunFolder:
             "checkpoint": str(self.folder / self.manifest.checkpoint),
             "report": str(self.folder / "report.html"),
             "metrics": self.metrics,
-            "verified": None if self.verification is None else self.verification.get("passed") is True,
+            "verified": self.verified,
         }
 
 

@@ -71,7 +71,7 @@ def test_no_runs_are_no_error(tmp_path: Path) -> None:
     assert list_runs(Store(tmp_path)) == ([], {})
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff", b"[" * 100_000])
 def test_a_verification_that_cannot_be_read_counts_as_none(trained: Store, run: Path, content: bytes | None) -> None:
     (run / "verification.json").unlink()
     if content is not None:
