@@ -6,16 +6,18 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 
 from flows import upkeep
 from flows.alerting import alerts_app
 from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given
 from flows.experiments import load_experiment, preset_names, resolve, settle
+from flows.history import SHOWN, read_history
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
 from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
@@ -159,6 +161,39 @@ def compare(run: str, other: str, /, *more: str, as_json: AsJson = False) -> Non
         from flows.console import print_comparison
 
         print_comparison(comparison)
+
+
+@app.command
+def history(
+    experiment: Annotated[str, Parameter(help="The name of an experiment that has runs.")],
+    /,
+    *,
+    last: Annotated[int, Parameter(help="Runs to tell, the newest.", validator=validators.Number(gte=1))] = SHOWN,
+    plot: Annotated[
+        Path | None,
+        Parameter(help="Draw into this .png or .svg file; artifacts/history has both when not given."),
+    ] = None,
+    fail_on_drift: Annotated[bool, Parameter(negative=(), help="Exit with 1 if the newest run drifts.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell and draw the test metrics of an experiment's runs, and flag what leaves the band of the runs before."""
+    from flows.history_page import plot_paths, publish, write_plot
+
+    store = project_store()
+    found = read_history(experiment, store, last)
+    paths, ui = plot_paths(experiment, store, plot) if found.rows else [], None
+    if paths:
+        ui = publish(found, write_plot(found, paths), store.root, tell)
+    if as_json:
+        print_json(found.as_json() | {"plots": [str(path) for path in paths], "ui": ui})
+    else:
+        from flows.console import print_history
+
+        print_history(found, paths if plot else [store.relative(path) for path in paths], ui)
+    for problem in found.damaged.values():
+        tell(problem)
+    if fail_on_drift and found.drifts:
+        sys.exit(1)
 
 
 @app.command

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from flows.history import DIGESTS, METRICS, History
 from flows.runs import RunFolder
 from flows.wording import figure
 from tasks.caching.decision import Decision
@@ -124,22 +126,43 @@ def print_runs(runs: Iterable[RunFolder]) -> None:
         test = run.metrics["test"]
         row = (run.manifest.run, run.manifest.experiment["name"], run.manifest.environment.device)
         numbers = (figure(test[name], digits=4) for name in ("loss", "mae", "r2"))
-        table.add_row(*map(escape, row), *numbers, verdict(run))
+        table.add_row(*map(escape, row), *numbers, verdict(run.verified))
     console.print(table)
 
 
-def verdict(run: RunFolder) -> str:
+def print_history(history: History, plots: Iterable[PurePath], page: str | None) -> None:
+    """Prints an experiment's runs, oldest first, what of them is outside its band, and where the plots are."""
+    header = ("run", *METRICS.values(), "verified", "changed")
+    metrics = plain_table(*header, title=f"Runs of {history.experiment}, with test metrics")
+    made = plain_table("run", "when", "device", *DIGESTS, title="What they made, by SHA-256")
+    for row in history.rows:
+        numbers = {name: figure(value, digits=4) for name, value in row.metrics.items()}
+        colours = (f"[red]{text}[/]" if name in row.outside else text for name, text in numbers.items())
+        metrics.add_row(row.run, *colours, verdict(row.verified), escape(row.changes))
+        made.add_row(row.run, escape(row.when), escape(row.device), *(digest[:12] for digest in row.digests.values()))
+    console.print(metrics, "", made, "", sep="\n")
+    for row in history.rows:
+        if row.outside:
+            console.print(f"{row.run}  [red]{escape('; '.join(row.flags))}[/]", soft_wrap=True)
+    console.print(f"{history.verdict}.\n", soft_wrap=True)
+    for path in plots:
+        console.print(f"plot        {escape(str(path))}", soft_wrap=True)
+    if page:
+        console.print(f"Prefect UI  {page}", soft_wrap=True)
+
+
+def verdict(verified: bool | None) -> str:
     """Whether a run was verified, in a word."""
-    if run.verification is None:
+    if verified is None:
         return "not yet"
-    return "[green]yes[/]" if run.verification.get("passed") is True else "[red]FAILED[/]"
+    return "[green]yes[/]" if verified else "[red]FAILED[/]"
 
 
 def print_run(run: RunFolder) -> None:
     """Prints all about one run: its stages, its metrics, its configuration and its files."""
     manifest, environment = run.manifest, run.manifest.environment
     console.print(f"[bold]{escape(manifest.run)}[/]  made {manifest.created} on {environment.device}", soft_wrap=True)
-    console.print(f"verified    {verdict(run)}")
+    console.print(f"verified    {verdict(run.verified)}")
     console.print(f"folder      {escape(str(run.folder))}\n", soft_wrap=True)
     stages = plain_table("stage", "status", "seconds", "why", title="Stages")
     for stage in manifest.stages:

@@ -19,6 +19,8 @@ from pydantic_core import to_jsonable_python
 from flows import pages
 from flows.announcing import TRAINED, VERIFIED, announce
 from flows.experiments import resolve, settle
+from flows.history import read_history
+from flows.history_page import PAGE, draw, history_page
 from flows.liveness import claim, claim_until_end, is_given_up
 from flows.planning import plan_training
 from flows.runs import LATEST, find_folder, find_run, point_to
@@ -29,7 +31,7 @@ from flows.watching import ProgressArtifact, RunLog, extra_watchers, told_if_pos
 from tasks.caching.manifest import MANIFEST
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
-from tasks.caching.store import project_store
+from tasks.caching.store import Store, project_store
 from tasks.caching.uses import store_in_use
 from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
 from tasks.learning.devices import fallback_notice
@@ -92,7 +94,8 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     show(experiment.name, "plan", pages.plan_page(experiment.name, plan_training(settled, store, forced, until)))
     watchers: tuple[Watcher, ...] = (RunLog(), ProgressArtifact(), *extra_watchers.get())
     with store_in_use(store) as use:
-        saved = train_pipeline(PrefectRun(experiment.name, settled, store, watchers, forced, until, use))[MANIFEST]
+        walk = PrefectRun(experiment.name, settled, store, watchers, forced, until, use)
+        saved = train_pipeline(walk)[MANIFEST]
     if not isinstance(saved, Reference):
         return None
     folder = store.locate(saved.path).parent
@@ -102,6 +105,7 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     point_to(folder, experiment.name, store)
     show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
     show(experiment.name, "plots", pages.plots_page(folder.name, folder))
+    show_history(experiment.name, store, is_new=walk.reports[-1].status == "run")
     with told_if_possible():
         announce(TRAINED, experiment.name, folder.name)
     return folder.name
@@ -150,7 +154,20 @@ def failed_checks(error: StageError) -> tuple[Check, ...]:
     return checks or (Check("verification", False, str(error)),)
 
 
-def show(subject: str, page: str, markdown: str) -> None:
-    """Puts a page on the flow run, under a key that is the same from run to run."""
+def show_history(experiment: str, store: Store, *, is_new: bool) -> None:
+    """Shows the history of an experiment, after a run; of a new one, also with its plot, and a warning if it drifts."""
+    history = read_history(experiment, store)
+    png = None
+    if is_new:
+        from tasks.learning.figure_style import render_png
+
+        png = render_png(draw(history))
+        if history.drifts:
+            get_run_logger().warning("the run drifts: %s", "; ".join(history.rows[-1].flags))
+    show(experiment, PAGE, history_page(history, png), history.verdict)
+
+
+def show(subject: str, page: str, markdown: str, summary: str | None = None) -> None:
+    """Puts a page on the flow run, under a key that is the same from run to run; the list of them has the summaries."""
     with told_if_possible():
-        create_markdown_artifact(markdown, key=pages.artifact_key(subject, page))
+        create_markdown_artifact(markdown, key=pages.artifact_key(subject, page), description=summary)

@@ -42,9 +42,13 @@ def plots_page(run: str, folder: Path) -> str:
     """The plots of a run, carried inside the page so that the UI needs no access to files."""
     sections = [f"# Plots of {cell(run)}"]
     for name, caption in PLOTS.items():
-        image = base64.b64encode((folder / "plots" / f"{name}.png").read_bytes()).decode()
-        sections.append(f"## {caption}\n\n![{caption}](data:image/png;base64,{image})")
+        sections.append(f"## {caption}\n\n{embedded((folder / 'plots' / f'{name}.png').read_bytes(), caption)}")
     return "\n\n".join(sections)
+
+
+def embedded(png: bytes, caption: str) -> str:
+    """A picture that the page itself carries."""
+    return f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def verification_page(run: str, verification: Mapping[str, Any]) -> str:

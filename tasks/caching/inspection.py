@@ -31,7 +31,7 @@ IN_USE_SECONDS = 3600.0
 ARTIFACT_NAME = re.compile(r".+-(?P<digest>[0-9a-f]{64})\.(?P<kind>[a-z0-9]+)")
 
 #: Folders in artifacts/ that hold no artifacts of a stage, and what ships with the project.
-APART = {"records", "runs", "states", "set-aside", "example"}
+APART = {"records", "runs", "states", "history", "set-aside", "example"}
 SHIPPED = {"README.md", ".gitkeep", ".gitignore"}
 
 

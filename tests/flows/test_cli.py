@@ -165,6 +165,8 @@ def test_without_a_server_that_answers_nothing_runs(store: Store, workflow: Any)
         (["show"], "there is no run yet"),
         (["compare", "a", "b"], "there is no run 'a'"),
         (["compare", "a"], "OTHER"),
+        (["history"], "EXPERIMENT"),
+        (["history", "line", "--last", "0"], "--last"),
         (["nope"], "nope"),
         (["server", "nope"], "nope"),
     ],
@@ -337,7 +339,9 @@ def test_presets_lists_them(command: Command) -> None:
 # ---- help
 
 
-@pytest.mark.parametrize("words", [[], ["train"], ["plan"], ["verify"], ["runs"], ["show"], ["compare"], ["server"]])
+@pytest.mark.parametrize(
+    "words", [[], ["train"], ["plan"], ["verify"], ["runs"], ["show"], ["compare"], ["history"], ["server"]]
+)
 def test_every_command_has_help(command: Command, words: list[str]) -> None:
     code, out, _ = command(*words, "--help")
     assert code == 0

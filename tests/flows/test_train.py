@@ -59,7 +59,7 @@ def test_a_flow_run_carries_its_plan_its_metrics_and_its_plots(
 ) -> None:
     outcome = train("line", {"training": {"epochs": 20}})
     pages = api.artifacts(outcome.flow_run_id)
-    assert set(pages) == {"line-plan", "line-metrics", "line-plots"}
+    assert set(pages) == {"line-plan", "line-metrics", "line-plots", "line-history"}
     assert "| train | will run | training.epochs 180 → 20 |" in pages["line-plan"]
     assert "| largest\\_error |" in pages["line-metrics"]
     assert outcome.run in pages["line-metrics"]
