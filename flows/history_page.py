@@ -69,7 +69,7 @@ def write_plot(history: History, paths: list[Path]) -> bytes:
     return png
 
 
-def history_page(history: History, png: bytes | None) -> str:
+def history_page(history: History, png: bytes | None = None) -> str:
     """The history in Markdown: the verdict, the flags, the plot if it was drawn, and the runs, newest first."""
     rows = history.rows[::-1]
     flags = [f"- {cell(row.run)}: {cell('; '.join(row.flags))}" for row in rows if row.outside]

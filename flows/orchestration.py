@@ -20,7 +20,7 @@ from flows import pages
 from flows.announcing import TRAINED, VERIFIED, announce
 from flows.experiments import resolve, settle
 from flows.history import read_history
-from flows.history_page import PAGE, draw, history_page
+from flows.history_page import PAGE, history_page
 from flows.liveness import claim, claim_until_end, is_given_up
 from flows.planning import plan_training
 from flows.runs import LATEST, find_folder, find_run, point_to
@@ -105,7 +105,8 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     point_to(folder, experiment.name, store)
     show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
     show(experiment.name, "plots", pages.plots_page(folder.name, folder))
-    show_history(experiment.name, store, is_new=walk.reports[-1].status == "run")
+    if walk.reports[-1].status == "run":
+        show_history(experiment.name, store)
     with told_if_possible():
         announce(TRAINED, experiment.name, folder.name)
     return folder.name
@@ -154,17 +155,12 @@ def failed_checks(error: StageError) -> tuple[Check, ...]:
     return checks or (Check("verification", False, str(error)),)
 
 
-def show_history(experiment: str, store: Store, *, is_new: bool) -> None:
-    """Shows the history of an experiment, after a run; of a new one, also with its plot, and a warning if it drifts."""
+def show_history(experiment: str, store: Store) -> None:
+    """Shows the history of an experiment after a new run, without its plot, and warns if the run drifts."""
     history = read_history(experiment, store)
-    png = None
-    if is_new:
-        from tasks.learning.figure_style import render_png
-
-        png = render_png(draw(history))
-        if history.drifts:
-            get_run_logger().warning("the run drifts: %s", "; ".join(history.rows[-1].flags))
-    show(experiment, PAGE, history_page(history, png), history.verdict)
+    if history.drifts:
+        get_run_logger().warning("the run drifts: %s", "; ".join(history.rows[-1].flags))
+    show(experiment, PAGE, history_page(history), history.verdict)
 
 
 def show(subject: str, page: str, markdown: str, summary: str | None = None) -> None:
