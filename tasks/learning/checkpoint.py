@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tasks.learning.networks import describe, rebuild
-from tasks.learning.weights import CheckpointError, apply_weights, load_weights, specify
+from tasks.learning.plain_file import CheckpointError
+from tasks.learning.weights import apply_weights, load_weights, specify
 
 if TYPE_CHECKING:
     # For types alone: whoever loads a checkpoint does not depend on the code that trained it.

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from tasks.learning.history import History
-from tasks.learning.weights import CheckpointError, load_plain, require_specified, specify
+from tasks.learning.plain_file import CheckpointError, load_plain
+from tasks.learning.weights import require_specified, specify
 
 #: Raised when the form of a state changes; one of another schema is not restored.
 SCHEMA = 1

@@ -1,22 +1,19 @@
 """Weights as bytes: a state_dict, saved so that equal weights give equal bytes and loaded without trusting them."""
 
 import io
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tasks.learning.plain_file import CheckpointError, load_plain
+
 #: What a file may hold beside the tensors' own bytes: the pickle that names them and torch's small records.
 _OVERHEAD = 64 * 1024
 
 #: Names, shapes and dtypes, such as {"bias": {"shape": [1], "dtype": "float32"}}; JSON.
 Specification = Mapping[str, Mapping[str, Any]]
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is not what it should be."""
 
 
 def specify(module: nn.Module) -> dict[str, dict[str, Any]]:
@@ -53,29 +50,6 @@ def load_weights(data: bytes, expected: Specification) -> dict[str, Tensor]:
     return tensors
 
 
-def load_plain(data: bytes, allowed: int) -> dict[str, Any]:
-    """Load a file of `torch.save` that holds a dictionary of tensors and plain values, onto the CPU.
-
-    Args:
-        data: the file. No code in it is ever run.
-        allowed: bytes that it may unpack to.
-
-    Raises:
-        CheckpointError: the file is damaged, unpacks to more, or holds anything else.
-    """
-    _require_size(data, allowed)
-    try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile pickle can make the reader fail in any way
-        raise CheckpointError(
-            "the checkpoint is damaged or contains something that is not a plain state_dict, and was not run: "
-            f"{_refusal(error)}"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"the checkpoint contains a {type(content).__name__}, not a plain state_dict")
-    return content
-
-
 def require_specified(tensors: Mapping[str, Tensor], expected: Specification) -> None:
     """Show that tensors are what is expected of them.
 
@@ -99,27 +73,6 @@ def apply_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"the checkpoint does not suit the model: {error}") from error
 
 
-def _require_size(data: bytes, allowed: int) -> None:
-    """Refuse, by the directory of the zip file alone, what would unpack to more bytes than are allowed."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CheckpointError(f"the checkpoint is no file of torch.save, or is damaged: {error}") from error
-    if len({entry.filename for entry in entries}) < len(entries):
-        raise CheckpointError("the checkpoint holds two records of one name")
-    for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise CheckpointError(
-                f"the checkpoint's record {entry.filename} is compressed, which torch.save never does"
-            )
-    declared = sum(entry.file_size for entry in entries)
-    if declared > allowed:
-        raise CheckpointError(
-            f"the checkpoint declares {declared:,} bytes, more than the {allowed:,} that the model's tensors can take"
-        )
-
-
 def _expected_bytes(expected: Specification) -> int:
     return sum(torch.Size(spec["shape"]).numel() * _dtype(name, spec).itemsize for name, spec in expected.items())
 
@@ -137,15 +90,6 @@ def _require_tensors(content: Mapping[Any, Any]) -> None:
             raise CheckpointError(f"{name}: the checkpoint contains a {type(value).__name__}, not a tensor")
 
 
-def _refusal(error: Exception) -> str:
-    """Why torch does not read a file: one line, without torch's advice to switch off what protects from its code."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = [line for line in lines if "GLOBAL" in line or "WeightsUnpickler error" in line] or lines
-    line = told[0].rpartition("WeightsUnpickler error: ")[2].partition(" by default")[0]
-    # It may quote the file, which could otherwise steer the terminal.
-    return "".join(character for character in line if character.isprintable())
-
-
 def _require_names(tensors: Mapping[str, Tensor], expected: Specification) -> None:
     missing = [name for name in expected if name not in tensors]
     foreign = [name for name in tensors if name not in expected]
@@ -157,8 +101,6 @@ def _require_names(tensors: Mapping[str, Tensor], expected: Specification) -> No
 
 
 def _require_tensor(name: str, tensor: Tensor, spec: Mapping[str, Any]) -> None:
-    if tensor.layout is not torch.strided:
-        raise CheckpointError(f"{name}: must be dense, not {tensor.layout}")
     if list(tensor.shape) != list(spec["shape"]):
         raise CheckpointError(f"{name}: has shape {list(tensor.shape)} where the model has {list(spec['shape'])}")
     if tensor.dtype != _dtype(name, spec):

@@ -12,6 +12,7 @@ from tasks.learning.loop import fit
 from tasks.learning.networks import build_network
 from tasks.learning.resumption import SCHEMA, InterruptedFitError, Position, Schedule, capture_random, restore_random
 from tasks.learning.weights import dump_weights
+from tests.hostile.forgery import saved, trap
 
 EPOCHS = 12
 
@@ -188,21 +189,9 @@ def test_the_generation_before_serves_where_the_newest_does_not_fit(experiment, 
     assert (len(again.refused), again.where) == (1, "epoch 5")
 
 
-class Canary:
-    """A pickle of this leaves a file behind when it is read without care."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return open, (str(self._path), "w")
-
-
 def test_never_runs_code_in_a_state(experiment, train, tmp_path):
     wanted = experiment()
-    file = io.BytesIO()
-    torch.save({"schema": SCHEMA, "owner": "this training", "network": Canary(tmp_path / "canary")}, file)
-    shelf = Shelf([file.getvalue()])
+    shelf = Shelf([saved({"schema": SCHEMA, "owner": "this training", "network": trap(tmp_path / "canary")})])
     assert train(wanted, shelf) == train(wanted)
     assert "was not run" in shelf.refused[0]
     assert not (tmp_path / "canary").exists()

@@ -1,9 +1,7 @@
 import io
 import os
-import pickle
 import subprocess
 import sys
-import zipfile
 
 import pytest
 import torch
@@ -11,7 +9,9 @@ from torch import nn
 
 from tasks.learning.experiment import Model
 from tasks.learning.networks import build_network
-from tasks.learning.weights import CheckpointError, apply_weights, dump_weights, load_weights, specify
+from tasks.learning.plain_file import CheckpointError
+from tasks.learning.weights import apply_weights, dump_weights, load_weights, specify
+from tests.hostile.forgery import rezipped, saved
 
 EXPECTED = {"weights": {"shape": [1], "dtype": "float32"}, "bias": {"shape": [1], "dtype": "float32"}}
 
@@ -21,34 +21,8 @@ def network():
     return build_network(Model(), "constructor", "cpu", 88)
 
 
-def saved(content, **options):
-    buffer = io.BytesIO()
-    torch.save(content, buffer, **options)
-    return buffer.getvalue()
-
-
 def state(**tensors):
     return {"weights": torch.ones(1), "bias": torch.zeros(1)} | tensors
-
-
-def rezipped(data, compression=zipfile.ZIP_STORED, extra=()):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(buffer, "w", compression) as target:
-        for name in source.namelist():
-            target.writestr(name, source.read(name))
-        for name, content in extra:
-            target.writestr(name, content)
-    return buffer.getvalue()
-
-
-class Touch:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 def test_specification(network):
@@ -106,8 +80,8 @@ def test_a_view_is_saved_without_the_rest_of_its_storage():
         (state(weights=torch.ones(1, dtype=torch.bfloat16)), "weights: has dtype bfloat16 where"),
         (state(bias=torch.tensor([float("nan")])), r"bias: the value at index \[0\] is nan"),
         (state(weights=torch.tensor([float("-inf")])), r"weights: the value at index \[0\] is -inf"),
-        (state(bias=torch.ones(1).to_sparse()), "bias: must be dense"),
-        (state(bias=torch.zeros(1).expand(1_000_000)), r"bias: has shape \[1000000\]"),
+        (state(bias=torch.ones(1).to_sparse()), "not a plain state_dict"),
+        (state(bias=torch.zeros(1).expand(1_000_000)), "declares a tensor of 1,000,000 elements and holds 1"),
     ],
 )
 def test_names_the_tensor_that_is_wrong(tensors, message):
@@ -130,22 +104,6 @@ def test_refuses_what_is_no_state_dict(content):
         load_weights(saved(content), EXPECTED)
 
 
-@pytest.mark.parametrize("place", ["whole", "value", "plain pickle", "old format"])
-def test_never_runs_code_in_a_file(tmp_path, monkeypatch, place):
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    touched = tmp_path / "touched"
-    hostile = Touch(touched)
-    data = {
-        "whole": lambda: saved(hostile),
-        "value": lambda: saved(state(bias=hostile)),
-        "plain pickle": lambda: pickle.dumps(hostile),
-        "old format": lambda: saved(hostile, _use_new_zipfile_serialization=False),
-    }[place]()
-    with pytest.raises(CheckpointError, match=r"not a plain state_dict|no file of torch.save"):
-        load_weights(data, EXPECTED)
-    assert not touched.exists()
-
-
 def test_refuses_a_whole_module(network):
     with pytest.raises(CheckpointError, match="not a plain state_dict"):
         load_weights(saved(network), EXPECTED)
@@ -155,13 +113,6 @@ def test_refuses_more_bytes_than_the_model_can_take(monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
     with pytest.raises(CheckpointError, match=r"declares .* bytes, more than the"):
         load_weights(saved(state(bias=torch.zeros(100_000))), EXPECTED)
-
-
-def test_refuses_a_zip_bomb(monkeypatch):
-    data = rezipped(saved(state()), zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
-    with pytest.raises(CheckpointError, match="is compressed"):
-        load_weights(data, EXPECTED)
 
 
 def test_refuses_two_records_of_one_name():
