@@ -10,12 +10,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.learning.experiment import MOST_ROWS
+
 #: Rows of a row group: 4 MiB of float32 a column, the unit in which readers hold a file in memory.
 ROW_GROUP = 1 << 20
 
 #: Whether Arrow's own threads read columns. One that still lets go of a Python object while the interpreter ends aborts
 #: the process (apache/arrow issues 34314 and 50482), after everything was done and told.
 IN_THREADS = False
+
+#: What columns hold: numbers and short texts. Everything else that Parquet knows is refused.
+KINDS = (pa.int64(), pa.float32(), pa.float64(), pa.string())
+
+#: Bytes that a column of texts may take. A file in which each text stands once, and a number in its place in every row,
+#: can be millions of times smaller.
+MOST_TEXT = 1 << 31
 
 Source = Path | bytes
 _T = TypeVar("_T")
@@ -78,11 +87,16 @@ def read_table(source: Source) -> pa.Table:
     """Read a whole table from a path or from the bytes of a file.
 
     Raises:
-        ValueError: the source is no Parquet file, or a page of it is damaged.
+        ValueError: the source is no Parquet file, a page of it is damaged, or it holds what this project never writes.
         FileNotFoundError: there is no such file.
     """
     with _open(source) as file:
-        return _verified(source, partial(file.read, use_threads=IN_THREADS))
+        table = _verified(source, partial(file.read, use_threads=IN_THREADS))
+        _require_rows(source, table.num_rows, file.metadata.num_rows)
+    for place, name in enumerate(table.column_names):
+        if pa.types.is_dictionary(table[name].type):
+            table = table.set_column(place, name, _texts(source, name, table[name]))
+    return table
 
 
 def read_columns(source: Source, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
@@ -91,25 +105,41 @@ def read_columns(source: Source, names: Sequence[str]) -> dict[str, npt.NDArray[
     Memory beyond the arrays is bounded by a row group, whatever the size of the file.
 
     Raises:
-        ValueError: the source is no Parquet file, a page of it is damaged, or a column is missing, is not float32,
-            or has missing values.
+        ValueError: the source is no Parquet file, a page of it is damaged, it holds what this project never writes, or
+            a column is missing, is not float32, or has missing values.
         FileNotFoundError: there is no such file.
     """
     with _open(source) as file:
         _require_floats(source, file.schema_arrow, names)
-        arrays = {name: np.empty(file.metadata.num_rows, np.float32) for name in names}
-        start = 0
+        rows = file.metadata.num_rows
+        arrays = {name: _verified(source, lambda: np.empty(rows, np.float32)) for name in names}
+        stop = 0
         for group in range(file.num_row_groups):
             table = _verified(source, partial(file.read_row_group, group, columns=list(names), use_threads=IN_THREADS))
+            start, stop = stop, stop + table.num_rows
+            if stop > rows:
+                break
             for name in names:
-                _fill(source, arrays[name][start : start + table.num_rows], name, table[name])
-            start += table.num_rows
+                _fill(source, arrays[name][start:stop], name, table[name])
+        _require_rows(source, stop, rows)
     return arrays
 
 
 def _open(source: Source) -> pq.ParquetFile:
+    """A file that was found to declare nothing but modest numbers of rows and plain columns.
+
+    Texts come as the numbers that stand for them: how much memory they take in full is for `_texts` to ask before.
+    """
     stream = pa.BufferReader(source) if isinstance(source, bytes) else str(source)
-    return _verified(source, partial(pq.ParquetFile, stream, page_checksum_verification=True))
+    file = _verified(source, partial(pq.ParquetFile, stream, page_checksum_verification=True))
+    schema = _verified(source, lambda: file.schema_arrow)
+    _require_modest(source, schema, file.metadata)
+    if not (texts := [field.name for field in schema if field.type == pa.string()]):
+        return file
+    return _verified(
+        source,
+        partial(pq.ParquetFile, stream, metadata=file.metadata, page_checksum_verification=True, read_dictionary=texts),
+    )
 
 
 def _verified(source: Source, read: Callable[[], _T]) -> _T:
@@ -118,8 +148,41 @@ def _verified(source: Source, read: Callable[[], _T]) -> _T:
         return read()
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, MemoryError) as error:
         raise ValueError(f"{_name(source)} is no readable Parquet file: {error}") from error
+
+
+def _require_modest(source: Source, schema: pa.Schema, metadata: pq.FileMetaData) -> None:
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError(f"{_name(source)} has two columns of one name")
+    for field in schema:
+        if field.type not in KINDS:
+            raise ValueError(
+                f"column {field.name!r} of {_name(source)} holds {field.type}: only numbers and texts are read"
+            )
+    if metadata.num_rows > MOST_ROWS:
+        raise ValueError(f"{_name(source)} declares {metadata.num_rows:,} rows; at most {MOST_ROWS:,} are read")
+
+
+def _require_rows(source: Source, found: int, declared: int) -> None:
+    if found != declared:
+        raise ValueError(f"{_name(source)} declares {declared:,} rows and holds {found:,}")
+
+
+def _texts(source: Source, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of numbers that stand for texts as the texts themselves."""
+    longest = max((_longest(chunk.dictionary) for chunk in column.chunks), default=0)
+    if longest * len(column) > MOST_TEXT:
+        raise ValueError(
+            f"column {name!r} of {_name(source)} has texts of {longest:,} bytes in {len(column):,} rows: too much"
+        )
+    return pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], pa.string())
+
+
+def _longest(texts: pa.StringArray) -> int:
+    """Bytes of the longest of some texts."""
+    ends = np.frombuffer(texts.buffers()[1] or b"", np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return int(np.max(np.diff(ends), initial=0))
 
 
 def _require_floats(source: Source, schema: pa.Schema, names: Sequence[str]) -> None:

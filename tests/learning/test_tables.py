@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.learning import tables
 from tasks.learning.tables import read_columns, read_table, to_arrow, write_table
+from tests.hostile.forgery import bounded_memory
 
 FLOATS = st.floats(width=32, allow_nan=False)
 ROWS = st.lists(
@@ -154,3 +155,119 @@ def test_arrow_arrays_as_pyarrow_makes_them(values):
 
 def test_arrow_arrays_of_every_other_value():
     assert to_arrow(np.arange(10)[::2]).to_pylist() == [0, 2, 4, 6, 8]
+
+
+BILLION = 10**9
+
+
+def any_parquet(table, **options):
+    """A table as anybody may write it."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def x(rows=3, kind=None):
+    """The column that the tests ask for, beside what is wrong with a file."""
+    return pa.array(range(rows), kind or pa.float32())
+
+
+def declaring(rows, places):
+    """A file of 1000 rows whose footer says that it has so many: in the head, or in the row group too."""
+    data = parquet(pa.table({"x": x(1000)}))
+    length = int.from_bytes(data[-8:-4], "little")
+    # Field 3 of a structure, 64 bits: Thrift's compact form of the number of rows.
+    own, other = (b"\x16" + zigzag(number) for number in (1000, rows))
+    footer = data[-8 - length : -8].replace(own, other, places)
+    assert other in footer
+    return data[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def zigzag(number):
+    """A number as Thrift's compact form has it."""
+    number, content = number << 1, b""
+    while number > 127:
+        number, content = number >> 7, content + bytes([number & 127 | 128])
+    return content + bytes([number])
+
+
+FOREIGN = {
+    "list": pa.array([[1.0]] * 3),
+    "struct": pa.array([{"a": 1}] * 3),
+    "map": pa.array([[("a", 1)]] * 3, pa.map_(pa.string(), pa.int64())),
+    "bool": pa.array([True] * 3),
+    "bytes": pa.array([b"a"] * 3),
+    "time": pa.array([0] * 3, pa.timestamp("us")),
+    "decimal": pa.array([1] * 3, pa.decimal128(30, 2)),
+    "dictionary": pa.array(["a"] * 3).dictionary_encode(),
+    "extension uuid": pa.array([b"a" * 16] * 3, pa.uuid()),
+    "extension json": pa.array(["{}"] * 3, pa.json_()),
+    "extension tensor": pa.ExtensionArray.from_storage(
+        pa.fixed_shape_tensor(pa.float32(), [1]), pa.array([[1.0]] * 3, pa.list_(pa.float32(), 1))
+    ),
+}
+
+
+@pytest.mark.parametrize("column", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("read", [read_table, lambda data: read_columns(data, ["x"])], ids=["table", "columns"])
+def test_a_column_of_a_type_that_is_never_written_is_refused(column, read):
+    with pytest.raises(ValueError, match=r"column 'more' of the table holds .*: only numbers and texts are read"):
+        read(any_parquet(pa.table({"x": x(), "more": column})))
+
+
+@pytest.mark.parametrize("read", [read_table, lambda data: read_columns(data, ["x"])], ids=["table", "columns"])
+class TestHostile:
+    def test_two_columns_of_one_name_are_refused(self, read):
+        with pytest.raises(ValueError, match="two columns of one name"):
+            read(any_parquet(pa.Table.from_arrays([x(), x()], ["x", "x"])))
+
+    @pytest.mark.parametrize("places", [1, -1], ids=["in the head", "in the row group too"])
+    @pytest.mark.parametrize("rows", [BILLION, 2**62])
+    def test_a_huge_number_of_rows_is_refused_before_memory_is_taken(self, read, rows, places):
+        with bounded_memory(), pytest.raises(ValueError, match=f"declares {rows:,} rows; at most 100,000,000 are read"):
+            read(declaring(rows, places))
+
+    @pytest.mark.parametrize("rows", [999, 1001, 100_000_000])
+    def test_another_number_of_rows_than_there_are_is_refused(self, read, rows):
+        with pytest.raises(ValueError, match=f"declares {rows:,} rows and holds 1,000"):
+            read(declaring(rows, 1))
+
+    def test_a_number_of_rows_that_the_row_groups_have_not_either_is_refused(self, read):
+        with bounded_memory(), pytest.raises(ValueError, match=r"declares|no readable Parquet file"):
+            read(declaring(90_000_000, -1))
+
+    def test_an_encrypted_file_is_refused(self, read):
+        with pytest.raises(ValueError, match=r"no readable Parquet file: .*encrypt"):
+            read(encrypted(pa.table({"x": x()})))
+
+
+def encrypted(table):
+    """A file that can be read with a key only."""
+    import pyarrow.parquet.encryption as pe
+
+    class Keys(pe.KmsClient):
+        def wrap_key(self, key_bytes, master_key_identifier):
+            return key_bytes.hex()
+
+    factory = pe.CryptoFactory(lambda configuration: Keys())
+    settings = pe.EncryptionConfiguration(footer_key="footer", column_keys={"column": ["x"]})
+    sink = io.BytesIO()
+    properties = factory.file_encryption_properties(pe.KmsConnectionConfig(), settings)
+    with pq.ParquetWriter(sink, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_a_text_that_stands_for_many_rows_is_refused_before_it_is_written_out():
+    rows, text = 100_000, "x" * 1_000_000
+    once = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([text]))
+    data = any_parquet(pa.table({"split": once}), store_schema=False)
+    assert len(data) < 200_000
+    with bounded_memory(), pytest.raises(ValueError, match="texts of 1,000,000 bytes in 100,000 rows: too much"):
+        read_table(data)
+
+
+def test_texts_that_stand_once_are_written_out():
+    once = pa.array(["train", None, "test", "train"]).dictionary_encode()
+    table = read_table(any_parquet(pa.table({"split": once}), store_schema=False))
+    assert table == pa.table({"split": ["train", None, "test", "train"]})
