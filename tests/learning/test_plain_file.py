@@ -165,10 +165,11 @@ def test_bytes_around_a_file_are_refused(more, place):
         load(more + WHOLE if place == "before" else WHOLE + more)
 
 
-def test_a_comment_of_a_zip_file_is_refused():
+@pytest.mark.parametrize("comment", [b"more", bytes(16) + WHOLE[-6:]], ids=["short", "that looks like an end"])
+def test_a_comment_of_a_zip_file_is_refused(comment):
     buffer = io.BytesIO(WHOLE)
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.comment = b"more"
+        archive.comment = comment
     with pytest.raises(CheckpointError, match="has other bytes before or after it"):
         load(buffer.getvalue())
 
