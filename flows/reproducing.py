@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from flows.elsewhere import finish, start_training, write_experiment
-from flows.experiments import settle
+from flows.experiments import merge, settle
+from flows.problems import list_problems
 from tasks.caching.explanation import differences
 from tasks.caching.key import flatten
 from tasks.caching.manifest import ArtifactEntry, Manifest, StageEntry
@@ -89,10 +92,16 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
 
 
 def experiment_of(manifest: Manifest, device: str) -> Experiment:
-    """The experiment of a run, with the threads that it ran with."""
-    settings = dict(manifest.experiment)
-    settings["training"] = settings["training"] | ({"device": device} if device else {})
-    return Experiment.model_validate(settings)
+    """The experiment of a run, with the threads that it ran with.
+
+    Raises:
+        InputError: it is none that this version knows.
+    """
+    changes = {"training": {"device": device}} if device else {}
+    try:
+        return Experiment.model_validate(merge(manifest.experiment, changes))
+    except ValidationError as error:
+        raise list_problems(error, f"what the manifest of {manifest.run} tells") from error
 
 
 def compare_with(manifest: Manifest, store: Store, other: Store) -> Reproduction:

@@ -1,7 +1,7 @@
 """The runs on disk: finding one, and the pointers to the latest."""
 
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from flows.problems import InputError
 from tasks.caching.manifest import MANIFEST, Manifest, ManifestError
 from tasks.caching.store import Store, replace_link
+from tasks.caching.strict_json import parse_object
 from tasks.caching.verification import VERIFICATION
 
 #: The pointer to the last successful run of any experiment; NAME-latest points to that of one experiment.
@@ -36,8 +37,9 @@ class RunFolder:
         """
         path = self.folder / "metrics.json"
         try:
-            metrics: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
+            metrics = parse_object(path.read_bytes())
+            require_metrics(metrics)
+        except (OSError, ValueError) as error:
             raise InputError(f"run {self.folder.name} is damaged: {path} cannot be read; train again") from error
         return metrics
 
@@ -45,10 +47,9 @@ class RunFolder:
     def verification(self) -> dict[str, Any] | None:
         """The outcome of the last verification; None if there was none, or it cannot be read."""
         try:
-            verification = json.loads((self.folder / VERIFICATION).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            return parse_object((self.folder / VERIFICATION).read_bytes())
+        except (OSError, ValueError):
             return None
-        return verification if isinstance(verification, dict) else None
 
     @property
     def verified(self) -> bool | None:
@@ -69,6 +70,19 @@ class RunFolder:
             "metrics": self.metrics,
             "verified": self.verified,
         }
+
+
+def require_metrics(metrics: Mapping[str, Any]) -> None:
+    """Shows that metrics are numbers, by part and name, and that those are among them which every run has.
+
+    Raises:
+        ValueError: they have another form.
+    """
+    for part, values in {"test": None, **metrics}.items():
+        if not (isinstance(values, dict) and {"loss", "mae", "r2"} <= values.keys()):
+            raise ValueError(f"it has no metrics of the {part} rows")
+        if not all(isinstance(value, int | float | None) for value in values.values()):
+            raise ValueError(f"a metric of the {part} rows is no number")
 
 
 def find_folder(wanted: str, store: Store) -> Path:

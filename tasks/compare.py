@@ -1,6 +1,5 @@
 """Stage `compare`: the reloaded model's predictions against those that training recorded."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
     exact = is_where_it_was_trained(view, manifest.environment)
     rtol, atol = (0.0, 0.0) if exact else (ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
     recorded, repeated = (read_table(desk.store.path(inputs[name])) for name in ("predictions", "repeated"))
-    before, description = (json.loads(desk.store.read(inputs[name])) for name in ("metrics", "model"))
+    before, description = (desk.store.read_object(inputs[name]) for name in ("metrics", "model"))
     now = metrics_by_part(repeated, description["loss"])
     asked = "exactly" if exact else f"within {rtol:g} of the value and {atol:g}"
     checks = (

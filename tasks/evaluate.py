@@ -41,9 +41,7 @@ def evaluate(view: EvaluateView, inputs: Mapping[str, Reference], desk: Desk) ->
     scoring = view.training
     torch.set_num_threads(scoring.threads)
     parts = {name: read_table(desk.store.path(inputs[name])) for name in PARTS if name in inputs}
-    network = load_network(
-        json.loads(desk.store.read(inputs["model"])), desk.store.read(inputs["weights"]), scoring.device
-    )
+    network = load_network(desk.store.read_object(inputs["model"]), desk.store.read(inputs["weights"]), scoring.device)
     predictions = predict_parts(network, parts, scoring.device)
     metrics = metrics_by_part(predictions, scoring.loss)
     return {

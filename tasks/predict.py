@@ -1,6 +1,5 @@
 """Stage `predict`: what the reloaded model predicts for every row that training recorded."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 
@@ -35,8 +34,7 @@ def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> O
 
     # As many as in training: the last bit of a sum may depend on how many threads share it.
     torch.set_num_threads(Manifest.read(desk.store.runs / view.run).environment.threads)
-    description = json.loads(desk.store.read(inputs["model"]))
-    network = load_network(description, desk.store.read(inputs["checkpoint"]), view.device)
+    network = load_network(desk.store.read_object(inputs["model"]), desk.store.read(inputs["checkpoint"]), view.device)
     parts = {name: read_table(desk.store.path(inputs[name])) for name in PARTS if name in inputs}
     repeated = predict_parts(network, parts, view.device)
     if not repeated.equals(predict_parts(network, parts, view.device, torch.no_grad)):

@@ -1,9 +1,9 @@
 """Stage `reload`: a run's checkpoint in a fresh model, once everything about the run was found as it was left."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.caching.key import flatten
 from tasks.caching.manifest import Manifest, ManifestError
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
@@ -40,7 +40,8 @@ def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Out
     for reference in (*files, *artifacts.values()):
         require_whole(desk.store, reference)
     checkpoint, model, metrics, *_ = files
-    description = json.loads(desk.store.read(model))
+    description = desk.store.read_object(model)
+    require_description(description)
     require_digests(description, checkpoint, artifacts["predictions"])
     load_network(description, desk.store.read(checkpoint), view.device)
     checks = (
@@ -64,7 +65,7 @@ def require_consistent(manifest: Manifest, run: str) -> None:
     """
     told = {
         "run": (manifest.run, run),
-        "seed": (manifest.seed, manifest.experiment.get("training", {}).get("seed")),
+        "seed": (manifest.seed, flatten(manifest.experiment).get("training.seed")),
         "files": (sorted(manifest.files), sorted((manifest.checkpoint, *EXPECTED))),
     }
     for field, (value, expected) in told.items():
@@ -82,6 +83,17 @@ def require_whole(store: Store, reference: Reference) -> None:
         store.path(reference)
     except DamagedArtifactError as error:
         raise VerificationError(f"{error}: train the experiment again to make it anew") from error
+
+
+def require_description(description: Mapping[str, Any]) -> None:
+    """Checks that model.json tells what the verification asks it.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    for field, kind in (("tensors", dict), ("metrics", dict), ("loss", str)):
+        if not isinstance(description.get(field), kind):
+            raise VerificationError(f"model.json does not tell the {field}: it was altered")
 
 
 def require_digests(description: Mapping[str, Any], checkpoint: Reference, predictions: Reference) -> None:

@@ -63,7 +63,7 @@ def compose_files(
 
     files = {file: desk.store.read(inputs[name]) for name, file in COPIES.items()}
     files[checkpoint_name(view)] = desk.store.read(inputs["weights"])
-    metrics = json.loads(files[METRICS])
+    metrics = desk.store.read_object(inputs["metrics"])
     files[MODEL] = complete_description(inputs, desk.store, checkpoint_name(view), metrics)
     manifest = write_manifest(view, desk, run, now, files)
     plots = {name.removesuffix("_svg"): files[COPIES[name]] for name in PLOTS if name.endswith("_svg")}
@@ -75,7 +75,7 @@ def complete_description(
     inputs: Mapping[str, Reference], store: Store, checkpoint: str, metrics: Mapping[str, Any]
 ) -> bytes:
     """model.json: how to rebuild the model, and the digests and metrics that it must have."""
-    description = json.loads(store.read(inputs["model"])) | {
+    description = store.read_object(inputs["model"]) | {
         "checkpoint": checkpoint,
         "checkpoint_sha256": inputs["weights"].digest,
         "predictions_sha256": inputs["predictions"].digest,

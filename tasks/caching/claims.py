@@ -33,7 +33,7 @@ def taken_over(path: Path) -> Iterator[bool]:
     """Whether nobody holds a claim; as long as this lasts, nobody else can find it so."""
     try:
         descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:  # its holder ended well meanwhile, or somebody else was quicker
+    except (FileNotFoundError, PermissionError):  # ended well meanwhile or taken over by somebody quicker; not ours
         yield False
         return
     try:

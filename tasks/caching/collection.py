@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-from tasks.caching.garbage import Garbage, artifacts_of, is_older_than, named_by_records, read_manifests, runs_among
-from tasks.caching.inspection import IN_USE_SECONDS
+from tasks.caching.garbage import Garbage, artifacts_of, named_by_records, read_manifests, runs_among
+from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.locks import FlockManager
 from tasks.caching.store import Store, fsync_folder
 from tasks.caching.uses import find_uses

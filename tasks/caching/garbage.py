@@ -1,23 +1,27 @@
 """Finds garbage in the store: what no run that is kept descends from, and no flow that runs now uses."""
 
 import contextlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tasks.caching.inspection import ARTIFACT_NAME, IN_USE_SECONDS, artifact_files, files
+from tasks.caching.inspection import ARTIFACT_NAME, IN_USE_SECONDS, artifact_files, files, is_older_than
 from tasks.caching.key import digest_of
-from tasks.caching.manifest import Manifest, ManifestError
-from tasks.caching.records import Record, UnreadableRecordError, open_envelope
+from tasks.caching.manifest import ForeignManifestError, Manifest, ManifestError
+from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, open_envelope
 from tasks.caching.store import Store
+from tasks.caching.strict_json import parse_object
 from tasks.caching.uses import InUse, find_uses
 from tasks.caching.verification import VERIFICATION
 
 #: Seconds after which a killed training counts as given up, and its resumable states may go: 30 days.
 GIVEN_UP_SECONDS = 30 * 24 * 3600.0
+
+
+class ForeignStoreError(Exception):
+    """Another version of this project shares the store, and only that version knows what its runs descend from."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,11 @@ class Garbage:
 
 
 def find_garbage(store: Store, keep: Keep) -> Garbage:
-    """What may go; removes nothing."""
+    """What may go; removes nothing.
+
+    Raises:
+        ForeignStoreError: another version of this project has made a record or a run of the store.
+    """
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
     old = is_older_than(min(time.time() - IN_USE_SECONDS, uses.since))
     kept = reasons_to_keep(manifests, store, keep, uses, old)
@@ -145,33 +153,53 @@ def runs_among(paths: Iterable[str]) -> set[str]:
 
 
 def read_manifests(store: Store) -> Iterator[tuple[str, Manifest | None]]:
-    """Each run's name with its manifest; None if it cannot be read."""
+    """Each run's name with its manifest; None if it cannot be read.
+
+    Raises:
+        ForeignStoreError: another version of this project has made one of them.
+    """
     for folder in sorted(store.runs.iterdir()) if store.runs.is_dir() else ():
         if folder.is_symlink() or not folder.is_dir() or folder.name.startswith(".") or not any(folder.iterdir()):
             continue
         try:
             yield folder.name, Manifest.read(folder)
+        except ForeignManifestError as error:
+            raise foreign(store.relative(folder)) from error
         except ManifestError:
             yield folder.name, None
 
 
 def read_records(store: Store) -> Iterator[tuple[str, Record]]:
-    """Each record's path, relative to the root, with the record; those that cannot be read are left to `check`."""
+    """Each record's path, relative to the root, with the record; those that cannot be read are left to `check`.
+
+    Raises:
+        ForeignStoreError: another version of this project has made one of them.
+    """
     for path in files(store.records):
         if path.relative_to(store.records).parts[0] in {"locks", "last"}:
             continue
         try:
             yield str(store.relative(path)), open_envelope(path.read_bytes(), path.stem)
+        except ForeignRecordError as error:
+            raise foreign(store.relative(path)) from error
         except (OSError, UnreadableRecordError):
             continue
+
+
+def foreign(path: PurePosixPath) -> ForeignStoreError:
+    """What is said of a record or a run that another version has made."""
+    return ForeignStoreError(
+        f"nothing is removed, because another version of pytorch-workflow made {path} and only that version can tell "
+        "which files it needs: collect with that version, or move it out of the store first"
+    )
 
 
 def last_used(store: Store) -> Iterator[str]:
     """The records that each experiment used last: without them its next run would begin from nothing."""
     for path in files(store.records / "last"):
         try:
-            yield f"artifacts/records/{path.stem}/{digest_of(json.loads(path.read_bytes()))}.json"
-        except (OSError, ValueError, RecursionError):
+            yield f"artifacts/records/{path.stem}/{digest_of(parse_object(path.read_bytes()))}.json"
+        except (OSError, ValueError):
             continue
 
 
@@ -207,22 +235,9 @@ def pointed_to(store: Store) -> set[str]:
 def passed_verification(folder: Path) -> bool:
     """Whether a run passed when it was last verified."""
     try:
-        verification = json.loads((folder / VERIFICATION).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return parse_object((folder / VERIFICATION).read_bytes()).get("passed") is True
+    except (OSError, ValueError):
         return False
-    return isinstance(verification, dict) and verification.get("passed") is True
-
-
-def is_older_than(moment: float) -> Callable[[Path], bool]:
-    """Tells of a path whether it was last written before a moment, in seconds since the epoch; not if it is gone."""
-
-    def old(path: Path) -> bool:
-        try:
-            return path.lstat().st_mtime < moment
-        except OSError:
-            return False
-
-    return old
 
 
 def sizes(store: Store, paths: Iterable[str]) -> dict[str, int]:

@@ -4,7 +4,6 @@ Like `git fsck`: whatever has a digest is hashed, whatever is named must be ther
 is no finding: a problem counts only if it is still there at a second look, and nothing young is left over or orphaned.
 """
 
-import json
 import re
 import time
 from collections import Counter
@@ -13,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tasks.caching.manifest import MANIFEST, REPORT, Manifest, ManifestError
-from tasks.caching.records import UnreadableRecordError, open_envelope
+from tasks.caching.manifest import MANIFEST, REPORT, ForeignManifestError, Manifest, ManifestError
+from tasks.caching.records import ForeignRecordError, UnreadableRecordError, open_envelope
 from tasks.caching.reference import Reference
 from tasks.caching.states import whole_content
 from tasks.caching.store import DamagedArtifactError, Store
+from tasks.caching.strict_json import parse_object
+from tasks.caching.uses import find_uses
 from tasks.caching.verification import VERIFICATION
 
 Kind = Literal["damaged", "missing", "orphaned", "foreign", "left over"]
@@ -88,6 +89,8 @@ class _Walk:
         self._found: set[Finding] = set()
         self._counts: Counter[str] = Counter()
         self._named: set[str] = set()
+        # A flow may have begun long ago, or just before this machine slept or its clock was set.
+        self._is_old = is_older_than(min(time.time() - IN_USE_SECONDS, find_uses(store).since))
 
     def inspection(self) -> Inspection:
         """What this look found."""
@@ -114,6 +117,9 @@ class _Walk:
             record = open_envelope(path.read_bytes(), path.stem)
         except FileNotFoundError:  # a running flow is just replacing it
             return
+        except ForeignRecordError as error:
+            self._find(path, "foreign", str(error))
+            return
         except (OSError, UnreadableRecordError) as error:
             self._find(path, "damaged", str(error))
             return
@@ -134,11 +140,14 @@ class _Walk:
 
     def _run(self, folder: Path) -> None:
         if not any(folder.iterdir()):  # its name is claimed by a run that is just saving, or that was killed then
-            if is_old(folder):
+            if self._is_old(folder):
                 self._find(folder, "left over", "the empty folder of a run that was never saved")
             return
         try:
             manifest = Manifest.read(folder)
+        except ForeignManifestError as error:
+            self._find(folder, "foreign", str(error))
+            return
         except ManifestError as error:
             self._find(folder, "damaged", str(error))
             return
@@ -184,7 +193,7 @@ class _Walk:
         except (DamagedArtifactError, OSError, ValueError) as error:
             self._find(path, "damaged", str(error))
         else:
-            if relative not in self._named and is_old(path):
+            if relative not in self._named and self._is_old(path):
                 self._find(path, "orphaned", "no record and no run names it")
 
     def _reference(self, reference: Reference, named_by: Path) -> None:
@@ -201,18 +210,16 @@ class _Walk:
 
     def _json_object(self, path: Path) -> None:
         try:
-            whole = isinstance(json.loads(path.read_bytes()), dict)
+            parse_object(path.read_bytes())
         except FileNotFoundError:
             return
-        except (OSError, ValueError, RecursionError):
-            whole = False
-        if not whole:
+        except (OSError, ValueError):
             self._find(path, "damaged", "is no JSON object")
 
     def _is_left_over(self, path: Path) -> bool:
         """Whether a file is a temporary one; a finding if no run can be writing it any more."""
         temporary = any(part.startswith(".tmp-") for part in self._store.relative(path).parts)
-        if temporary and is_old(path):
+        if temporary and self._is_old(path):
             self._find(path, "left over", "a temporary file of a run that was killed")
         return temporary
 
@@ -246,9 +253,13 @@ def files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def is_old(path: Path) -> bool:
-    """Whether something was last written so long ago that no run can still be at it; not if it is gone."""
-    try:
-        return time.time() - path.lstat().st_mtime > IN_USE_SECONDS
-    except OSError:
-        return False
+def is_older_than(moment: float) -> Callable[[Path], bool]:
+    """Tells of a path whether it was last written before a moment, in seconds since the epoch; not if it is gone."""
+
+    def old(path: Path) -> bool:
+        try:
+            return path.lstat().st_mtime < moment
+        except OSError:
+            return False
+
+    return old

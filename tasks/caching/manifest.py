@@ -1,12 +1,13 @@
 """The manifest of a run (run.json): enough to know how every artifact came about, and to repeat the run."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
+from tasks.caching.strict_json import parse_object
 
 #: Name of the manifest in the run folder.
 MANIFEST = "run.json"
@@ -20,6 +21,10 @@ SCHEMA = 1
 
 class ManifestError(Exception):
     """A manifest cannot be read."""
+
+
+class ForeignManifestError(ManifestError):
+    """A manifest is of another schema: another version of this project made it."""
 
 
 class Part(BaseModel):
@@ -92,6 +97,21 @@ class Environment(Part):
     git_commit: str | None
 
 
+def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Shows that an experiment has the form of one, whatever its settings may be: a name, and single values by name.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    if not isinstance(experiment.get("name"), str):
+        raise ValueError("it has no name")
+    for name, value in experiment.items():
+        for single in value.values() if isinstance(value, dict) else (value,):
+            if not isinstance(single, str | int | float | None):
+                raise ValueError(f"{name} holds something that is no setting")
+    return experiment
+
+
 class Form(BaseModel):
     """The schema of a manifest, which is known before anything else of it is."""
 
@@ -117,7 +137,7 @@ class Manifest(Part):
     run: str
     created: str
     checkpoint: str
-    experiment: dict[str, Any]
+    experiment: Annotated[dict[str, Any], AfterValidator(require_settings)]
     seed: int
     environment: Environment
     stages: list[StageEntry]
@@ -128,7 +148,8 @@ class Manifest(Part):
         """The manifest of a run folder.
 
         Raises:
-            ManifestError: there is none, or it is damaged or of another schema; the message says what to do.
+            ForeignManifestError: it is of another schema; the message says what to do.
+            ManifestError: there is none, or it is damaged; likewise.
         """
         path = folder / MANIFEST
         try:
@@ -136,14 +157,15 @@ class Manifest(Part):
         except OSError as error:
             raise ManifestError(f"{path}: {error.strerror}; is this a run folder?") from error
         try:
-            check_schema(Form.model_validate_json(content).schema_version, path)
-            return cls.model_validate_json(content)
+            fields = parse_object(content)
+            check_schema(Form.model_validate(fields).schema_version, path)
+            return cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "the file"
-            raise ManifestError(
-                f"{path} is damaged ({field}: {first['msg']}): train again to make a new run"
-            ) from error
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise ManifestError(f"{path} is damaged ({what}): train again to make a new run") from error
+        except ValueError as error:
+            raise ManifestError(f"{path} is damaged (the file: {error}): train again to make a new run") from error
 
     def file(self, name: str) -> Reference:
         """The reference to a file of the run folder.
@@ -182,10 +204,10 @@ def check_schema(version: int, path: Path) -> None:
     """Refuses a manifest of another schema.
 
     Raises:
-        ManifestError: always if so; the message says what to do.
+        ForeignManifestError: always if so; the message says what to do.
     """
     if version != SCHEMA:
-        raise ManifestError(
+        raise ForeignManifestError(
             f"{path} has schema {version}, this version reads schema {SCHEMA}: "
             "use the version of pytorch-workflow that made it"
         )

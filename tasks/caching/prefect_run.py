@@ -8,10 +8,12 @@ tells it under which key, in what form, and when a record may be believed. Facts
 - An exception inside `compute_key` would be logged and the stage would run uncached. So the key is made before, where
   an error is seen, and the policy only hands it on.
 - Its own file storage writes in place. So records are written by `replace_file`.
+- It lets the file say what is to read it, pickle included. So what it gets is sealed anew: see `seal`.
 - `key_storage` is not set: with it only metadata would be read at a hit, and a damaged artifact never be noticed.
 """
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -87,9 +89,8 @@ class RecordFiles(LocalFileSystem):
             OSError: there is none.
             UnreadableRecordError: it is of another key.
         """
-        content = self._resolve_path(path).read_bytes()
-        open_envelope(content, key=Path(path).stem)
-        return content
+        place = self._resolve_path(path)
+        return seal(open_envelope(place.read_bytes(), key=Path(path).stem), place)
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
         """Writes a record so that a reader sees all of it or nothing; called by the synchronous engine only."""
@@ -98,6 +99,12 @@ class RecordFiles(LocalFileSystem):
         except OSError as error:
             self._failure = error
             raise
+
+
+def seal(record: Record, place: Path) -> bytes:
+    """A record in an envelope as Prefect's result store makes them, which has it read as nothing but a record."""
+    metadata = {"storage_key": str(place), "serializer": {"type": RecordSerializer().type}}
+    return json.dumps({"metadata": metadata, "result": record.to_json().decode()}).encode()
 
 
 @dataclass

@@ -3,6 +3,8 @@
 A record lies at records/<stage>/<key>.json, written through Prefect's result store (which wraps it in an envelope with
 metadata). Beside it, records/last/<experiment>/<stage>.json keeps the ingredients of the newest key, so that the next
 run can say what changed.
+
+A record of another schema is a miss, and the run's own record takes its place: it can always be made anew.
 """
 
 import json
@@ -13,13 +15,19 @@ from typing import Self
 from tasks.caching.key import Ingredients, Order, digest_of
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.store import DamagedArtifactError, Store, replace_file
+from tasks.caching.strict_json import parse_object
 
-#: Raised when the form of a record changes; a record of another schema is not read.
+#: Raised when the form of a record changes; a record of another schema is not read. The checksum stays what it is, so
+#: that every version can tell a record of another one from a damaged one.
 SCHEMA = 1
 
 
 class UnreadableRecordError(Exception):
     """A record is no record: truncated, garbage, of another schema, or of another key."""
+
+
+class ForeignRecordError(UnreadableRecordError):
+    """A record is whole, but another version of this project made it."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +49,29 @@ class Record:
     seconds: float
 
     def to_json(self) -> bytes:
-        """The record as JSON, with a checksum; `from_json` reads it."""
-        fields = asdict(self)
-        return json.dumps({"schema": SCHEMA, "checksum": digest_of(fields)} | fields).encode()
+        """The record as JSON, with a checksum of all the rest; `from_json` reads it."""
+        fields = {"schema": SCHEMA} | asdict(self)
+        return json.dumps({"checksum": digest_of(fields)} | fields).encode()
 
     @classmethod
     def from_json(cls, content: bytes | str) -> Self:
         """Reads a record.
 
         Raises:
-            UnreadableRecordError: the content is not a whole and unaltered record of this schema.
+            ForeignRecordError: the content is a whole and unaltered record of another schema.
+            UnreadableRecordError: it is none at all.
         """
         try:
-            fields = json.loads(content)
-            if (schema := fields.pop("schema")) != SCHEMA:
-                raise ValueError(f"schema {schema!r} instead of {SCHEMA}")
+            fields = parse_object(content)
             if fields.pop("checksum") != digest_of(fields):
                 raise ValueError("it was altered")
+            if (schema := fields.pop("schema")) != SCHEMA:
+                raise ForeignRecordError(f"record of another version: it has schema {schema!r} instead of {SCHEMA}")
+            if fields["key"] != digest_of(fields["ingredients"]):
+                raise ValueError("its key is not that of its ingredients")
             outputs = {name: Reference.from_json(reference) for name, reference in fields.pop("outputs").items()}
             return cls(outputs=outputs, **fields)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UnreadableRecordError(f"record unreadable: {error}") from error
 
 
@@ -108,8 +119,10 @@ def open_envelope(envelope: bytes, key: str) -> Record:
         UnreadableRecordError: there is no record in it, or one of another key.
     """
     try:
-        content = json.loads(envelope)["result"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        content = parse_object(envelope)["result"]
+        if not isinstance(content, str):
+            raise ValueError("there is no text in its envelope")
+    except (ValueError, KeyError) as error:
         raise UnreadableRecordError(f"record unreadable: {error}") from error
     record = Record.from_json(content)
     if record.key != key:
@@ -120,10 +133,9 @@ def open_envelope(envelope: bytes, key: str) -> Record:
 def last_ingredients(experiment: str, stage: str, store: Store) -> Ingredients | None:
     """The ingredients with which an experiment last used a stage; None if it never did, or nobody knows any more."""
     try:
-        ingredients = json.loads(last_file(experiment, stage, store).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return parse_object(last_file(experiment, stage, store).read_bytes())
+    except (OSError, ValueError):
         return None
-    return ingredients if isinstance(ingredients, dict) else None
 
 
 def remember_last(experiment: str, order: Order, store: Store) -> None:
@@ -140,6 +152,7 @@ def last_file(experiment: str, stage: str, store: Store) -> Path:
 
 __all__ = [
     "DamagedArtifactError",
+    "ForeignRecordError",
     "Record",
     "UnreadableRecordError",
     "check_record",

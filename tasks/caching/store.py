@@ -16,9 +16,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from tasks.caching.reference import Reference
+from tasks.caching.strict_json import parse_object
 
 #: An artifact's content: its bytes, or what writes them into an open binary file.
 Content = bytes | Callable[[BinaryIO], object]
@@ -157,6 +158,17 @@ class Store:
         if hashlib.sha256(content).hexdigest() != reference.digest:
             raise DamagedArtifactError(f"artifact altered: {reference.path} changed while it was read")
         return content
+
+    def read_object(self, reference: Reference) -> dict[str, Any]:
+        """The JSON object behind a reference.
+
+        Raises:
+            DamagedArtifactError: as for `path`, or its bytes are no JSON object.
+        """
+        try:
+            return parse_object(self.read(reference))
+        except ValueError as error:
+            raise DamagedArtifactError(f"artifact damaged: {reference.path}: {error}") from error
 
     def set_aside(self, path: Path) -> str:
         """Moves a file or a folder that cannot be used to artifacts/set-aside; returns where, relative to the root."""

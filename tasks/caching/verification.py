@@ -9,6 +9,7 @@ from typing import Any
 from tasks.caching.reference import Reference
 from tasks.caching.stage import Desk
 from tasks.caching.store import replace_file
+from tasks.caching.strict_json import parse_json
 
 #: Name of the outcome in the run folder.
 VERIFICATION = "verification.json"
@@ -38,7 +39,7 @@ def write_checks(desk: Desk, name: str, checks: Iterable[Check]) -> Reference:
 
 def read_checks(content: bytes) -> list[Check]:
     """The checks that `write_checks` published."""
-    return [Check(**fields) for fields in json.loads(content)]
+    return [Check(**fields) for fields in parse_json(content)]
 
 
 def write_verification(folder: Path, checks: Iterable[Check], circumstances: Mapping[str, Any]) -> dict[str, Any]:

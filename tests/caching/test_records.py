@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from tasks.caching.key import Order, digest_of, order_stage
 from tasks.caching.records import (
     DamagedArtifactError,
+    ForeignRecordError,
     Record,
     UnreadableRecordError,
     check_record,
     find_record,
     last_file,
     last_ingredients,
+    open_envelope,
     record_name,
     remember_last,
 )
@@ -63,9 +66,8 @@ references = st.builds(
     Reference.of_content, st.from_regex(r"data/\w{1,9}\.(json|pth)", fullmatch=True), st.binary(max_size=9)
 )
 records = st.builds(
-    Record,
+    lambda stage, ingredients, outputs, seconds: Record(stage, digest_of(ingredients), ingredients, outputs, seconds),
     stage=st.text(),
-    key=st.text("0123456789abcdef", min_size=64, max_size=64),
     ingredients=st.dictionaries(st.text(), values | st.lists(values), max_size=5),
     outputs=st.dictionaries(st.text(), references, max_size=3),
     seconds=st.floats(0, 1e9),
@@ -108,17 +110,42 @@ class TestJson:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"schema": 2}, "schema 2 instead of 1"),
-            ({"schema": None}, "schema None instead of 1"),
             ({"outputs": []}, "no attribute 'items'"),
             ({"outputs": {"weights": None}}, "not a reference"),
             ({"outputs": {"weights": {"path": "x"}}}, "not a reference"),
             ({"more": 1}, "unexpected keyword argument 'more'"),
+            ({"ingredients": {}}, "its key is not that of its ingredients"),
+            ({"ingredients": None}, "its key is not that of its ingredients"),
+            ({"key": None}, "its key is not that of its ingredients"),
         ],
     )
     def test_a_record_of_another_form_is_unreadable(self, store: Store, change: dict[str, Any], said: str) -> None:
         with pytest.raises(UnreadableRecordError, match=said):
             Record.from_json(rewritten(publish(store), change))
+
+    @pytest.mark.parametrize("schema", [0, 2, "2", None])
+    def test_a_record_of_another_schema_is_told_from_an_altered_one(self, store: Store, schema: Any) -> None:
+        content = rewritten(publish(store), {"schema": schema})
+        with pytest.raises(ForeignRecordError, match=f"another version: it has schema {schema!r} instead of 1"):
+            Record.from_json(content)
+        altered = publish(store).to_json().replace(b'"schema": 1', f'"schema": {json.dumps(schema)}'.encode())
+        with pytest.raises(UnreadableRecordError, match="it was altered"):
+            Record.from_json(altered)
+
+    @pytest.mark.parametrize("twice", ["key", "outputs", "checksum", "path"])
+    def test_a_record_with_a_key_twice_is_unreadable(self, store: Store, twice: str) -> None:
+        content = publish(store).to_json()
+        doubled = re.sub(rb'("%s": ("[^"]*"|\{.*?\}\}))' % twice.encode(), rb"\1, \1", content, count=1)
+        assert json.loads(doubled) == json.loads(content), "for a careless reader nothing is wrong with it"
+        with pytest.raises(UnreadableRecordError, match=f"the key '{twice}' stands twice"):
+            Record.from_json(doubled)
+
+    @pytest.mark.parametrize("more", [b"{}", b"\0", b"x", b" 7"])
+    def test_bytes_after_a_record_make_it_unreadable(self, store: Store, more: bytes) -> None:
+        with pytest.raises(UnreadableRecordError):
+            Record.from_json(publish(store).to_json() + more)
+        with pytest.raises(UnreadableRecordError):
+            open_envelope(envelope(publish(store)) + more, ORDER.key)
 
     @pytest.mark.parametrize("path", ["../../secret.json", "/etc/passwd", "", "data/\0"])
     def test_a_record_that_names_something_outside_is_unreadable(self, store: Store, path: str) -> None:
@@ -130,8 +157,8 @@ class TestJson:
 def rewritten(record: Record, change: dict[str, Any]) -> bytes:
     """A record with other fields and a checksum that is right all the same."""
     fields = json.loads(record.to_json()) | change
-    body = {name: value for name, value in fields.items() if name not in ("schema", "checksum")}
-    return json.dumps(fields | {"checksum": digest_of(body)}).encode()
+    del fields["checksum"]
+    return json.dumps(fields | {"checksum": digest_of(fields)}).encode()
 
 
 class TestFinding:
