@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import signal
 import sys
 import traceback
@@ -262,6 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     SIGTERM.
     """
     signal.signal(signal.SIGTERM, terminate)
+    for stream in (sys.stdout, sys.stderr):
+        # An arrow that a terminal's encoding does not have is no reason to end a training.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Importing Prefect and torch makes about a million objects that stay to the end. At its default threshold the
     # garbage collector looks through them again and again while they are made, and twice more when the interpreter
     # ends: half a second in all. It still looks, but seldom, and not at what the end will free anyway.
@@ -300,7 +305,7 @@ def report_error(error: Exception) -> int:
     found = error.__cause__ if isinstance(error, CycloptsError) else error
     if isinstance(found, ValidationError):
         error = list_problems(found, "the command line")
-    sys.stderr.write(f"error: {tell_error(error)}\n")
+    tell(f"error: {tell_error(error)}")
     return 2 if isinstance(error, InputError | CycloptsError) else 1
 
 

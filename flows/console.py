@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.history import DIGESTS, METRICS, History
+from flows.output import printable
 from flows.runs import RunFolder
 from flows.wording import figure
 from tasks.caching.decision import Decision
@@ -41,6 +42,11 @@ STYLES = {
     "depends": "cyan",
     "not reached": "dim",
 }
+
+
+def escape(text: str) -> str:
+    """A text that is shown as it is, whatever it holds."""
+    return markup.escape(printable(text))
 
 
 class RateColumn(ProgressColumn):
@@ -161,19 +167,24 @@ def verdict(verified: bool | None) -> str:
 def print_run(run: RunFolder) -> None:
     """Prints all about one run: its stages, its metrics, its configuration and its files."""
     manifest, environment = run.manifest, run.manifest.environment
-    console.print(f"[bold]{escape(manifest.run)}[/]  made {manifest.created} on {environment.device}", soft_wrap=True)
+    console.print(
+        f"[bold]{escape(manifest.run)}[/]  made {escape(manifest.created)} on {escape(environment.device)}",
+        soft_wrap=True,
+    )
     console.print(f"verified    {verdict(run.verified)}")
     console.print(f"folder      {escape(str(run.folder))}\n", soft_wrap=True)
     stages = plain_table("stage", "status", "seconds", "why", title="Stages")
     for stage in manifest.stages:
         seconds = "" if stage.seconds is None else f"{stage.seconds:.2f}"
-        stages.add_row(stage.name, stage.status.replace("running", "run"), seconds, escape("; ".join(stage.reasons)))
+        stages.add_row(
+            escape(stage.name), stage.status.replace("running", "run"), seconds, escape("; ".join(stage.reasons))
+        )
     console.print(stages, "")
     print_rows("metric", {name: dict(values) for name, values in run.metrics.items()}, title="Metrics")
     console.print("")
     settings = plain_table("setting", "value", title="Configuration")
     for name, value in flatten(manifest.experiment).items():
-        settings.add_row(name, escape(figure(value)))
+        settings.add_row(escape(name), escape(figure(value)))
     console.print(settings)
 
 

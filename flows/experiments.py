@@ -79,8 +79,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with too many digits
         raise InputError(f"{path} is no TOML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is no TOML of an experiment: it is nested too deeply") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 

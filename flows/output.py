@@ -28,15 +28,22 @@ def stage_lines(*, quiet: bool) -> Iterator[None]:
         extra_watchers.reset(token)
 
 
+def printable(text: str) -> str:
+    """A text without what steers a terminal: it may come out of a file that somebody else made."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def tell(text: str) -> None:
     """Prints a line on the error stream, which programs that read the output do not see."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
 
 
 def announce(text: str, *, quiet: bool) -> None:
     """Prints what comes next."""
     if not quiet:
-        print_line(f"[bold]{text}[/]")
+        from flows.console import console, escape
+
+        console.print(f"[bold]{escape(text)}[/]", soft_wrap=True)
 
 
 def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
@@ -54,9 +61,9 @@ def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
 
 def print_line(text: str) -> None:
     """Prints a line for people."""
-    from flows.console import console
+    from flows.console import console, escape
 
-    console.print(text, soft_wrap=True)
+    console.print(escape(text), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

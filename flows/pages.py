@@ -1,6 +1,7 @@
 """What a run shows in the Prefect UI: its plan, its metrics and its plots, as Markdown."""
 
 import base64
+import hashlib
 import html
 import re
 from collections.abc import Iterable, Mapping
@@ -21,8 +22,14 @@ PLOTS = {
 
 
 def artifact_key(experiment: str, page: str) -> str:
-    """The key of a page, the same from run to run: Prefect allows lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{experiment}-{page}".lower())
+    """The key of a page, the same from run to run and another for every experiment.
+
+    Prefect allows lower-case letters, digits and dashes: a name with anything else is told apart by its hash.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", experiment.lower())
+    if name != experiment:
+        name += f"-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
+    return f"{name}-{page}"
 
 
 def plan_page(experiment: str, decisions: Iterable[Decision]) -> str:

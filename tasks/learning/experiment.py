@@ -19,6 +19,15 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 #: The largest finite float32.
 LARGEST = (2 - 2**-23) * 2.0**127
 
+#: A number that float32 can hold.
+Float32 = Annotated[float, AllowInfNan(False), Field(ge=-LARGEST, le=LARGEST)]
+
+#: No useful step is larger, and any that is would leave float32 inside the optimizer, whatever it is multiplied with.
+LARGEST_STEP, LARGEST_DECAY = 1e30, 1e6
+
+#: More epochs than this are taken for a slip; a history of as many takes 160 MB.
+MOST_EPOCHS = 10_000_000
+
 #: More rows than this in one generated table is taken for a slip in `step`, not for a wish.
 MOST_ROWS = 100_000_000
 
@@ -65,8 +74,8 @@ class LineData(Section):
     def _rows_exist(self) -> Self:
         if self.end <= self.start:
             raise ValueError(f"end ({self.end:g}) must be above start ({self.start:g})")
-        if self.row_count > MOST_ROWS:
-            raise ValueError(f"step ({self.step:g}) makes {self.row_count:,} rows; at most {MOST_ROWS:,} are allowed")
+        if self.rows is None and self.steps > MOST_ROWS:
+            raise ValueError(f"step ({self.step:g}) makes {self.steps:,.0f} rows; at most {MOST_ROWS:,} are allowed")
         return self
 
     @model_validator(mode="after")
@@ -82,11 +91,16 @@ class LineData(Section):
         return self.weight * self.start + self.bias, self.weight * self.end + self.bias
 
     @property
+    def steps(self) -> float:
+        """How often `step` goes into the distance from start to end; infinite where that is too often to be told."""
+        return (self.end - self.start) / self.step
+
+    @property
     def row_count(self) -> int:
         """Rows of the table: `rows`, else ⌈(end − start) / step⌉ as in torch.arange."""
         if self.rows is not None:
             return self.rows
-        return math.ceil((self.end - self.start) / self.step)
+        return math.ceil(self.steps)
 
 
 #: The kinds of dataset. Another kind joins here, as a union discriminated by `kind`.
@@ -137,8 +151,8 @@ class Model(Section):
     )
     weight_name: str = Field("weights", description="Name of the first nn.Parameter. Unused by linear.")
     bias_name: str = Field("bias", description="Name of the second nn.Parameter. Unused by linear.")
-    initial_weight: Real | None = Field(None, description="Initial weight, in place of a random one.")
-    initial_bias: Real | None = Field(None, description="Initial bias, in place of a random one.")
+    initial_weight: Float32 | None = Field(None, description="Initial weight, in place of a random one.")
+    initial_bias: Float32 | None = Field(None, description="Initial bias, in place of a random one.")
 
     @field_validator("weight_name", "bias_name")
     @classmethod
@@ -163,15 +177,19 @@ class Training(Section):
         "l1", description="Mean absolute error, mean squared error, Huber (delta 1), or binary cross-entropy on logits."
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="Update rule, from torch.optim.")
-    learning_rate: Real = Field(0.01, gt=0, description="Step size of the optimizer.")
+    learning_rate: Real = Field(0.01, gt=0, le=LARGEST_STEP, description="Step size of the optimizer.")
     momentum: Real = Field(0.0, ge=0, lt=1, description="Momentum of sgd; 0 for none.")
-    weight_decay: Real = Field(0.0, ge=0, description="L2 penalty (sgd, adam) or decoupled decay (adamw).")
-    epochs: int = Field(100, ge=1, le=10_000_000, description="Passes over the training rows.")
+    weight_decay: Real = Field(
+        0.0, ge=0, le=LARGEST_DECAY, description="L2 penalty (sgd, adam) or decoupled decay (adamw)."
+    )
+    epochs: int = Field(100, ge=1, le=MOST_EPOCHS, description="Passes over the training rows.")
     batch_size: int | None = Field(None, ge=1, description="Rows per update; all of them when not given.")
     shuffle: bool = Field(
         True, description="Whether each epoch visits the rows in a new seeded order. Unused by full batch."
     )
-    evaluate_every: int = Field(10, ge=1, description="Epochs between evaluations on the held-out parts.")
+    evaluate_every: int = Field(
+        10, ge=1, le=MOST_EPOCHS, description="Epochs between evaluations on the held-out parts."
+    )
     seed: Seed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
     checkpoint_every: str = Field(
         "60s",
@@ -195,16 +213,19 @@ class Training(Section):
     patience: int | None = Field(
         None,
         ge=1,
+        le=MOST_EPOCHS,
         description="Evaluations without a better validation loss before training stops and the best weights are "
         "restored; never when not given. Needs split.validation.",
     )
     schedule: Literal["constant", "step", "cosine"] = Field(
         "constant", description="Learning rate over the epochs: constant, reduced every step_every, or half a cosine."
     )
-    step_every: int = Field(100, ge=1, description="Epochs between reductions. Used by the step schedule.")
+    step_every: int = Field(
+        100, ge=1, le=MOST_EPOCHS, description="Epochs between reductions. Used by the step schedule."
+    )
     step_factor: Real = Field(0.1, gt=0, le=1, description="Factor of each reduction. Used by the step schedule.")
     final_learning_rate: Real = Field(
-        0.0, ge=0, description="Learning rate at the end of the cosine. Used by the cosine schedule."
+        0.0, ge=0, le=LARGEST_STEP, description="Learning rate at the end of the cosine. Used by the cosine schedule."
     )
     clip_norm: Real | None = Field(
         None, gt=0, description="Largest L2 norm of the gradient, scaled down to it; unlimited when not given."
