@@ -203,6 +203,8 @@ class _Walk:
             self._store.path(reference)
         except DamagedArtifactError as error:
             path = self._store.locate(reference.path)
+            # A link in the place of a folder is what is to be taken away, and not what lies behind it.
+            path = next((folder for folder in reversed(path.parents) if folder.is_symlink()), path)
             kind: Kind = "damaged" if path.exists() or path.is_symlink() else "missing"
             self._find(path, kind, str(error), named_by)
         except OSError as error:

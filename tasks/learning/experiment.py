@@ -22,8 +22,8 @@ LARGEST = (2 - 2**-23) * 2.0**127
 #: A number that float32 can hold.
 Float32 = Annotated[float, AllowInfNan(False), Field(ge=-LARGEST, le=LARGEST)]
 
-#: No useful step is larger, and any that is would leave float32 inside the optimizer, whatever it is multiplied with.
-LARGEST_STEP, LARGEST_DECAY = 1e30, 1e6
+#: Larger than any of use. Beyond, what an optimizer makes of them leaves float32 and ends in an error of torch.
+LARGEST_STEP, LARGEST_DECAY = 1e34, 1e3
 
 #: More epochs than this are taken for a slip; a history of as many takes 160 MB.
 MOST_EPOCHS = 10_000_000

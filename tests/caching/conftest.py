@@ -141,6 +141,18 @@ def save_run(store: Store, name: str, number: int, experiment: str = "line") -> 
     ]
 
 
+def of_another_version(store: Store, path: str) -> None:
+    """Makes a record, or the manifest of a run, one of the next schema, whole as the next version writes it."""
+    place = store.locate(path)
+    if place.is_dir():
+        manifest = json.loads((place / MANIFEST).read_bytes())
+        (place / MANIFEST).write_text(json.dumps(manifest | {"schema_version": 2, "more": "of the next version"}))
+        return
+    fields = json.loads(json.loads(place.read_bytes())["result"]) | {"schema": 2, "more": "of the next version"}
+    del fields["checksum"]
+    place.write_text(json.dumps({"result": json.dumps(fields | {"checksum": digest_of(fields)})}))
+
+
 def put_record(store: Store, stage: str, ingredients: dict[str, Any], outputs: Outputs, experiment: str) -> str:
     """The record of a stage, and what its experiment used last; gives the record's path."""
     record = Record(stage, digest_of(ingredients), ingredients, dict(outputs), 1.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.caching.collection import HOLDER, collect
-from tasks.caching.garbage import GIVEN_UP_SECONDS, Garbage, Keep, find_garbage
+from tasks.caching.garbage import GIVEN_UP_SECONDS, ForeignStoreError, Garbage, Keep, find_garbage
 from tasks.caching.inspection import inspect_store
 from tasks.caching.locks import FlockManager
 from tasks.caching.records import last_file, open_envelope
@@ -21,7 +21,7 @@ from tasks.caching.states import States
 from tasks.caching.store import Store, replace_link
 from tasks.caching.uses import find_uses, store_in_use, uses_folder
 from tasks.caching.verification import Check, write_verification
-from tests.caching.conftest import StartPython, fault_at, put_record, save_run
+from tests.caching.conftest import StartPython, fault_at, of_another_version, put_record, save_run
 
 DAY = 24 * 3600.0
 
@@ -376,3 +376,38 @@ def test_a_use_is_forgotten_when_the_flow_ends(store: Store) -> None:
     assert not list(uses_folder(store).iterdir())
     assert find_uses(store).paths == frozenset()
     assert find_uses(store).since == float("inf")
+
+
+@pytest.mark.parametrize("what", ["record", "run"])
+def test_nothing_is_removed_from_a_store_that_another_version_shares(
+    store: Store, records: dict[str, list[str]], what: str
+) -> None:
+    """Of what it made, this version cannot tell what it needs."""
+    path = "artifacts/runs/line-1" if what == "run" else records["line-1"][1]
+    of_another_version(store, path)
+    age_all(store)
+    before = contents(store)
+    with pytest.raises(ForeignStoreError, match=f"made {path} and only that version can tell.*: collect with that ver"):
+        find_garbage(store, Keep(last=1))
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_is_set_lets_no_more_be_removed(
+    store: Store, records: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """What a flow has published that still runs, and what the newest runs are made of, is as young as it was."""
+    expected = find_garbage(store, Keep(last=1)).by_kind
+    now = time.time()
+    with store_in_use(store):
+        orphan = Desk("make", store).publish("table.parquet", b"just published, and no record yet")
+        temporary = store.root / "data/make/.tmp-1"
+        temporary.write_text("half")
+        monkeypatch.setattr(time, "time", lambda: now + days * DAY)
+        found = find_garbage(store, Keep(last=1))
+        assert all(found.by_kind[kind].keys() <= paths.keys() for kind, paths in expected.items())
+        collect(store, found)
+        assert store.path(orphan)
+        assert temporary.exists()
+    monkeypatch.undo()
+    require_clean(store)

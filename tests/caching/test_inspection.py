@@ -13,7 +13,8 @@ from tasks.caching.repair import repair_store
 from tasks.caching.stage import Desk
 from tasks.caching.states import States
 from tasks.caching.store import Store
-from tests.caching.conftest import finish
+from tasks.caching.uses import store_in_use
+from tests.caching.conftest import finish, of_another_version, save_run
 
 
 @pytest.fixture
@@ -92,6 +93,20 @@ def test_a_damaged_artifact_is_set_aside_with_its_record(store, table, damage):
     assert not list(store.records.glob("make/*.json"))
     assert finish(store) == table
     assert inspect_store(store).problems == []
+
+
+@pytest.mark.parametrize("place", ["data/make", "artifacts/make", "artifacts/records/make"])
+def test_a_link_in_the_place_of_a_folder_is_set_aside(store, table, place, tmp_path):
+    folder = store.root / place
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    elsewhere = sorted(tmp_path.glob("elsewhere/*"))
+    inspection = inspect_store(store)
+    assert {finding.path for finding in inspection.problems} == {place}
+    assert repair_store(store, inspection).remaining.problems == []
+    assert finish(store) == table
+    assert inspect_store(store).problems == []
+    assert sorted(tmp_path.glob("elsewhere/*")) == elsewhere
 
 
 def test_what_is_set_aside_is_kept(store, table):
@@ -178,3 +193,46 @@ def test_set_aside_and_foreign_links_are_not_followed(store, table):
     (store.artifacts / "set-aside").mkdir()
     (store.artifacts / "set-aside" / "x").write_text("x")
     assert kinds(inspect_store(store)) == {"artifacts/loop": "foreign"}
+
+
+def test_what_another_version_made_is_told_and_left(store, table):
+    save_run(store, "line-1", 1)
+    assert inspect_store(store).findings == []
+    (record,) = (str(path.relative_to(store.root)) for path in store.records.glob("train/*.json"))
+    for path in (record, "artifacts/runs/line-1"):
+        of_another_version(store, path)
+    before = {path: path.read_bytes() for path in everything(store)}
+    inspection = inspect_store(store)
+    # The record of the save has the digest of the manifest as this version wrote it.
+    assert {finding.path: finding.kind for finding in inspection.findings if not finding.named_by} == {
+        record: "foreign",
+        "artifacts/runs/line-1": "foreign",
+    }
+    (store.root / next(finding.named_by for finding in inspection.problems)).unlink()
+    repair = repair_store(store, inspect_store(store))
+    assert (repair.set_aside, repair.remaining.problems) == ({}, [])
+    assert before.items() >= {path: path.read_bytes() for path in everything(store)}.items()
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_is_set_takes_nothing_from_a_flow_that_runs(store, table, monkeypatch, days):
+    temporary = store.locate(table.path).parent / ".tmp-0123"
+    orphan = store.locate(Desk("make", store).publish("table.parquet", b"more").path)
+    now = time.time()
+    with store_in_use(store):
+        temporary.write_bytes(b"half")
+        orphan.touch()
+        monkeypatch.setattr(time, "time", lambda: now + days * 24 * 3600)
+        inspection = inspect_store(store)
+        assert inspection.findings == []
+        assert repair_store(store, inspection).removed == []
+    assert temporary.exists()
+    assert sorted(kinds(inspect_store(store)).values()) == (["left over", "orphaned"] if days > 0 else [])
+
+
+def test_files_of_the_future_are_whole_like_any_other(store, table):
+    then = time.time() + 24 * 3600
+    for path in (*everything(store), *store.root.rglob("*")):
+        os.utime(path, (then, then))
+    assert inspect_store(store).findings == []
+    assert store.path(table)

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.manifest import MANIFEST, ArtifactEntry, Environment, Manifest, ManifestError, StageEntry
+from tasks.caching.manifest import (
+    MANIFEST,
+    ArtifactEntry,
+    Environment,
+    ForeignManifestError,
+    Manifest,
+    ManifestError,
+    StageEntry,
+)
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
 
@@ -88,6 +96,19 @@ def test_a_manifest_that_ends_early_is_damaged_wherever_it_ends(tmp_path: Path) 
         (changed(files={"x": {**WEIGHTS.to_json(), "path": "../../x"}}), r"files\.x: .*must stay inside"),
         (changed(files={"x": {**WEIGHTS.to_json(), "digest": "?"}}), r"files\.x: .*not a SHA-256"),
         (changed(schema_version="?"), "schema_version"),
+        (changed(experiment={}), "experiment: .*it has no name"),
+        (changed(experiment={"name": 3}), "experiment: .*it has no name"),
+        (changed(experiment={"name": "line", "training": []}), "experiment: .*training holds something that is no"),
+        (changed(experiment={"name": "line", "training": {"epochs": [3]}}), "experiment: .*training holds something"),
+        (changed(experiment={"name": "line", "data": {"x": {"y": 1}}}), "experiment: .*data holds something"),
+        (
+            MADE.model_dump_json().replace('"run":', '"run":"other","run":').encode(),
+            "the file: the key 'run' stands tw",
+        ),
+        (MADE.model_dump_json().replace('"seed":42', '"seed":NaN').encode(), "the file: NaN is no number"),
+        (MADE.model_dump_json().encode() + b"{}", "the file: Extra data"),
+        (MADE.model_dump_json().encode() + b"\0", "the file: Extra data"),
+        (b"[" * 100_000, "the file: it is nested too deeply"),
     ],
 )
 def test_a_damaged_manifest_names_the_file_the_field_and_what_to_do(tmp_path: Path, content: bytes, field: str) -> None:
@@ -96,9 +117,19 @@ def test_a_damaged_manifest_names_the_file_the_field_and_what_to_do(tmp_path: Pa
     assert str(error.value).startswith(str(tmp_path / MANIFEST))
 
 
-@pytest.mark.parametrize("content", [changed(schema_version=2), b'{"schema_version": 2, "of another form": []}'])
-def test_a_manifest_of_another_schema_is_said_to_be_one_and_not_damaged(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(ManifestError, match=r"has schema 2, this version reads schema 1: use the version of"):
+@pytest.mark.parametrize(
+    ("content", "schema"),
+    [
+        (changed(schema_version=0), 0),
+        (changed(schema_version=2), 2),
+        (b'{"schema_version": 2, "of another form": []}', 2),
+    ],
+)
+def test_a_manifest_of_another_schema_is_said_to_be_one_and_not_damaged(
+    tmp_path: Path, content: bytes, schema: int
+) -> None:
+    said = f"has schema {schema}, this version reads schema 1: use the version of pytorch-workflow that made it"
+    with pytest.raises(ForeignManifestError, match=said):
         Manifest.read(lay(tmp_path, content))
 
 

@@ -1,4 +1,5 @@
 import base64
+import html
 import re
 from pathlib import Path
 
@@ -15,13 +16,29 @@ def test_a_key_has_the_form_that_prefect_allows(experiment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a|b", "<img src=x onerror=alert(1)>", "`x`", "[a](b)", "![a](b)", "a\nb", "*a*", "#"]
+    "text",
+    [
+        "a|b",
+        "<img src=x onerror=alert(1)>",
+        "&lt;script&gt;",
+        "`x`",
+        "[a](javascript:alert(1))",
+        "![a](b)",
+        "a\n\n# b",
+        "*a* __b__ ~~c~~",
+        "# a",
+        "$x^2$ \\frac{1}{2}",
+        "{{ 7*7 }} {% raw %} ${x} %(x)s {x}",
+        "\\",
+    ],
 )
 def test_a_text_is_shown_as_it_is_and_stays_in_its_cell(text: str) -> None:
     shown = cell(text)
     assert "\n" not in shown
-    assert not re.search(r"(?<!\\)[|`*\[\]!#]", shown)
     assert "<" not in shown
+    # Whoever reads it as Markdown, and then as HTML, sees the very text: every sign that means something is escaped.
+    assert not re.search(r"[|`*_\[\]!#~$\\]", re.sub(r"\\[\\|`*_{}\[\]()#+!~$]", "", shown))
+    assert html.unescape(re.sub(r"\\([\\|`*_{}\[\]()#+!~$])", r"\1", shown)) == " ".join(text.split())
 
 
 def test_a_table_has_a_line_a_row() -> None:

@@ -52,6 +52,17 @@ def test_the_two_parameters_must_have_different_names() -> None:
         (Training, {"device": "cuda:x"}),
         (Training, {"shuffle": 1}),
         (Training, {"clip_norm": 0.0}),
+        (Training, {"learning_rate": -0.1}),
+        (Training, {"learning_rate": float("inf")}),
+        (Training, {"learning_rate": 1e39}),
+        (Training, {"weight_decay": 1e39}),
+        (Training, {"final_learning_rate": 1e39}),
+        (Training, {"epochs": 10**9}),
+        (Training, {"evaluate_every": 10**30}),
+        (Training, {"step_every": 10**30}),
+        (Training, {"patience": 10**30}),
+        (Model, {"initial_weight": 1e39}),
+        (Model, {"initial_bias": -1e39}),
         (Training, {"patience": 0}),
         (Experiment, {"name": "../x"}),
         (Experiment, {"name": "a\0b"}),
@@ -74,6 +85,11 @@ def test_the_end_must_be_above_the_start() -> None:
 
 def test_a_slip_in_the_step_does_not_make_a_billion_rows() -> None:
     assert "1,000,000,000 rows" in problems(LineData, step=1e-9)
+
+
+@pytest.mark.parametrize("way", [{"step": 1e-320}, {"start": -1e308, "end": 1e308}, {"end": 1e308, "step": 5e-324}])
+def test_a_way_whose_steps_no_number_tells_is_refused(way: dict[str, float]) -> None:
+    assert "makes inf rows; at most 100,000,000" in problems(LineData, **way)
 
 
 def test_rows_take_the_place_of_the_step() -> None:

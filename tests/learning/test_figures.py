@@ -109,6 +109,26 @@ def test_text_of_the_user_is_shown_as_it_is(name):
     assert r"a $x^2$ & <b> \frac" in texts(FIGURES[name](r"a $x^2$ & <b> \frac"))
 
 
+HOSTILE = [
+    r"$\frac{$ \begin{document} \input{/etc/passwd}",
+    "</text><script>alert(1)</script>",
+    "]]><!-- <image href='http://example.org/x'/>",
+    "{{ 7*7 }} {% raw %} {0} %(x)s ${x}",
+    "# a | b \\ `c` [d](javascript:e)",
+    "&lt;b&gt; &#0; \N{RIGHT-TO-LEFT OVERRIDE} \N{SNOWMAN}",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_the_user_is_nothing_but_text(text):
+    def tags(name):
+        svg = ElementTree.fromstring(render(FIGURES["data"](name))[1])  # noqa: S314 - our own file
+        return [(element.tag, sorted(element.attrib)) for element in svg.iter()]
+
+    assert text in texts(FIGURES["data"](text))
+    assert tags(text) == tags("line")
+
+
 @pytest.mark.parametrize("loss", LOSS_LABELS)
 def test_the_axis_is_named_after_the_loss(loss):
     assert LOSS_LABELS[loss] in texts(draw_losses(history(), loss, "line"))

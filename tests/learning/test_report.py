@@ -24,6 +24,9 @@ HOSTILE = (
     "'><svg onload=alert(1)>",
     "</style><script>alert(1)</script>",
     "$x$ &amp; <b>",
+    r"\input{/etc/passwd} $\frac{",
+    "# a | b `c` [d](javascript:e) ![f](g)",
+    "{{ self.__class__ }} ${x} %(x)s {x}",
 )
 
 
