@@ -66,6 +66,11 @@ def print_line(text: str) -> None:
     console.print(escape(text), soft_wrap=True)
 
 
+def print_plain(text: str) -> None:
+    """Prints a line for people, without what draws tables and colours, which takes a while to import."""
+    sys.stdout.write(f"{printable(text)}\n")
+
+
 def print_json(value: Any) -> None:
     """Prints a value for programs."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

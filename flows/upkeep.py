@@ -7,7 +7,7 @@ from cyclopts import App, Parameter, validators
 
 from flows.arguments import UNCHANGED, AsJson, Changes, Source, given
 from flows.experiments import load_experiment, settle
-from flows.output import print_json, tell
+from flows.output import print_json, print_plain, tell
 from flows.runs import find_folder, find_run
 from tasks.caching.store import project_store
 
@@ -31,7 +31,7 @@ def check(
         print_json(checking.as_json(found, repaired))
     else:
         for line in checking.tell_inspection(found) if repaired is None else checking.tell_repair(repaired):
-            sys.stdout.write(f"{line}\n")
+            print_plain(line)
     if (found if repaired is None else repaired.remaining).problems:
         sys.exit(1)
 
@@ -62,7 +62,7 @@ def collect(
         print_json(collecting.as_json(garbage, applied=apply))
     else:
         for line in collecting.tell(garbage, applied=apply):
-            sys.stdout.write(f"{line}\n")
+            print_plain(line)
 
 
 def reproduce(

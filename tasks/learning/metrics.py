@@ -19,7 +19,12 @@ def metrics_by_part(predictions: pa.Table, loss: str) -> dict[str, dict[str, Any
     Args:
         predictions: columns split, target and prediction.
         loss: what `loss` in the result is: l1, mse, huber or bce, the predictions being logits for bce.
+
+    Raises:
+        ValueError: the loss is another.
     """
+    if loss not in _ROW_LOSSES:
+        raise ValueError(f"unknown loss {loss!r}: known are {', '.join(_ROW_LOSSES)}")
     parts = predictions["split"].unique()
     return {part.as_py(): part_metrics(*_columns(predictions, part), loss) for part in parts}
 

@@ -249,6 +249,45 @@ def test_code_in_a_pickle_is_caught_and_not_run(run: Run, caught: Callable[[], s
     assert not canary.exists()
 
 
+DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no object": (lambda told: [told], "model.json: it is no JSON object"),
+    "empty": (lambda told: {}, "model.json does not tell the tensors: it was altered"),
+    "no loss": (lambda told: told | {"loss": None}, "model.json does not tell the loss: it was altered"),
+    "metrics of none": (lambda told: told | {"metrics": []}, "model.json does not tell the metrics: it was altered"),
+    "another loss": (lambda told: told | {"loss": "l3"}, "unknown loss 'l3': known are l1, mse, huber, bce"),
+    "another architecture": (lambda told: told | {"architecture": "os.system"}, "unknown architecture 'os.system'"),
+    "an architecture of none": (lambda told: told | {"architecture": {"a": 1}}, "unknown architecture {'a': 1}"),
+    "arguments of none": (lambda told: told | {"arguments": [1]}, "cannot be built from [1]"),
+    "an unknown argument": (lambda told: told | {"arguments": {"depth": 10**9}}, "cannot be built from"),
+    "an argument twice": (lambda told: told | {"arguments": {"device": "meta"}}, "cannot be built from"),
+    "a name of a module": (lambda told: told | {"arguments": {"weight_name": "forward"}}, "cannot be named 'forward'"),
+    "a name that is none": (lambda told: told | {"arguments": {"weight_name": 5}}, "cannot be built from"),
+    "other tensors": (lambda told: told | {"tensors": {}}, "the description lists the tensors {}, the model has"),
+    "a larger tensor": (
+        lambda told: told | {"tensors": told["tensors"] | {"bias": {"shape": [10**12], "dtype": "float32"}}},
+        "the description lists the tensors",
+    ),
+    "digests of none": (lambda told: told | {"checkpoint_sha256": None}, "one was swapped"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+def test_a_description_that_was_altered_and_signed_is_caught(
+    run: Run, caught: Callable[[], str], change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    description = json.loads((run.folder / "model.json").read_bytes())
+    run.replace("model.json", json.dumps(change(description)).encode())
+    assert said in caught()
+
+
+@pytest.mark.parametrize("name", ["model.json", "metrics.json"])
+def test_a_key_that_stands_twice_is_caught_though_it_is_signed(run: Run, caught: Callable[[], str], name: str) -> None:
+    content = (run.folder / name).read_bytes()
+    doubled = content.replace(b"{", b'{"loss": "l1", "loss": "l1",', 1)
+    run.replace(name, doubled)
+    assert f"{name}: the key 'loss' stands twice in one object" in caught()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 1}', b"\xff\xfe"])
 def test_a_damaged_manifest_is_caught(run: Run, caught: Callable[[], str], content: bytes) -> None:
     (run.folder / "run.json").write_bytes(content)
