@@ -46,7 +46,7 @@ STYLES = {
 
 def escape(text: str) -> str:
     """A text that is shown as it is, whatever it holds."""
-    return markup.escape(text)
+    return markup.escape(printable(text))
 
 
 class RateColumn(ProgressColumn):
