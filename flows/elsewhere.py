@@ -1,13 +1,24 @@
-"""Trainings in a store of their own and a process of their own, which leave the project's store alone."""
+"""Trainings in a store of their own and a process of their own, which leave the project's store alone.
+
+Such a process ends with the one that started it, however that ended: nobody else would ever ask for what it makes.
+"""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.caching.key import flatten
+from tasks.caching.store import named
 from tasks.learning.experiment import Experiment
+
+#: Seconds between two looks at whether the process that started a training still lives.
+LOOK_SECONDS = 0.2
 
 
 class TrainingError(Exception):
@@ -23,7 +34,8 @@ def write_experiment(experiment: Experiment, path: Path) -> None:
     lines = [
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in fields.items() if value is not None
     ]
-    path.write_text("".join(lines), encoding="utf-8")
+    with named(path):
+        path.write_text("".join(lines), encoding="utf-8")
 
 
 def start_training(experiment: Path, home: Path, until: str) -> "subprocess.Popen[str]":
@@ -35,7 +47,7 @@ def start_training(experiment: Path, home: Path, until: str) -> "subprocess.Pope
         until: the last stage to run.
     """
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "train", str(experiment), "--until", until],
+        [sys.executable, "-m", "flows.elsewhere", str(os.getpid()), "train", str(experiment), "--until", until],
         env=os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -59,3 +71,22 @@ def finish(process: "subprocess.Popen[str]") -> str:
     if process.returncode != 0:
         raise TrainingError(f"the training failed: {error.strip()}")
     return out
+
+
+def run_for(parent: int, words: Sequence[str]) -> None:
+    """What the process does: runs a command, and ends in good order when the process that wanted it is gone."""
+    from flows.cli import main
+
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    main(words)
+
+
+def end_with(parent: int) -> None:
+    """Waits until the parent of this process is another than this one; then ends this process, as `kill` does."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    run_for(int(sys.argv[1]), sys.argv[2:])

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from flows import server_process
 from flows.server_process import ANSWER_SECONDS, Server
 from flows.settings import LOOPBACK, Api, ServerError, configure_prefect, named_api, prefect_home
+from tasks.caching.trouble import require_free, tell_error
 
 __all__ = ["Api", "Server", "ServerError", "Status", "configure_prefect", "find_api", "start", "status", "stop"]
 
@@ -26,6 +27,8 @@ PORTS_TRIED = 100
 # A first start creates the database, which takes 11 to 17 s on two cores; later ones take 4 s.
 STARTUP_SECONDS = 120.0
 HANG_SECONDS = 10.0
+# What SQLite's log of changes grows to before it is emptied: without it, the server answers everything with HTTP 500.
+ROOM = 8 * 1024 * 1024
 LOG_LINES_SHOWN = 20
 
 
@@ -80,18 +83,29 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
     """The project's own server: the one that runs, or else a new one, once it answers.
 
     Raises:
-        ServerError: it hangs, it ends while it starts, no port is free or `.prefect` cannot be written.
+        ServerError: it hangs, it ends while it starts, no port is free, or `.prefect` is full or cannot be written.
     """
     home = prefect_home(root)
-    server = server_process.find(home)
-    if server and server_process.answers(server, home):
-        return server
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_free(home, ROOM)
+        server = server_process.find(home)
+        if server and server_process.answers(server, home):
+            return server
         with _lock(home):
             return _wait_for_found(home) or _start_new(root, home, notify or (lambda message: None))
     except OSError as error:
-        raise ServerError(f"Cannot start a Prefect server in {home}: {error}. Make that folder writable.") from error
+        raise ServerError(f"No Prefect server can work in {home}: {tell_error(error)}") from error
+
+
+def explain_failure(api: Api | None, root: Path, error: Exception) -> str:
+    """Why a server did not answer, in words: of the project's own, that its disk is full, if that is so."""
+    if api is not None and not api.external:
+        try:
+            require_free(prefect_home(root), ROOM)
+        except OSError as full:
+            return tell_error(full)
+    return str(error) or type(error).__name__
 
 
 def stop(root: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows.liveness import mark_dead_runs
+from tasks.caching.trouble import require_descriptors
 
 
 @contextlib.contextmanager
@@ -22,21 +23,23 @@ def prefect_session(
     Raises:
         ServerError: the server that is to be used does not answer or stops answering, or the project's own cannot be
             started.
+        OSError: too few files can be opened.
     """
+    require_descriptors()
     from httpx import HTTPError
 
-    from flows.server import ServerError, find_api
+    from flows.server import ServerError, explain_failure, find_api
     from flows.settings import configure_prefect
 
     configure_prefect(root)
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    address = None
+    api = None
     if ephemeral:
         forget_servers()
     else:
         api = find_api(root, notify)
-        os.environ["PREFECT_API_URL"], address = api.url, api.ui_url
+        os.environ["PREFECT_API_URL"] = api.url
     # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
     root.mkdir(parents=True, exist_ok=True)
 
@@ -48,10 +51,11 @@ def prefect_session(
         if not ephemeral:
             mark_dead_runs(root, notify)
         try:
-            yield address
+            yield None if api is None else api.ui_url
         except HTTPError as error:
+            why = explain_failure(api, root, error)
             raise ServerError(
-                f"Prefect's server stopped answering ({str(error) or type(error).__name__}). What is finished is kept: "
+                f"Prefect's server stopped answering ({why}). What is finished is kept: "
                 "the same command starts the project's own server again if need be, and goes on from there"
             ) from error
 

@@ -9,6 +9,7 @@ from tasks.caching.records import DamagedArtifactError, UnreadableRecordError, o
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
 from tasks.caching.store import Store
+from tasks.caching.sums import SUMS, find_altered
 from tasks.caching.verification import Check, VerificationError, read_checks, write_checks
 
 if TYPE_CHECKING:
@@ -110,15 +111,22 @@ def check_record(manifest: Manifest, store: Store) -> Check:
     try:
         saved = open_envelope((store.records / f"save/{key}.json").read_bytes(), key).outputs
     except (OSError, UnreadableRecordError):
-        return Check("record", True, "the record of the save is gone: manifest and report were not compared with it")
+        return check_sums(manifest, store, "the record of the save is gone")
     if saved[MANIFEST].path != store.run_path(manifest.run, MANIFEST):
-        return Check("record", True, "the experiment was saved again since: manifest and report were not compared")
+        return check_sums(manifest, store, "the experiment was saved again since")
     try:
         for name in (MANIFEST, REPORT):
             store.path(saved[name])
     except DamagedArtifactError as error:
         return Check("record", False, str(error))
     return Check("record", True, "manifest and report are as they were saved")
+
+
+def check_sums(manifest: Manifest, store: Store, why: str) -> Check:
+    """The same by the run's own list of digests, where there is no record to ask."""
+    if altered := find_altered(store, manifest.run, {*manifest.files, MANIFEST, REPORT}):
+        return Check("record", False, "; ".join(f"{name}: {wrong}" for name, wrong in altered.items()))
+    return Check("record", True, f"{why}: manifest and report were compared with {SUMS}, if the run has one")
 
 
 def is_close(before: Any, now: Any, rtol: float, atol: float) -> bool:

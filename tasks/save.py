@@ -10,6 +10,7 @@ from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, St
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
 from tasks.caching.store import Store
+from tasks.caching.sums import SUMS, list_sums
 from tasks.learning.devices import fallback_notice
 from tasks.learning.experiment import Data, Model, SettledTraining, Split
 from tasks.learning.plots import PLOTS
@@ -42,12 +43,13 @@ class SaveView(View):
     libraries=("jinja2",),
 )
 def save(view: SaveView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
-    """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest and report."""
+    """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest, report and their digests."""
     now = datetime.now(UTC)
     with desk.store.claimed_run(f"{view.name}-{now:%Y%m%d-%H%M%S}") as run:
-        saved = desk.store.publish_run(run, compose_files(view, inputs, desk, run, now))
+        files = compose_files(view, inputs, desk, run, now)
+        saved = desk.store.publish_run(run, files | {SUMS: list_sums(files)})
     checkpoint = checkpoint_name(view)
-    return {"checkpoint" if file == checkpoint else file: reference for file, reference in saved.items()}
+    return {"checkpoint" if file == checkpoint else file: saved[file] for file in files}
 
 
 def checkpoint_name(view: SaveView) -> str:

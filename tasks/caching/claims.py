@@ -9,6 +9,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.caching.store import temporary_file
+from tasks.caching.trouble import placed
+
 
 def hold(path: Path, content: bytes = b"") -> int:
     """Makes a claim; returns the open descriptor that keeps it, until it is closed or the process ends.
@@ -16,15 +19,23 @@ def hold(path: Path, content: bytes = b"") -> int:
     Args:
         path: of the claim; nobody has it yet.
         content: of the file at first.
+
+    Raises:
+        OSError: it cannot be written; names the folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Locked before it has its name: nobody ever sees it free while its holder lives. Programs that are started do not
-    # inherit the descriptor.
-    draft = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.write(descriptor, content)
-    draft.replace(path)
+    with placed(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_file(path.parent) as draft:
+            # Programs that are started do not inherit the descriptor.
+            descriptor = os.open(draft, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+            try:
+                # Locked before it has its name: nobody ever sees it free while its holder lives.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                os.write(descriptor, content)
+                draft.replace(path)
+            except BaseException:
+                os.close(descriptor)
+                raise
     return descriptor
 
 

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from tasks.caching.inspection import ARTIFACT_NAME, IN_USE_SECONDS, artifact_files, files, is_older_than
 from tasks.caching.key import digest_of
 from tasks.caching.manifest import ForeignManifestError, Manifest, ManifestError
-from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, open_envelope
-from tasks.caching.store import Store
+from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
+from tasks.caching.store import Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
 from tasks.caching.uses import InUse, find_uses
 from tasks.caching.verification import VERIFICATION
@@ -179,10 +179,10 @@ def read_records(store: Store) -> Iterator[tuple[str, Record]]:
         if path.relative_to(store.records).parts[0] in {"locks", "last"}:
             continue
         try:
-            yield str(store.relative(path)), open_envelope(path.read_bytes(), path.stem)
+            yield str(store.relative(path)), read_record(path)
         except ForeignRecordError as error:
             raise foreign(store.relative(path)) from error
-        except (OSError, UnreadableRecordError):
+        except (FileNotFoundError, UnreadableRecordError):
             continue
 
 
@@ -198,8 +198,8 @@ def last_used(store: Store) -> Iterator[str]:
     """The records that each experiment used last: without them its next run would begin from nothing."""
     for path in files(store.records / "last"):
         try:
-            yield f"artifacts/records/{path.stem}/{digest_of(parse_object(path.read_bytes()))}.json"
-        except (OSError, ValueError):
+            yield f"artifacts/records/{path.stem}/{digest_of(parse_object(read_file(path)))}.json"
+        except (FileNotFoundError, UnusableFileError, ValueError):
             continue
 
 
@@ -222,7 +222,7 @@ def temporaries(store: Store) -> Iterator[str]:
 def published(store: Store) -> Iterator[str]:
     """The path of every artifact that a stage has published."""
     for path, relative in artifact_files(store):
-        if ARTIFACT_NAME.fullmatch(path.name) and not path.is_symlink():
+        if ARTIFACT_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             yield relative
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.caching.manifest import MANIFEST, REPORT, ForeignManifestError, Manifest, ManifestError
-from tasks.caching.records import ForeignRecordError, UnreadableRecordError, open_envelope
+from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.reference import Reference
 from tasks.caching.states import whole_content
-from tasks.caching.store import DamagedArtifactError, Store
+from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
+from tasks.caching.sums import SUMS, find_altered
 from tasks.caching.uses import find_uses
 from tasks.caching.verification import VERIFICATION
 
@@ -101,26 +102,25 @@ class _Walk:
         return Inspection(sorted(self._found), self._counts)
 
     def _records(self) -> None:
-        for path in files(self._store.records):
-            if "locks" in path.relative_to(self._store.records).parts[:1]:
-                continue
+        for path in files(self._store.records, levels=2):
+            if path.relative_to(self._store.records).parts[0] not in {"locks", "last"}:
+                self._look_at("records")
+                if not self._is_left_over(path):
+                    self._record(path)
+        for path in files(self._store.records / "last", levels=2):
             self._look_at("records")
-            if self._is_left_over(path):
-                continue
-            if path.relative_to(self._store.records).parts[0] == "last":
+            if not self._is_left_over(path):
                 self._json_object(path)
-            else:
-                self._record(path)
 
     def _record(self, path: Path) -> None:
         try:
-            record = open_envelope(path.read_bytes(), path.stem)
+            record = read_record(path)
         except FileNotFoundError:  # a running flow is just replacing it
             return
         except ForeignRecordError as error:
             self._find(path, "foreign", str(error))
             return
-        except (OSError, UnreadableRecordError) as error:
+        except UnreadableRecordError as error:
             self._find(path, "damaged", str(error))
             return
         for reference in record.outputs.values():
@@ -156,20 +156,21 @@ class _Walk:
         made = [entry for stage in manifest.stages for entry in stage.outputs.values()]
         for entry in (*manifest.files.values(), *made):
             self._reference(entry.reference(), folder)
-        self._run_files(folder, {*manifest.files, MANIFEST, REPORT, VERIFICATION})
+        self._run_files(folder, {*manifest.files, MANIFEST, REPORT})
 
-    def _run_files(self, folder: Path, own: set[str]) -> None:
+    def _run_files(self, folder: Path, saved: set[str]) -> None:
         """Checks the files of a run that its manifest does not vouch for."""
+        for name, wrong in find_altered(self._store, folder.name, saved).items():
+            self._find(folder / name, damaged_or_missing(folder / name), wrong)
         for path in files(folder):
-            if str(path.relative_to(folder)) not in own and not self._is_left_over(path):
+            if str(path.relative_to(folder)) not in {*saved, SUMS, VERIFICATION} and not self._is_left_over(path):
                 self._find(path, "foreign", "the run did not make it")
         if not (folder / REPORT).exists():
             self._find(folder / REPORT, "missing", "every run has a report", folder)
-        if (folder / VERIFICATION).exists():
-            self._json_object(folder / VERIFICATION)
+        self._json_object(folder / VERIFICATION)
 
     def _states(self) -> None:
-        for path in files(self._store.artifacts / "states"):
+        for path in files(self._store.artifacts / "states", levels=3):
             self._look_at("states")
             if not self._is_left_over(path) and whole_content(path) is None and path.is_symlink() | path.exists():
                 self._find(path, "damaged", "its bytes are not those that its name tells")
@@ -190,7 +191,7 @@ class _Walk:
             self._store.path(reference)
         except FileNotFoundError:
             return
-        except (DamagedArtifactError, OSError, ValueError) as error:
+        except (DamagedArtifactError, ValueError) as error:
             self._find(path, "damaged", str(error))
         else:
             if relative not in self._named and self._is_old(path):
@@ -198,6 +199,9 @@ class _Walk:
 
     def _reference(self, reference: Reference, named_by: Path) -> None:
         """Checks an artifact that something names."""
+        if not self._store.holds(reference.path):
+            self._find(named_by, "damaged", f"names {reference.path}, which is not in the store")
+            return
         self._named.add(reference.path)
         try:
             self._store.path(reference)
@@ -205,17 +209,14 @@ class _Walk:
             path = self._store.locate(reference.path)
             # A link in the place of a folder is what is to be taken away, and not what lies behind it.
             path = next((folder for folder in reversed(path.parents) if folder.is_symlink()), path)
-            kind: Kind = "damaged" if path.exists() or path.is_symlink() else "missing"
-            self._find(path, kind, str(error), named_by)
-        except OSError as error:
-            self._find(self._store.locate(reference.path), "damaged", str(error), named_by)
+            self._find(path, damaged_or_missing(path), str(error), named_by)
 
     def _json_object(self, path: Path) -> None:
         try:
-            parse_object(path.read_bytes())
+            parse_object(read_file(path))
         except FileNotFoundError:
             return
-        except (OSError, ValueError):
+        except (UnusableFileError, ValueError):
             self._find(path, "damaged", "is no JSON object")
 
     def _is_left_over(self, path: Path) -> bool:
@@ -236,21 +237,26 @@ class _Walk:
 
 def artifact_files(store: Store) -> Iterator[tuple[Path, str]]:
     """Every file where artifacts of stages lie, with its path relative to the root, whatever it may be."""
-    for path in (*files(store.locate("data")), *files(store.artifacts)):
+    for path in (*files(store.locate("data"), levels=2), *files(store.artifacts, levels=2)):
         relative = store.relative(path)
         if (relative.parts[0] != "artifacts" or relative.parts[1] not in APART) and path.name not in SHIPPED:
             yield path, str(relative)
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that is no folder itself, sorted; links are told and never followed."""
+def files(folder: Path, levels: int = 0) -> Iterator[Path]:
+    """Everything below a folder that is no folder itself, sorted; links are told and never followed.
+
+    Args:
+        folder: it need not be there.
+        levels: how deep the files belong, if known: there a folder counts as a file, whose place it takes.
+    """
     try:
         entries = sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return
     for path in entries:
-        if path.is_dir() and not path.is_symlink():
-            yield from files(path)
+        if path.is_dir() and not path.is_symlink() and levels != 1:
+            yield from files(path, levels - 1)
         else:
             yield path
 
@@ -265,3 +271,8 @@ def is_older_than(moment: float) -> Callable[[Path], bool]:
             return False
 
     return old
+
+
+def damaged_or_missing(path: Path) -> Kind:
+    """What to call something that cannot be used."""
+    return "damaged" if path.exists() or path.is_symlink() else "missing"

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
+from tasks.caching.store import UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
 
 #: Name of the manifest in the run folder.
@@ -153,9 +154,11 @@ class Manifest(Part):
         """
         path = folder / MANIFEST
         try:
-            content = path.read_bytes()
-        except OSError as error:
+            content = read_file(path)
+        except FileNotFoundError as error:
             raise ManifestError(f"{path}: {error.strerror}; is this a run folder?") from error
+        except UnusableFileError as error:
+            raise ManifestError(f"{path} cannot be read ({error}): train again to make a new run") from error
         try:
             fields = parse_object(content)
             check_schema(Form.model_validate(fields).schema_version, path)

@@ -36,7 +36,7 @@ from tasks.caching.records import Record, check_record, open_envelope, record_na
 from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
 from tasks.caching.states import States
-from tasks.caching.store import Store, project_store, replace_file
+from tasks.caching.store import Store, project_store, read_file, replace_file
 from tasks.caching.trouble import require_room, tell_error
 
 
@@ -75,30 +75,36 @@ class RecordFiles(LocalFileSystem):
 
     _block_type_name = "Stage Records"
     _block_type_slug = "stage-records"
-    _failure: OSError | None = PrivateAttr(default=None)
+    _failure: str = PrivateAttr(default="Prefect did not ask for it")
 
     @property
     def failure(self) -> str:
-        """Why a record could not be written, of which Prefect tells nobody but its log."""
-        return "Prefect did not ask for it" if self._failure is None else tell_error(self._failure)
+        """Why the record was not written, of which Prefect tells nobody but its log; empty if it was."""
+        return self._failure
 
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """Reads a record, if it is the one of the key that it lies under; called by the synchronous engine only.
 
         Raises:
             OSError: there is none.
+            UnusableFileError: it is no plain file, or cannot be read.
             UnreadableRecordError: it is of another key.
         """
         place = self._resolve_path(path)
-        return seal(open_envelope(place.read_bytes(), key=Path(path).stem), place)
+        return seal(open_envelope(read_file(place), key=Path(path).stem), place)
+
+    def _resolve_path(self, path: str) -> Path:
+        """Where a record lies: not where a link in its place leads to, as Prefect has it."""
+        return Path(str(self.basepath), path)
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
         """Writes a record so that a reader sees all of it or nothing; called by the synchronous engine only."""
         try:
             replace_file(self._resolve_path(path), content)
         except OSError as error:
-            self._failure = error
+            self._failure = tell_error(error)
             raise
+        self._failure = ""
 
 
 def seal(record: Record, place: Path) -> bytes:
@@ -217,13 +223,13 @@ class PrefectRun:
         except Exception as error:
             raise StageError(f"stage {order.stage.name} failed: {tell_error(error)}") from error
         self._finished.append(finished)
-        # Prefect only logs it when a record cannot be written.
-        if isinstance(task.result_storage, RecordFiles) and not (self.store.records / record_name(order)).exists():
-            why = task.result_storage.failure
-            raise StageError(f"stage {order.stage.name} ran, but its record could not be written: {why}")
+        reused, records = state.name == "Cached", task.result_storage
+        # Prefect only logs it. That there is a record says nothing: it may be an older one, or not yet be on the disk.
+        if not reused and isinstance(records, RecordFiles) and records.failure:
+            raise StageError(f"stage {order.stage.name} ran, but its record could not be written: {records.failure}")
         if desk.states is not None:
             desk.states.clear()
-        return finished.record, state.name == "Cached"
+        return finished.record, reused
 
     def _desk(self, order: Order, lineage: tuple[StageReport, ...]) -> Desk:
         """Where a stage works in this run."""

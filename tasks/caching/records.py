@@ -14,7 +14,7 @@ from typing import Self
 
 from tasks.caching.key import Ingredients, Order, digest_of
 from tasks.caching.reference import Outputs, Reference
-from tasks.caching.store import DamagedArtifactError, Store, replace_file
+from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file, replace_file
 from tasks.caching.strict_json import parse_object
 
 #: Raised when the form of a record changes; a record of another schema is not read. The checksum stays what it is, so
@@ -102,14 +102,28 @@ def find_record(order: Order, store: Store) -> Record | None:
     Raises:
         UnreadableRecordError: there is something, but it is no record of this key.
         DamagedArtifactError: the record is whole, an artifact that it names is not.
+        OSError: no file can be read now, whichever it is.
     """
     try:
-        envelope = (store.records / record_name(order)).read_bytes()
+        record = read_record(store.records / record_name(order))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise UnreadableRecordError(f"record unreadable: {error.strerror}") from error
-    return check_record(open_envelope(envelope, order.key), store)
+    return check_record(record, store)
+
+
+def read_record(path: Path) -> Record:
+    """The record that lies at a path.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnreadableRecordError: there is something, but it is no record of the key that it lies under.
+        OSError: no file can be read now, whichever it is.
+    """
+    try:
+        envelope = read_file(path)
+    except UnusableFileError as error:
+        raise UnreadableRecordError(f"record unreadable: {error}") from error
+    return open_envelope(envelope, path.stem)
 
 
 def open_envelope(envelope: bytes, key: str) -> Record:
@@ -159,6 +173,7 @@ __all__ = [
     "find_record",
     "last_ingredients",
     "open_envelope",
+    "read_record",
     "record_name",
     "record_path",
     "remember_last",

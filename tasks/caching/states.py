@@ -11,7 +11,15 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks.caching.store import Content, Store, fsync_folder, temporary_file, write_durably
+from tasks.caching.store import (
+    Content,
+    Store,
+    UnusableFileError,
+    fsync_folder,
+    read_file,
+    temporary_file,
+    write_durably,
+)
 from tasks.caching.trouble import tell_error
 
 #: States kept of a stage: should the newest be damaged, there is the one before.
@@ -102,12 +110,10 @@ class Keepsake:
 
 
 def whole_content(path: Path) -> bytes | None:
-    """The bytes of a state; None if it cannot be read, is a link, or its bytes are not the ones that its name tells."""
-    if path.is_symlink():
-        return None
+    """The bytes of a state; None if it is gone, is no plain file, or its bytes are not the ones that its name tells."""
     try:
-        content = path.read_bytes()
-    except OSError:
+        content = read_file(path)
+    except (FileNotFoundError, UnusableFileError):
         return None
     named = NAME.fullmatch(path.name)
     return content if named and hashlib.sha256(content).hexdigest() == named["digest"] else None

@@ -5,6 +5,7 @@ fsync, rename to the content-addressed name, fsync of the folder. Only a complet
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -25,8 +26,16 @@ from tasks.caching.strict_json import parse_object
 Content = bytes | Callable[[BinaryIO], object]
 
 
+#: Errors that tell nothing of the file that was to be read: this process, or this machine, can open no more.
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
 class DamagedArtifactError(Exception):
     """An artifact is missing or is not what its reference says."""
+
+
+class UnusableFileError(Exception):
+    """What lies at a path is no plain file, or cannot be read."""
 
 
 class Store:
@@ -131,7 +140,8 @@ class Store:
         """The file behind a reference, after its size and digest were checked.
 
         Raises:
-            DamagedArtifactError: it is missing, is no plain file, or its bytes are not the published ones.
+            DamagedArtifactError: it is missing, is no plain file, cannot be read, or its bytes are not those published.
+            OSError: no file can be read now, whichever it is.
         """
         path = self.locate(reference.path)
         try:
@@ -144,7 +154,13 @@ class Store:
             raise DamagedArtifactError(
                 f"artifact altered: {reference.path} has {status.st_size:,} bytes instead of {reference.size:,}"
             )
-        if self._digest(path, status) != reference.digest:
+        try:
+            digest = self._digest(path, status)
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            raise DamagedArtifactError(f"artifact unreadable: {reference.path}: {error.strerror}") from error
+        if digest != reference.digest:
             raise DamagedArtifactError(f"artifact altered: {reference.path} no longer has its SHA-256")
         return path
 
@@ -180,6 +196,10 @@ class Store:
         fsync_folder(path.parent)
         return str(place)
 
+    def holds(self, path: str) -> bool:
+        """Whether a path relative to the root is one of data/ or artifacts/."""
+        return PurePosixPath(path).parts[:1] in (("data",), ("artifacts",))
+
     def relative(self, path: Path) -> PurePosixPath:
         """The path of something in data/ or artifacts/, relative to the root; the opposite of `locate`."""
         for top in ("data", "artifacts"):
@@ -213,6 +233,27 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a plain file.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        UnusableFileError: a link, a folder or a device is there, or the disk does not give the bytes.
+        OSError: no file can be read now, whichever it is.
+    """
+    try:
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder says so itself
+            raise UnusableFileError("Is a link or a device")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
+        raise UnusableFileError(error.strerror) from error
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Puts `content` at `path` durably and atomically: readers see the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,21 +276,16 @@ def write_durably(path: Path, content: Content) -> tuple[str, int]:
     """Writes a file through to the disk; returns its SHA-256 and its size in bytes.
 
     Raises:
-        OSError: it cannot be written; names the file, which the operating system does only when it is opened.
+        OSError: it cannot be written.
     """
-    try:
-        with path.open("xb") as file:
-            sink = HashingSink(file)
-            if callable(content):
-                content(cast(BinaryIO, sink))
-            else:
-                sink.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
+    with named(path), path.open("xb") as file:
+        sink = HashingSink(file)
+        if callable(content):
+            content(cast(BinaryIO, sink))
+        else:
+            sink.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     return sink.hash.hexdigest(), sink.size
 
 
@@ -292,9 +328,21 @@ def fsync_folder(folder: Path) -> None:
     """Makes the renames inside a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with named(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Lets an error name what it befell, which the operating system does only when something is opened."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager

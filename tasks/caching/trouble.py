@@ -12,6 +12,9 @@ from tasks.caching.store import Store, temporary_file, write_durably
 #: Bytes that must be free before a stage runs: ten times what a run of a preset writes.
 ROOM = 16 * 1024 * 1024
 
+#: Files that a process must be able to open beside those that are open: twice what a run has open at once.
+DESCRIPTORS = 64
+
 FULL = "free some space (`workflow collect` says what can go) and run again"
 CLOSED = "make the folder writable, or set WORKFLOW_HOME to one that is"
 
@@ -28,14 +31,16 @@ ADVICE = {
     errno.EFBIG: "raise the limit (`ulimit -f`), or use a file system that takes larger files",
     errno.ENOTDIR: "move the file that lies where a folder belongs out of the way",
     errno.EEXIST: "move the file that lies where a folder belongs out of the way",
+    errno.EISDIR: "move the folder that lies where a file belongs out of the way, as `workflow check --repair` does",
 }
 
 
 def tell_error(error: BaseException) -> str:
     """An error in one line; of the storage's errors, with the place and with what to do."""
     if isinstance(error, OSError) and error.errno in ADVICE:
-        place = f"{error.filename}: " if error.filename is not None else ""
-        return f"{place}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}"
+        place = error.filename2 or error.filename  # of a rename, what was to be replaced
+        what = f"{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}"
+        return what if place is None else f"{place}: {what}"
     return str(error) or type(error).__name__
 
 
@@ -46,13 +51,31 @@ def require_room(store: Store) -> None:
         OSError: of what would have gone wrong; with the folder.
     """
     for folder in (store.locate("data"), store.records):
-        folder.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(folder).free) < ROOM:
-            raise OSError(
-                errno.ENOSPC, f"Only {free / 1e6:.1f} MB are free, and {ROOM / 1e6:.0f} are needed", str(folder)
-            )
+        require_free(folder, ROOM)
         with placed(folder), temporary_file(folder) as probe:
             write_durably(probe, b"can this be written?")
+
+
+def require_free(folder: Path, room: int) -> None:
+    """Makes a folder, and shows that so many bytes are free on its disk.
+
+    Raises:
+        OSError: it cannot be made, or fewer are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(folder).free) < room:
+        raise OSError(errno.ENOSPC, f"Only {free / 1e6:.1f} MB are free, and {room / 1e6:.0f} are needed", str(folder))
+
+
+def require_descriptors() -> None:
+    """Shows that this process can open as many files as a run needs: Prefect, short of them, waits for ever.
+
+    Raises:
+        OSError: it cannot.
+    """
+    with contextlib.ExitStack() as opened:
+        for _ in range(DESCRIPTORS):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 @contextlib.contextmanager

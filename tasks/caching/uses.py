@@ -10,10 +10,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tasks.caching.claims import hold, taken_over
 from tasks.caching.store import Store
+from tasks.caching.trouble import placed
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def store_in_use(store: Store) -> Iterator[Callable[[str], None]]:
     path = uses_folder(store) / f"{uuid.uuid4().hex}.use"
     descriptor = hold(path, f"{time.time()!r}\n".encode())
     try:
-        yield lambda used: _write_line(descriptor, used)
+        yield partial(_note, path.parent, descriptor)
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
@@ -61,5 +63,6 @@ def uses_folder(store: Store) -> Path:
     return store.records / "locks" / "uses"
 
 
-def _write_line(descriptor: int, text: str) -> None:
-    os.write(descriptor, f"{text}\n".encode())
+def _note(folder: Path, descriptor: int, used: str) -> None:
+    with placed(folder):
+        os.write(descriptor, f"{used}\n".encode())

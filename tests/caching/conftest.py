@@ -15,6 +15,7 @@ from tasks.caching.records import Record, last_file, record_name, remember_last
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, StageReport, View, stage
 from tasks.caching.store import Store, replace_file
+from tasks.caching.sums import SUMS, list_sums
 
 PROJECT = Path(__file__).parents[2]
 
@@ -134,7 +135,8 @@ def save_run(store: Store, name: str, number: int, experiment: str = "line") -> 
         ],
         files={"line.pth": ArtifactEntry(**checkpoint.to_json())},
     )
-    saved = store.publish_run(name, files | {MANIFEST: manifest.model_dump_json().encode()})
+    files[MANIFEST] = manifest.model_dump_json().encode()
+    saved = store.publish_run(name, files | {SUMS: list_sums(files)})
     return [
         put_record(store, stage, ingredients[stage], outputs, experiment)
         for stage, outputs in (("make", made), ("train", trained), ("save", saved))

@@ -1,5 +1,6 @@
 """A claim is found held while its holder lives, and free once the holder is dead, however it died."""
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -69,3 +70,20 @@ def test_a_program_that_the_holder_started_does_not_inherit_it(path: Path, start
     process.wait()
     with taken_over(path) as is_dead:
         assert is_dead
+
+
+@pytest.mark.parametrize("operation", ["write", "replace"])
+def test_a_claim_that_cannot_be_made_leaves_nothing_and_names_its_folder(
+    path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = set(Path("/proc/self/fd").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, fail)
+        with pytest.raises(OSError, match="No space left") as error:
+            hold(path, b"mine")
+    assert error.value.filename == str(path.parent)
+    assert list(path.parent.iterdir()) == []
+    assert set(Path("/proc/self/fd").iterdir()) == before, "the descriptor is closed"

@@ -1,5 +1,6 @@
 """A collection frees what nothing needs, and whatever happens meanwhile, nothing that is kept loses a file."""
 
+import errno
 import json
 import os
 import shutil
@@ -411,3 +412,26 @@ def test_a_clock_that_is_set_lets_no_more_be_removed(
         assert temporary.exists()
     monkeypatch.undo()
     require_clean(store)
+
+
+@pytest.mark.parametrize("unread", ["artifacts/records/train/*.json", "artifacts/runs/line-3/run.json"])
+def test_nothing_is_garbage_where_what_names_it_cannot_be_opened(
+    store: Store, records: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, unread: str
+) -> None:
+    def fail(path: Path) -> bytes:
+        if path.match(unread):
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return read(path)
+
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        find_garbage(store, Keep(last=1))
+
+
+def test_a_folder_that_is_named_like_an_artifact_stays(store: Store, records: dict[str, list[str]]) -> None:
+    folder = store.root / "data/make" / f"table-{'0' * 64}.parquet"
+    folder.mkdir()
+    age_all(store)
+    free(store)
+    assert folder.is_dir()

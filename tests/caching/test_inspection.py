@@ -1,5 +1,6 @@
 """The inspection finds whatever is wrong with a store, and a repair leaves one that the next run can rebuild."""
 
+import errno
 import json
 import os
 import random
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from tasks.caching.inspection import IN_USE_SECONDS, Inspection, inspect_store
+from tasks.caching.key import order_stage
+from tasks.caching.records import Record
+from tasks.caching.reference import Reference
 from tasks.caching.repair import repair_store
 from tasks.caching.stage import Desk
 from tasks.caching.states import States
 from tasks.caching.store import Store
 from tasks.caching.uses import store_in_use
-from tests.caching.conftest import finish, of_another_version, save_run
+from tests.caching.conftest import NoView, finish, make, of_another_version, save_run
 
 
 @pytest.fixture
@@ -236,3 +240,53 @@ def test_files_of_the_future_are_whole_like_any_other(store, table):
         os.utime(path, (then, then))
     assert inspect_store(store).findings == []
     assert store.path(table)
+
+
+FOLDERS = {
+    "artifact": "data/make/table-*.parquet",
+    "record": "artifacts/records/make/*.json",
+    "last ingredients": "artifacts/records/last/line/make.json",
+}
+
+
+@pytest.mark.parametrize("pattern", FOLDERS.values(), ids=FOLDERS)
+def test_an_empty_folder_in_the_place_of_a_file_is_found_and_set_aside(store, table, pattern):
+    path = next(store.root.glob(pattern))
+    path.unlink()
+    path.mkdir()
+    inspection = inspect_store(Store(store.root))
+    relative = str(path.relative_to(store.root))
+    assert kinds(inspection)[relative] == "damaged"
+    assert relative in repair_store(store, inspection).set_aside
+    assert finish(store) == table
+    assert inspect_store(store).problems == []
+
+
+def test_what_names_files_outside_the_store_is_damaged_and_they_are_left_alone(store, table):
+    (record,) = store.records.glob("make/*.json")
+    (store.root / "flows").mkdir()
+    (store.root / "flows/cli.py").write_text("code")
+    outside = Reference("flows/cli.py", "0" * 64, 4, "py")
+    order = order_stage(make, NoView(), {})
+    altered = Record("make", order.key, order.ingredients, {"table": outside}, 0.5)
+    record.write_text(json.dumps({"result": altered.to_json().decode()}))
+    inspection = inspect_store(store)
+    assert [finding.path for finding in inspection.problems] == [str(record.relative_to(store.root))]
+    repair_store(store, inspection)
+    assert (store.root / "flows/cli.py").read_text() == "code"
+
+
+@pytest.mark.parametrize("part", ["data", "records", "states"])
+def test_nothing_is_damaged_where_no_file_can_be_opened(store, table, monkeypatch, part):
+    """As with too few open files: told as it is, before a repair sets everything aside."""
+    States(store, "train", "a" * 64).keep(1, b"state")
+
+    def fail(path, *arguments, **options):
+        if part in path.parts:
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return opened(path, *arguments, **options)
+
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        inspect_store(Store(store.root))

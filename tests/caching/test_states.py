@@ -1,5 +1,8 @@
 """Resumable states: two generations, each whole or not offered, gone when the stage has its record."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from tasks.caching.stage import Desk
@@ -104,3 +107,16 @@ def test_states_of_another_key_are_not_offered(states, store):
 def test_a_desk_without_states_has_no_keepsake(store):
     with Desk("train", store).resumable() as keepsake:
         assert keepsake is None
+
+
+def test_no_state_is_set_aside_because_no_file_can_be_opened(states, keepsake, notices, store, monkeypatch):
+    def fail(path, *arguments, **options):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    states.keep(1, b"one")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            list(keepsake.states())
+    assert list(keepsake.states()) == [b"one"]
+    assert notices == []

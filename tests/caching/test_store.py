@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import os
@@ -6,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 
 from tasks.caching import store as module
 from tasks.caching.reference import Reference
-from tasks.caching.store import DamagedArtifactError, Store, project_store, replace_file, replace_link
+from tasks.caching.store import (
+    EXHAUSTED,
+    DamagedArtifactError,
+    Store,
+    UnusableFileError,
+    project_store,
+    read_file,
+    replace_file,
+    replace_link,
+)
 
 CONTENT = b"the content of an artifact"
 OTHER = b"THE CONTENT OF AN ARTIFACT"
@@ -490,3 +500,65 @@ def test_data_and_artifacts_may_be_links_to_another_disk(store: Store, tmp_path:
         reference = store.publish("make", name, b"content")
         assert store.read(reference) == b"content"
         assert reference.path.startswith(("data/make/rows-", "artifacts/make/model-"))
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Lets no file be opened any more."""
+
+    def fail(path: Path, *arguments: Any, **options: Any) -> NoReturn:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "open", fail)
+
+
+class TestReadingWhereTheSystemRefuses:
+    """A file that cannot be read is damaged; a process that can open no more says nothing of any file."""
+
+    @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
+    def test_an_artifact_that_the_disk_does_not_give_is_damaged(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        reference = store.publish("train", "weights.pth", CONTENT)
+        refuse_to_open(monkeypatch, code)
+        with pytest.raises(DamagedArtifactError, match=f"artifact unreadable: .*: {os.strerror(code)}"):
+            store.path(reference)
+
+    @pytest.mark.parametrize("code", sorted(EXHAUSTED), ids=lambda code: errno.errorcode[code])
+    def test_no_artifact_is_damaged_where_none_can_be_opened(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        reference = store.publish("train", "weights.pth", CONTENT)
+        refuse_to_open(monkeypatch, code)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            store.path(reference)
+
+    def test_a_plain_file_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(CONTENT)
+        assert read_file(tmp_path / "file") == CONTENT
+        with pytest.raises(FileNotFoundError):
+            read_file(tmp_path / "nothing")
+
+    @pytest.mark.parametrize("damage", [link_to_a_copy, link_to_itself, make_a_folder_of_it, make_a_pipe_of_it])
+    def test_nothing_else_is(self, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+        (tmp_path / "file").write_bytes(CONTENT)
+        damage(tmp_path / "file")
+        with pytest.raises(UnusableFileError, match=r"Is a (directory|link or a device)"):
+            read_file(tmp_path / "file")
+
+    @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES], ids=lambda code: errno.errorcode[code])
+    def test_a_file_that_the_disk_does_not_give_is_unusable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        (tmp_path / "file").write_bytes(CONTENT)
+        refuse_to_open(monkeypatch, code)
+        with pytest.raises(UnusableFileError, match=os.strerror(code)):
+            read_file(tmp_path / "file")
+
+    @pytest.mark.parametrize("code", sorted(EXHAUSTED), ids=lambda code: errno.errorcode[code])
+    def test_no_file_is_unusable_where_none_can_be_opened(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        (tmp_path / "file").write_bytes(CONTENT)
+        refuse_to_open(monkeypatch, code)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            read_file(tmp_path / "file")

@@ -1,11 +1,14 @@
 import errno
 import os
+import resource
+from pathlib import Path
 
 import pytest
 
 from tasks.caching.states import Keepsake, States
-from tasks.caching.store import HashingSink
-from tasks.caching.trouble import ADVICE, ROOM, require_room, tell_error
+from tasks.caching.store import HashingSink, fsync_folder, write_durably
+from tasks.caching.trouble import ADVICE, DESCRIPTORS, ROOM, require_descriptors, require_room, tell_error
+from tasks.caching.uses import store_in_use, uses_folder
 
 
 @pytest.mark.parametrize("number", sorted(ADVICE), ids=lambda number: errno.errorcode[number])
@@ -80,3 +83,52 @@ def test_work_goes_on_without_a_state_that_cannot_be_kept(store, monkeypatch):
         keepsake.keep(2, b"two")
     assert "No space left on device; free some space" in notices[0]
     assert list(keepsake.states()) == [b"one"]
+
+
+def test_of_a_rename_what_was_to_be_replaced_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        (tmp_path / "file").replace(tmp_path / "folder")
+    assert tell_error(error.value).startswith(f"{tmp_path / 'folder'}: Is a directory; move the folder")
+
+
+def test_with_enough_open_files_none_stays_open():
+    before = sorted(Path("/proc/self/fd").iterdir())
+    require_descriptors()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_too_few_open_files_are_refused_and_none_stays_open():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + DESCRIPTORS // 2, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as error:
+            require_descriptors()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "raise the limit (`ulimit -n`)" in tell_error(error.value)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_a_flow_uses_is_noted_or_told_with_its_place(store, monkeypatch):
+    def fail(descriptor, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with store_in_use(store) as use, monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        with pytest.raises(OSError, match="No space left") as error:
+            use("artifacts/records/train/a.json")
+    assert error.value.filename == str(uses_folder(store))
+
+
+@pytest.mark.parametrize("operation", ["a file", "its folder"])
+def test_a_sync_that_fails_names_what_it_was_for(tmp_path, monkeypatch, operation):
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error") as error:
+        fsync_folder(tmp_path) if operation == "its folder" else write_durably(tmp_path / "file", b"content")
+    assert error.value.filename == str(tmp_path if operation == "its folder" else tmp_path / "file")

@@ -20,6 +20,7 @@ from flows.settings import configure_prefect, prefect_home
 from tasks.caching.decision import Decision
 from tasks.caching.stage import StageReport
 from tasks.caching.store import Store, project_store
+from tests.flows.forking import Nursery
 
 PROJECT = Path(__file__).parents[2]
 STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
@@ -325,6 +326,43 @@ def workflow(start_process: Start) -> Finish:
         return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def start_nursery(
+    api_url: str, prefect_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Nursery]]:
+    """Starts processes that others are forked off; see `tests.flows.forking`."""
+    started: list[Nursery] = []
+
+    def start(*wrapper: str) -> Nursery:
+        folder = tmp_path_factory.mktemp("nursery")
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT_TRACK"))}
+        own |= {"PREFECT_API_URL": api_url, "PREFECT_HOME": str(prefect_home(prefect_root)), "HOME": str(folder)}
+        own |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+        started.append(Nursery(own, folder, wrapper))
+        return started[-1]
+
+    yield start
+    for nursery in started:
+        nursery.close()
+
+
+@pytest.fixture(scope="session")
+def forked(start_nursery: Callable[..., Nursery]) -> Nursery:
+    """Calls a function in a process of its own, which has everything imported already."""
+    return start_nursery()
+
+
+@pytest.fixture(scope="session")
+def forked_to_mount(start_nursery: Callable[..., Nursery]) -> Nursery:
+    """The same for functions that mount something, which only those see that are called here."""
+    apart = ("unshare", "--map-root-user", "--mount")
+    try:
+        subprocess.run([*apart, "true"], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.fail(f"a namespace with mounts of its own is needed, which `{' '.join(apart)}` does not give: {error}")
+    return start_nursery(*apart)
 
 
 @pytest.fixture(scope="session")

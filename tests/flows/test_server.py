@@ -547,8 +547,36 @@ def test_concurrent_starts_give_one_server(root: Path, fake: None) -> None:
 def test_folder_that_cannot_be_written(root: Path) -> None:
     settings.prefect_home(root).write_text("a file, where the folder should be")
 
-    with pytest.raises(ServerError, match=r"Cannot start a Prefect server in .*Make that folder writable"):
+    with pytest.raises(ServerError, match=r"No Prefect server can work in .*: File exists; move the file"):
         server.start(root)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": server.ROOM - 1})())
+
+
+def test_disk_that_is_full(root: Path, fake: None, full_disk: None) -> None:
+    home = settings.prefect_home(root)
+
+    with pytest.raises(ServerError, match=rf"No Prefect server can work in {home}: {home}: Only 8\.4 MB .*; free some"):
+        server.start(root)
+
+
+def test_request_that_failed_is_explained(root: Path) -> None:
+    own, named = Api("http://127.0.0.1:4200/api"), Api("http://127.0.0.1:4200/api", "the environment")
+    root.mkdir(exist_ok=True)
+
+    for api in (own, named, None):
+        assert server.explain_failure(api, root, ValueError("HTTP 500")) == "HTTP 500"
+        assert server.explain_failure(api, root, ValueError()) == "ValueError"
+
+
+def test_request_that_failed_on_a_full_disk_is_explained_by_it(root: Path, full_disk: None) -> None:
+    own, named = Api("http://127.0.0.1:4200/api"), Api("http://127.0.0.1:4200/api", "the environment")
+
+    assert "Only 8.4 MB are free" in server.explain_failure(own, root, ValueError("HTTP 500"))
+    assert server.explain_failure(named, root, ValueError("HTTP 500")) == "HTTP 500", "its disk is another"
 
 
 def test_password_of_the_server_is_sent(root: Path, fake: None) -> None:

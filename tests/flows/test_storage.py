@@ -1,73 +1,62 @@
-"""Trouble with the disk in the middle of a run: one message, nothing half-written, and the next run makes it good."""
+"""Trouble with the disk: one message that names the cause, nothing half-written, and the next run makes it good.
 
+As far as it can be known, it is told before anything is computed.
+"""
+
+import contextlib
 import errno
+import io
+import json
 import os
+import pwd
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from tasks.caching.inspection import inspect_store
+from tasks.caching.inspection import IN_USE_SECONDS, inspect_store
 from tasks.caching.store import HashingSink, Store
+from tests.caching.conftest import fault_at
 from tests.flows.conftest import PROJECT, STAGES
+from tests.flows.forking import Nursery, workflow
+from tests.flows.test_crash import made
 
 Command = Callable[..., tuple[int, str, str]]
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EFBIG)
 
+SYNCS: list[tuple[Any, str]] = [(os, "fsync")]
+WRITES: list[tuple[Any, str]] = [(HashingSink, "write")]
 
-@contextmanager
-def failing_sync(number: int, code: int) -> Iterator[list[int]]:
-    """Lets the sync of this number, and none after it, fail; yields the numbers that were reached."""
-    reached: list[int] = []
-    sync = os.fsync
-
-    def count(descriptor: int) -> None:
-        reached.append(len(reached) + 1)
-        if reached[-1] == number:
-            raise OSError(code, os.strerror(code))
-        sync(descriptor)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", count)
-        yield reached
+#: More than a run does of either.
+MOST = 200
 
 
-@contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """Lets the disk be full after so many bytes."""
-    write, written = HashingSink.write, 0
-
-    def count(sink: HashingSink, data: Any) -> int:
-        nonlocal written
-        written += memoryview(data).nbytes
-        if written > size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(sink, data)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HashingSink, "write", count)
-        yield
-
-
-def require_told_and_mended(told: tuple[int, str, str], code: int, store: Store, like: Path, command: Command) -> None:
-    """The failure was told in one line, left nothing half-written, and the same command makes what it ought to."""
+def require_told(told: tuple[int, str, str], words: str) -> None:
+    """The failure was told in one line, by these words."""
     status, _, error = told
     assert status == 1, error
     assert error.count("\n") == 1, error
-    assert error.startswith("error: stage ")
-    assert os.strerror(code) in error
+    assert error.startswith("error: ")
+    assert words in error
+
+
+def require_mended(store: Store, like: Path, command: Command) -> None:
+    """Nothing half-written was left, and the same command makes what it ought to."""
     assert not list(store.root.rglob(".tmp-*"))
     assert inspect_store(store).problems == []
     status, _, error = command("train", "line")
     assert (status, error) == (0, "")
     assert artifacts(store.root) == artifacts(like)
+    assert inspect_store(store).problems == []
 
 
 def artifacts(root: Path) -> set[str]:
@@ -76,81 +65,505 @@ def artifacts(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in found if path.parent.name in STAGES}
 
 
+# ---- an operation on the disk that fails
+
+
+def failing(code: int) -> Callable[[], NoReturn]:
+    def fail() -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
 @pytest.mark.parametrize("code", ERRORS, ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("number", [1, 7, 29])
 def test_an_error_of_the_disk(store: Store, first_home: Path, command: Command, number: int, code: int) -> None:
-    with failing_sync(number, code):
+    with fault_at(number, failing(code), SYNCS):
         told = command("train", "line")
-    require_told_and_mended(told, code, store, first_home, command)
+    require_told(told, os.strerror(code))
+    assert told[2].startswith("error: stage ")
+    require_mended(store, first_home, command)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EDQUOT], ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize("number", [1, 40, 110])
+def test_an_error_of_a_write(store: Store, first_home: Path, command: Command, number: int, code: int) -> None:
+    with fault_at(number, failing(code), WRITES):
+        told = command("train", "line")
+    require_told(told, os.strerror(code))
+    assert told[2].startswith("error: stage ")
+    require_mended(store, first_home, command)
 
 
 @pytest.mark.long
-def test_an_error_at_every_sync(store: Store, first_home: Path, command: Command) -> None:
-    for number in range(1, 200):
-        with failing_sync(number, errno.EIO) as reached:
+@pytest.mark.parametrize("operations", [SYNCS, WRITES], ids=["sync", "write"])
+def test_an_error_at_every_operation_of_a_run(
+    store: Store, first_home: Path, command: Command, operations: Sequence[tuple[Any, str]]
+) -> None:
+    for number in range(1, MOST):
+        with fault_at(number, failing(errno.EIO), operations) as reached:
             told = command("train", "line")
         if number > len(reached):
             assert told[0] == 0
             break
-        # What only says which run was the last may fail after everything was done.
-        if told[0] != 0:
-            assert "Input/output error" in told[2]
-        assert inspect_store(store).problems == [], f"sync {number}"
-        assert command("train", "line")[0] == 0
-        assert artifacts(store.root) == artifacts(first_home), f"sync {number}"
+        require_told(told, "Input/output error")
+        require_mended(store, first_home, command)
         shutil.rmtree(store.root)
-    assert number > 40
+    assert 80 < number < MOST
 
 
-@pytest.mark.parametrize("size", [0, 100, 3_000, 20_000, 100_000, 300_000])
-def test_a_disk_that_fills_up(store: Store, first_home: Path, command: Command, size: int) -> None:
-    with full_after(size):
-        told = command("train", "line")
-    require_told_and_mended(told, errno.ENOSPC, store, first_home, command)
-    assert "`workflow collect`" in told[2]
+@contextmanager
+def watched_sync(number: int) -> Iterator[list[int]]:
+    """Lets the sync of this number fail, and none after it: the kernel tells of an error once.
+
+    Whatever it was to make durable must not be synced again, nor get its name: the pages that were lost are marked as
+    written, so that a second sync would tell of success. Yields the numbers that were reached.
+    """
+    sync, replace = os.fsync, os.replace
+    reached: list[int] = []
+    lost: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        reached.append(len(reached) + 1)
+        inode = os.fstat(descriptor).st_ino
+        assert inode not in lost, "a failed sync was tried again"
+        if reached[-1] == number:
+            lost.append(inode)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    def rename(source: Path, target: Path) -> None:
+        assert os.lstat(source).st_ino not in lost, f"{target} was not synced"
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        patch.setattr(os, "replace", rename)
+        patch.setattr(os, "rename", rename)
+        yield reached
 
 
-def test_files_that_may_not_grow(
-    store: Store, first_home: Path, workflow: Callable[..., Any], command: Command
+#: Syncs at the beginning of a run: after two that only try the disk come a dataset, its folder, its record, and the
+#: folder of that.
+FIRST_SYNCS = {"artifact": 3, "its folder": 4, "record": 5, "the folder of records": 6, "last ingredients": 7}
+
+
+@pytest.mark.parametrize("number", FIRST_SYNCS.values(), ids=FIRST_SYNCS)
+def test_a_failed_sync_is_never_retried_into_a_success(
+    store: Store, first_home: Path, command: Command, number: int
 ) -> None:
-    done = limited(resource.RLIMIT_FSIZE, 30_000, store, workflow)
-    require_told_and_mended((done.returncode, done.stdout, done.stderr), errno.EFBIG, store, first_home, command)
-    assert "ulimit -f" in done.stderr
+    with watched_sync(number) as reached:
+        told = command("train", "line")
+    require_told(told, "Input/output error")
+    assert len(reached) == number
+    require_mended(store, first_home, command)
 
 
-def limited(limit: int, value: int, store: Store, workflow: Callable[..., Any]) -> Any:
-    """A training in a process of its own with a limit of the system."""
-    code = (
-        "import resource, sys; from flows.cli import main\n"
-        f"resource.setrlimit({limit}, ({value}, resource.RLIM_INFINITY)); main(['train', 'line'])"
-    )
-    return workflow(code=code, home=store.root)
+@pytest.mark.long
+def test_no_failed_sync_of_a_run_is_retried(store: Store, first_home: Path, command: Command) -> None:
+    for number in range(1, MOST):
+        with watched_sync(number) as reached:
+            told = command("train", "line")
+        if number > len(reached):
+            break
+        require_told(told, "Input/output error")
+        assert len(reached) == number
+        shutil.rmtree(store.root)
+    assert 80 < number < MOST
 
 
-def mounted(options: str, folder: Path, command: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a shell command where something else is mounted at a folder; skips if this machine cannot."""
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode != 0:
-        pytest.skip("`unshare -rm` does not work here: a namespace with a mount of its own is needed")
-    script = f"mount {options} '{folder}' && {command}"
-    return subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
+def test_a_record_that_cannot_be_replaced_is_told(trained: Store, command: Command) -> None:
+    """The one that is there already, of an earlier run, must not be taken for the new one."""
+    before = made(trained.root)
+    with fault_at(5, failing(errno.ENOSPC), SYNCS):
+        told = command("train", "line", "--refresh", "generate")
+    require_told(told, "stage generate ran, but its record could not be written: ")
+    assert command("train", "line", "--refresh", "generate")[0] == 0
+    assert made(trained.root) == before
+
+
+def test_a_training_goes_on_without_a_state_that_cannot_be_kept(
+    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train", "line", "--until", "train", "--training.epochs", "20", "--training.checkpoint-every")
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.caching.states.write_durably", lambda path, content: failing(errno.ENOSPC)())
+        code, out, error = command(*words, "5 epochs")
+    assert (code, error) == (0, "")
+    assert out.count("how far it has come could not be kept: No space left on device; free some space") == 4
+    trained = made(store.root)
+    assert command(*words, "never", "--refresh", "all")[0] == 0
+    assert made(store.root) == trained
+
+
+# ---- limits of the system
+
+
+def limit(number: int, value: int, *words: str) -> None:
+    """Runs a command under a limit."""
+    resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
+    workflow(*words)
+
+
+def test_files_that_may_not_grow(store: Store, first_home: Path, forked: Nursery, command: Command) -> None:
+    done = forked(limit, resource.RLIMIT_FSIZE, 30_000, "train", "line", home=store.root)
+    require_told((done.returncode, done.stdout, done.stderr), "File too large; raise the limit (`ulimit -f`)")
+    require_mended(store, first_home, command)
+
+
+def trains_or_tells(files: int, forked: Nursery, home: Path, like: dict[str, str]) -> bool:
+    """Whether a run gets through that may open so many files; if not, it says so, and has computed nothing."""
+    done = forked(limit, resource.RLIMIT_NOFILE, files, "train", "line", home=home)
+    if done.returncode == 0:
+        assert made(home) == like
+        return True
+    require_told((done.returncode, done.stdout, done.stderr), "Too many open files; raise the limit (`ulimit -n`)")
+    assert not home.exists() or not artifacts(home)
+    return False
+
+
+def test_too_few_open_files_are_told_before_anything_is_computed(
+    forked: Nursery, first_home: Path, tmp_path: Path
+) -> None:
+    like = made(first_home)
+    got_through = [trains_or_tells(files, forked, tmp_path / str(files), like) for files in (8, 24, 40, 70, 128)]
+    assert got_through == [False, False, False, False, True]
+
+
+@pytest.mark.long
+def test_every_number_of_open_files(forked: Nursery, first_home: Path, tmp_path: Path) -> None:
+    like = made(first_home)
+    got_through = [trains_or_tells(files, forked, tmp_path / str(files), like) for files in range(4, 128)]
+    assert sorted(got_through) == got_through, "what is enough for a run stays enough"
+    assert got_through[-1]
+
+
+# ---- disks that are full
+
+
+@contextmanager
+def disk(place: Path, options: str) -> Iterator[None]:
+    """Mounts an empty disk in memory at a folder."""
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(place: Path, left: int = 0) -> Path:
+    """Fills a disk but for so many bytes; gives the file that takes the space."""
+    filler = place / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(place).free - left)
+    return filler
+
+
+def run(*words: str) -> dict[str, Any]:
+    """Runs a command in this process; what came of it."""
+    from flows.cli import main
+
+    out, error = io.StringIO(), io.StringIO()
+    code: Any = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            main(words)
+        except SystemExit as end:
+            code = end.code
+    return {"words": words, "told": (code, out.getvalue(), error.getvalue())}
+
+
+def state_of(place: Path) -> dict[str, Any]:
+    """What is in a project, for those who cannot see its disk."""
+    problems = [str(finding) for finding in inspect_store(Store(place)).problems]
+    return {"problems": problems, "left over": list(map(str, place.rglob(".tmp-*"))), "made": made(place)}
+
+
+def train_while_the_disk_fills(place: str, left: int) -> None:
+    """Trains on a disk that somebody else fills when the run has just found it to have room; then once more."""
+    from tasks.caching import prefect_run
+
+    require_room, home = prefect_run.require_room, Path(place)
+
+    def fill_then(store: Store) -> None:
+        require_room(store)
+        fill(home, left)
+
+    with disk(home, "size=24m"):
+        prefect_run.require_room = fill_then
+        first = run("train", "line") | state_of(home)
+        (home / "filler").unlink()
+        prefect_run.require_room = require_room
+        print(json.dumps([first, run("train", "line") | state_of(home)]))
+
+
+def gets_through(left: int, forked_to_mount: Nursery, home: Path, like: dict[str, str]) -> bool:
+    """Whether a run gets through with so many bytes; if not, it says so, and the next run makes it good."""
+    done = forked_to_mount(train_while_the_disk_fills, str(home), left, home=home)
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)
+    assert (first["problems"], first["left over"]) == ([], [])
+    assert second["told"][0] == 0, second["told"][2]
+    assert (second["problems"], second["made"]) == ([], like)
+    if first["told"][0] != 0:
+        require_told(first["told"], "No space left on device; free some space (`workflow collect`")
+    return bool(first["told"][0] == 0)
+
+
+def test_a_disk_that_fills_up(forked_to_mount: Nursery, first_home: Path, tmp_path: Path) -> None:
+    like = made(first_home)
+    sizes = [1024 * left for left in (0, 100, 600)]
+    got_through = [gets_through(left, forked_to_mount, tmp_path / str(left), like) for left in sizes]
+    assert got_through == [False] * 3
+
+
+@pytest.mark.long
+def test_every_size_of_a_disk_that_fills_up(forked_to_mount: Nursery, first_home: Path, tmp_path: Path) -> None:
+    like = made(first_home)
+    sizes = range(0, 2_400_000, 32 * 1024)
+    got_through = [gets_through(left, forked_to_mount, tmp_path / str(left), like) for left in sizes]
+    assert got_through.count(False) > 30
+    assert got_through[-1]
+
+
+#: Six million rows, of 3.2 bytes each in every table.
+LARGE = ("train", "line", "--data.rows", "6000000", "--data.noise", "0.1", "--training.epochs", "2")
+LARGE += ("--training.checkpoint-every", "1 epoch")
+
+
+def train_on_a_growing_disk(place: str, sizes: dict[str, int]) -> None:
+    """Trains again and again, each time on a disk that is large enough for one stage more."""
+    home, told = Path(place), []
+    with disk(home, f"size={min(sizes.values())}m"):
+        for size in sizes.values():
+            subprocess.run(["mount", "-o", f"remount,size={size}m", home], check=True)
+            told.append(run(*LARGE) | state_of(home))
+        print(json.dumps(told))
+
+
+@pytest.mark.long
+def test_a_large_dataset_on_a_disk_too_small_for_each_stage(
+    forked_to_mount: Nursery, forked: Nursery, tmp_path: Path
+) -> None:
+    #: Megabytes of the disk on which each stage fails.
+    sizes = {"generate": 18, "split": 37, "train": 64, "evaluate": 101, "plot": 120, "none": 200}
+    done = forked_to_mount(train_on_a_growing_disk, str(tmp_path / "small"), sizes, home=tmp_path / "small")
+    assert done.returncode == 0, done.stderr
+    *failed, last = json.loads(done.stdout)
+    for stage, run in zip(sizes, failed, strict=False):
+        # What plot needs is less than what has to be free before it begins.
+        words = "plot cannot begin: " if stage == "plot" else f"{stage} failed: "
+        require_told(run["told"], f"stage {words}")
+        assert "free some space" in run["told"][2]
+        assert (run["problems"], run["left over"]) == ([], [])
+    assert last["told"][0] == 0, last["told"][2]
+    assert forked(workflow, *LARGE, home=tmp_path / "large").returncode == 0
+    assert last["made"] == made(tmp_path / "large")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("-t tmpfs -o size=1m tmpfs", "Only 1.0 MB are free, and 17 are needed; free some space"),
-        ("-t tmpfs -o ro tmpfs", "Read-only file system; make the folder writable"),
+        ("size=1m", "Only 1.0 MB are free, and 17 are needed; free some space"),
+        ("ro", "Read-only file system; make the folder writable"),
     ],
 )
 def test_what_cannot_be_written_is_told_before_anything_is_computed(
-    store: Store, prefect: None, api_url: str, options: str, words: str
+    store: Store, forked_to_mount: Nursery, options: str, words: str
 ) -> None:
-    folder = store.root / "data"
-    folder.mkdir(parents=True)
-    environment = f"PREFECT_API_URL={api_url} WORKFLOW_HOME='{store.root}' PYTHONPATH='{PROJECT}'"
-    done = mounted(options, folder, f"{environment} '{sys.executable}' -m flows.cli train line")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1, done.stderr
+    (store.root / "data").mkdir(parents=True)
+    done = forked_to_mount(train_with_other_data, str(store.root / "data"), options, home=store.root)
+    require_told((done.returncode, done.stdout, done.stderr), words)
     assert done.stderr.startswith("error: stage generate cannot begin: ")
-    assert words in done.stderr
     assert "Completed" not in done.stdout
+
+
+def train_with_other_data(place: str, options: str) -> None:
+    """Trains where data/ is another disk."""
+    with disk(Path(place), options):
+        workflow("train", "line")
+
+
+# ---- every command, where it cannot write
+
+#: Commands that only look, and that write; the last two find something to do.
+LOOKS = (["runs"], ["show"], ["plan", "line"], ["check"], ["collect"], ["server", "status"])
+WRITES_RUN = (["train", "line", "--training.epochs", "3"], ["train", "line", "--refresh", "all"], ["verify"])
+COLLECTS, REPAIRS = ["collect", "--apply", "--keep-last", "1", "--no-keep-verified"], ["check", "--repair"]
+
+
+@pytest.fixture
+def old_runs(trained: Store, train: Callable[..., Any]) -> Path:
+    """A project with two old runs, of which one need not be kept, and a damaged file that neither was made of."""
+    train("line", {"training": {"epochs": 3}})
+    for path in trained.root.rglob("*"):
+        then = time.time() - IN_USE_SECONDS - 60
+        os.utime(path, (then, then), follow_symlinks=False)
+    return trained.root
+
+
+def try_commands(place: str, source: str, options: str, commands: list[list[str]]) -> None:
+    """Runs commands on a copy of a project that lies on a disk of its own, full or mounted anew; tells of each."""
+    home = Path(place)
+    with disk(home, "size=64m"):
+        shutil.copytree(source, home, symlinks=True, dirs_exist_ok=True)
+        if options == "full":
+            fill(home)
+        else:
+            subprocess.run(["mount", "-o", f"remount,{options}", home], check=True)
+        before = state_of(home)["made"]
+        told = [run(*words) for words in commands]
+        print(json.dumps({"told": told, "same": state_of(home)["made"] == before}))
+
+
+@pytest.mark.parametrize(("options", "words"), [("full", "free some space"), ("ro", "make the folder writable")])
+def test_commands_that_only_look_work_where_nothing_can_be_written_and_the_others_say_so(
+    old_runs: Path, forked_to_mount: Nursery, tmp_path: Path, options: str, words: str
+) -> None:
+    place, commands = tmp_path / "disk", [*LOOKS, *WRITES_RUN]
+    done = forked_to_mount(try_commands, str(place), str(old_runs), options, commands, home=place)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for command in found["told"]:
+        if command["words"] in LOOKS:
+            assert (command["told"][0], command["told"][2]) == (0, ""), command
+        else:
+            require_told(command["told"], words)
+            assert "Completed" not in command["told"][1]
+    assert found["same"]
+
+
+def test_a_full_disk_can_be_collected_and_repaired(old_runs: Path, forked_to_mount: Nursery, tmp_path: Path) -> None:
+    place, commands = tmp_path / "disk", [COLLECTS, REPAIRS, ["train", "line", "--refresh", "all"], ["check"]]
+    done = forked_to_mount(collect_a_full_disk, str(place), str(old_runs), commands, home=place)
+    assert done.returncode == 0, done.stderr
+    collected, repaired, *others = json.loads(done.stdout)
+    assert collected["told"][0] == 0, collected["told"][2]
+    assert "removed 1 run" in collected["told"][1]
+    assert "set aside data/split/test-" in repaired["told"][1]
+    assert [command["told"][0] for command in others] == [0, 0], others
+
+
+def collect_a_full_disk(place: str, source: str, commands: list[list[str]]) -> None:
+    """Runs commands on a copy of a project that has filled its disk, of which the first makes room."""
+    home = Path(place)
+    with disk(home, "size=64m"):
+        shutil.copytree(source, home, symlinks=True, dirs_exist_ok=True)
+        damaged = next(home.glob("data/split/test-*.parquet"))
+        damaged.write_bytes(b"")
+        # Of the run that goes: as large as what the others need.
+        folder = min((path for path in (home / "artifacts/runs").iterdir() if not path.is_symlink()), key=str)
+        then = folder.stat().st_mtime
+        fill(folder).rename(folder / "large.bin")
+        os.utime(folder, (then, then))
+        print(json.dumps([run(*words) for words in commands]))
+
+
+def test_a_closed_store_is_neither_collected_nor_repaired(
+    old_runs: Path, forked_to_mount: Nursery, tmp_path: Path
+) -> None:
+    next(old_runs.glob("data/split/test-*.parquet")).write_bytes(b"")
+    place, commands = tmp_path / "disk", [COLLECTS, REPAIRS]
+    done = forked_to_mount(try_commands, str(place), str(old_runs), "ro", commands, home=place)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for command in found["told"]:
+        require_told(command["told"], "Read-only file system; make the folder writable")
+    assert found["same"]
+
+
+def test_a_store_of_another_user_is_read_and_not_written(old_runs: Path, forked: Nursery) -> None:
+    """Root may write wherever it likes: it becomes nobody first. Anybody else is refused by the folders' modes."""
+    next(old_runs.glob("data/split/test-*.parquet")).write_bytes(b"")
+    user = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        shutil.copytree(old_runs, home, symlinks=True)
+        before = made(home)
+        with closed(Path(folder)):
+            for words in (*LOOKS, *WRITES_RUN, COLLECTS, REPAIRS):
+                told = forked(workflow, *words, home=home, user=user, PREFECT_HOME=str(home / ".prefect"))
+                if words == ["check"]:
+                    assert (told.returncode, told.stderr) == (1, ""), told
+                elif words in LOOKS:
+                    assert (told.returncode, told.stderr) == (0, ""), told
+                else:
+                    require_told((told.returncode, told.stdout, told.stderr), "Permission denied; make the folder")
+        assert made(home) == before
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """Lets everybody read what is in a folder, and nobody write."""
+    inside = [folder, *folder.rglob("*")]
+    for path in inside:
+        if not path.is_symlink():
+            path.chmod(0o555 if path.is_dir() else 0o444)
+    yield
+    for path in inside:
+        if not path.is_symlink():
+            path.chmod(0o755)
+
+
+@pytest.mark.parametrize("words", [["reproduce"], ["selftest", "resume", "--training.epochs", "9"]], ids=lambda w: w[0])
+def test_a_full_folder_for_temporaries_is_told(
+    trained: Store, forked_to_mount: Nursery, tmp_path: Path, words: list[str]
+) -> None:
+    place = tmp_path / "temporary"
+    done = forked_to_mount(run_without_temporaries, str(place), *words, home=trained.root, TMPDIR=str(place))
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    require_told((found["told"][0], "", found["told"][2].splitlines(keepends=True)[-1]), "free some space")
+    assert str(place) in found["told"][2]
+
+
+def run_without_temporaries(place: str, *words: str) -> None:
+    """Runs a command where nothing more can be written into the folder for temporaries."""
+    with disk(Path(place), "size=1m"):
+        assert tempfile.gettempdir() == place, "it looks for a folder that can be written only once"
+        fill(Path(place))
+        print(json.dumps([run(*words)]))
+
+
+# ---- the disk of Prefect's own database
+
+
+@pytest.mark.long
+def test_a_full_disk_of_the_projects_own_server_is_told(tmp_path: Path, forked_to_mount: Nursery) -> None:
+    place = tmp_path / "home" / ".prefect"
+    place.parent.mkdir()
+    done = forked_to_mount(train_with_a_server_on, str(place), home=place.parent, **OWN_SERVER)
+    assert done.returncode == 0, done.stderr
+    first, full, stopped, again = json.loads(done.stdout)
+    assert first["told"][0] == 0, first
+    require_told(full["told"], f"No Prefect server can work in {place}: {place}: Only 0.0 MB are free")
+    require_told(stopped["told"], f"No Prefect server can work in {place}: {place}: Only 0.0 MB are free")
+    assert again["told"][0] == 0, again
+
+
+#: Lets a command start a server of its own, on ports that no other test uses.
+OWN_SERVER = {"PREFECT_API_URL": "", "PREFECT_PROFILES_PATH": os.devnull, "WORKFLOW_SERVER_PORT": "4760"}
+
+
+def train_with_a_server_on(place: str) -> None:
+    """Trains with the project's own server: on a disk with room, on a full one, on that without a server, and again."""
+    with disk(Path(place), "size=64m"):
+        try:
+            told = [run_apart("train", "line")]
+            filler = fill(Path(place))
+            told.append(run_apart("train", "line", "--training.epochs", "3"))
+            run_apart("server", "stop")
+            told.append(run_apart("train", "line", "--training.epochs", "3"))
+            filler.unlink()
+            told.append(run_apart("train", "line", "--training.epochs", "3"))
+        finally:
+            run_apart("server", "stop")
+        print(json.dumps(told))
+
+
+def run_apart(*words: str) -> dict[str, Any]:
+    """Runs a command in a new process."""
+    command = [sys.executable, "-m", "flows.cli", *words]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return {"words": words, "told": (done.returncode, done.stdout, done.stderr)}

@@ -90,7 +90,7 @@ def test_a_run_folder_holds_all_that_it_takes_to_use_and_judge_the_model(trained
     plots = {
         f"{name}.{kind}" for name in ("data", "untrained", "trained", "loss", "residuals") for kind in ("png", "svg")
     }
-    described = {"model.json", "metrics.json", "run.json", "report.html", "verification.json"}
+    described = {"model.json", "metrics.json", "run.json", "report.html", "verification.json", "SHA256SUMS"}
     assert {path.name for path in folder.iterdir()} == {"01_workflow_model_0.pth", "plots", *described}
     assert {path.name for path in (folder / "plots").iterdir()} == plots
 

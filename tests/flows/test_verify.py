@@ -375,7 +375,7 @@ def test_a_run_whose_record_is_gone_is_verified_by_itself(
     shutil.rmtree(run.store.records)
     assert command("verify")[0] == 0
     verification = json.loads((run.folder / "verification.json").read_bytes())
-    assert "were not compared with it" in verification["checks"][-1]["detail"]
+    assert "were compared with SHA256SUMS" in verification["checks"][-1]["detail"]
 
 
 def test_a_run_with_other_threads_is_verified_exactly(

@@ -1,0 +1,64 @@
+"""SHA256SUMS in a run folder: the digest of every file that was saved there, as `sha256sum --check` takes them.
+
+The manifest vouches for the other files, and the record of the save for the manifest and the report as well. But a
+record is that of the newest run with its key, and can be deleted: the list lasts as long as the folder.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+from tasks.caching.reference import Reference
+from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file
+
+#: Name of the list in the run folder.
+SUMS = "SHA256SUMS"
+
+LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\n]+)\n")
+
+
+def list_sums(files: Mapping[str, bytes]) -> bytes:
+    """The list for files, given by name with their content."""
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
+    return "".join(lines).encode()
+
+
+def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, str]:
+    """What is wrong with the files of a run by its list, in words by the name of the file; empty if nothing is.
+
+    Nothing is if there is no list: runs of old have none.
+
+    Args:
+        store: where the run lies.
+        run: its name.
+        names: of the files that must be listed.
+
+    Raises:
+        OSError: no file can be read now, whichever it is.
+    """
+    try:
+        text = read_file(store.locate(store.run_path(run, SUMS))).decode()
+    except FileNotFoundError:
+        return {}
+    except (UnusableFileError, ValueError) as error:
+        return {SUMS: f"the list of digests cannot be read: {error}"}
+    entries = [LINE.fullmatch(line) for line in text.splitlines(keepends=True)]
+    digests = {entry["name"]: entry["digest"] for entry in entries if entry}
+    found = ((name, what_is_wrong(store, store.run_path(run, name), digests[name])) for name in names & digests.keys())
+    altered = {name: wrong for name, wrong in found if wrong}
+    # The names are taken from the manifest: the list is wrong about them only if it is right about the manifest.
+    if not altered and (None in entries or digests.keys() != names):
+        return {SUMS: "it is no list of the digests of this run's files"}
+    return altered
+
+
+def what_is_wrong(store: Store, path: str, digest: str) -> str:
+    """What is wrong with a file, in words; empty if it has its digest."""
+    try:
+        store.path(Reference(path, digest, store.locate(path).lstat().st_size, ""))
+    except FileNotFoundError:
+        return f"artifact missing: {path}"
+    except DamagedArtifactError as error:
+        return str(error)
+    return ""

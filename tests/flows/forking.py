@@ -1,0 +1,164 @@
+"""Processes that are forked off one which has imported everything: a run in one takes a second in place of four.
+
+pytest's own process cannot be forked: once it has run a flow, Prefect lets its children fail.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+PROJECT = Path(__file__).parents[2]
+
+#: Seconds after which a child counts as hanging, and is killed.
+PATIENCE = 120.0
+
+#: Stands for the exit code of such a child; no process has it.
+HUNG = 1000
+
+
+class Nursery:
+    """A process with everything imported, and the children that are forked off it.
+
+    Args:
+        environment: of the process.
+        folder: where it may write.
+        wrapper: a command that runs the process.
+    """
+
+    def __init__(self, environment: dict[str, str], folder: Path, wrapper: Sequence[str] = ()) -> None:
+        self._process = subprocess.Popen(
+            [*wrapper, sys.executable, "-c", "from tests.flows.forking import serve; serve()", str(folder)],
+            cwd=PROJECT,
+            env=environment | {"PYTHONPATH": str(PROJECT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self, function: Callable[..., object], *arguments: Any, home: Path, user: int | None = None, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Calls a function of a module in a child, and waits until it has ended.
+
+        Args:
+            function: at the top level of its module.
+            arguments: for it; JSON.
+            home: root of the project that it finds.
+            user: id of the user that it becomes before.
+            environment: variables that it finds.
+        """
+        order = {
+            "function": (function.__module__, function.__name__),
+            "arguments": arguments,
+            "environment": environment | {"WORKFLOW_HOME": str(home)},
+            "user": user,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        code, out, error = json.loads(self._process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, out, error)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def workflow(*words: str) -> None:
+    """The command line."""
+    from flows.cli import main
+
+    main(words)
+
+
+def serve() -> None:
+    """What the process does: it forks off a child for each line that it reads, and tells what became of it."""
+    folder = Path(sys.argv[1])
+    modules = folder / "modules"
+    answers = os.fdopen(os.dup(1), "w")
+    warm = {"WORKFLOW_HOME": str(folder / "warm")}
+    learning = {"function": (__name__, "learn"), "arguments": [str(modules)], "environment": warm, "user": None}
+    code, _, error = carry_out(learning, folder)
+    if code != 0:
+        sys.exit(error)
+    for name in modules.read_text().split():
+        importlib.import_module(name)
+    warm_up(folder / "warm")
+    for line in sys.stdin:
+        answers.write(json.dumps(carry_out(json.loads(line), folder)) + "\n")
+        answers.flush()
+
+
+def warm_up(store: Path) -> None:
+    """Does once what takes long the first time and needs no thread: looks at the code, and draws a picture."""
+    from flows.experiments import load_experiment, settle
+    from flows.planning import plan_training
+    from tasks.caching.store import Store
+    from tasks.learning.figure_style import render
+    from tasks.learning.figures import draw_losses
+    from tasks.learning.tables import read_table
+
+    plan_training(settle(load_experiment("line", {})), Store(store), frozenset(), None)
+    (history,) = store.glob("data/train/history-*.parquet")
+    render(draw_losses(read_table(history), "l1", "line"))
+
+
+def learn(modules: str) -> None:
+    """Runs the train flow, and writes down all that was imported for it."""
+    try:
+        workflow("train", "line")
+    finally:
+        own = (name for name, module in sys.modules.items() if getattr(module, "__spec__", None) and name != "__main__")
+        Path(modules).write_text("\n".join(own))
+
+
+def carry_out(order: dict[str, Any], folder: Path) -> tuple[int, str, str]:
+    """Forks off a child; its exit code (below 0 for a signal), and what it printed on each stream."""
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(tempfile.TemporaryFile("w+", dir=folder)) for _ in range(2)]
+        child = os.fork()
+        if child == 0:
+            be_child(order, [stream.fileno() for stream in streams])
+        code = wait_for(child)
+        for stream in streams:
+            stream.seek(0)
+        out, error = (stream.read() for stream in streams)
+    return code, out, error
+
+
+def be_child(order: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Does what was ordered, and ends as any process does."""
+    for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), *streams)):
+        os.dup2(descriptor, number)
+    os.environ.update(order["environment"])
+    tempfile.tempdir = None  # it is looked up once
+    if order["user"] is not None:
+        os.setgroups([])
+        os.setresgid(*[order["user"]] * 3)
+        os.setresuid(*[order["user"]] * 3)
+    module, name = order["function"]
+    getattr(importlib.import_module(module), name)(*order["arguments"])
+    sys.exit()
+
+
+def wait_for(child: int) -> int:
+    """The exit code of a child, which is killed if it does not end in time."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return HUNG
