@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from flows.runs import LATEST, list_runs, point_to
+from flows.runs import list_runs, point, pointers
 from flows.wording import counted
 from tasks.caching.inspection import Inspection, inspect_store
 from tasks.caching.repair import Repair, repair_store
@@ -26,11 +26,10 @@ def repair_with_pointers(store: Store, inspection: Inspection) -> Repair:
     """Repairs the store; `latest` and its like point to the newest run that is left, or are gone with the last one."""
     repair = repair_store(store, inspection)
     runs, _ = list_runs(store)
-    for run in runs:
-        experiment = run.manifest.experiment["name"]
-        if not all((store.runs / pointer).exists() for pointer in (LATEST, f"{experiment}-{LATEST}")):
-            newest = [other for other in runs if other.manifest.experiment["name"] == experiment][-1]
-            point_to(newest.folder, experiment, store)
+    newest = {pointer: run.folder for run in runs for pointer in pointers(run.manifest.experiment["name"])}
+    for pointer, folder in newest.items():
+        if not (store.runs / pointer).exists():
+            point(pointer, folder, store)
     return repair
 
 

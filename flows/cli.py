@@ -3,12 +3,10 @@
 import contextlib
 import gc
 import io
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, validators
@@ -22,6 +20,7 @@ from flows.history import SHOWN, read_history
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
 from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
+from flows.signals import Interrupted, interruptible
 from tasks.caching.key import version
 from tasks.caching.store import project_store
 from tasks.caching.trouble import tell_error
@@ -262,7 +261,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exits with 0 when done, 1 when a run or a verification failed, 2 on bad input, 130 after Ctrl-C and 143 after
     SIGTERM.
     """
-    signal.signal(signal.SIGTERM, terminate)
     for stream in (sys.stdout, sys.stderr):
         # An arrow that a terminal's encoding does not have is no reason to end a training.
         if isinstance(stream, io.TextIOWrapper):
@@ -274,29 +272,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
+        with interruptible():
+            app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
     except Exception as error:
         if debug:
             traceback.print_exc()
         sys.exit(report_error(error))
-    except KeyboardInterrupt as interruption:
-        sys.stderr.write("interrupted: what is finished is kept, and the same command goes on from there\n")
-        sys.exit(128 + (signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT))
+    except Interrupted as interruption:
+        tell("interrupted: what is finished is kept, and the same command goes on from there")
+        sys.exit(interruption.exit_code)
     finally:
         gc.freeze()
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: it ends a command as Ctrl-C does, through everything that cleans up."""
-
-
-def terminate(number: int, frame: FrameType | None) -> None:
-    """Handles SIGTERM.
-
-    Raises:
-        Terminated: always.
-    """
-    raise Terminated
 
 
 def report_error(error: Exception) -> int:

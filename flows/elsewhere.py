@@ -3,22 +3,30 @@
 Such a process ends with the one that started it, however that ended: nobody else would ever ask for what it makes.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flows.liveness import mark_ended_runs
+from tasks.caching.interruption import postponed_interruption
 from tasks.caching.key import flatten
 from tasks.caching.store import named
 from tasks.learning.experiment import Experiment
 
 #: Seconds between two looks at whether the process that started a training still lives.
 LOOK_SECONDS = 0.2
+
+#: Seconds in which a training that is told to end has to do so.
+GRACE_SECONDS = 10.0
 
 
 class TrainingError(Exception):
@@ -38,22 +46,56 @@ def write_experiment(experiment: Experiment, path: Path) -> None:
         path.write_text("".join(lines), encoding="utf-8")
 
 
-def start_training(experiment: Path, home: Path, until: str) -> "subprocess.Popen[str]":
-    """Starts `workflow train` in a process of its own, which reports to the Prefect server of this one.
+@contextlib.contextmanager
+def homes_elsewhere(purpose: str) -> Iterator[Path]:
+    """A folder for stores that are needed for a while; Prefect is told of the trainings in them that were killed."""
+    folder = Path(tempfile.mkdtemp(prefix=f"workflow-{purpose}-"))
+    try:
+        yield folder
+    finally:
+        for home in (folder, *folder.iterdir()):
+            mark_ended_runs(home)
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def training(experiment: Path, home: Path, until: str) -> Iterator["subprocess.Popen[str]"]:
+    """Runs `workflow train` in a process of its own, which reports to the Prefect server of this one.
+
+    It never outlives what is done inside: what still runs at the end is ended.
 
     Args:
         experiment: a TOML file.
         home: root of its store.
         until: the last stage to run.
     """
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.elsewhere", str(os.getpid()), "train", str(experiment), "--until", until],
-        env=os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process: subprocess.Popen[str] | None = None
+    try:
+        with postponed_interruption():  # or else it might run, and nobody know it
+            process = subprocess.Popen(
+                [sys.executable, "-m", "flows.elsewhere", str(os.getpid()), "train", str(experiment), "--until", until],
+                env=os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        yield process
+    finally:
+        if process is not None and process.poll() is None:
+            end(process)
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """Ends a training in good order, so that it tells Prefect; by force if this takes too long, or is interrupted."""
+    try:
+        process.terminate()
+        process.communicate(timeout=GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
@@ -62,15 +104,20 @@ def finish(process: "subprocess.Popen[str]") -> str:
     Raises:
         TrainingError: it failed.
     """
-    try:
-        out, error = process.communicate()
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
+    out, error = process.communicate()
     if process.returncode != 0:
         raise TrainingError(f"the training failed: {error.strip()}")
     return out
+
+
+def train_elsewhere(experiment: Path, home: Path, until: str) -> str:
+    """Trains in a process of its own, and waits for it; what it printed. See `training` for the arguments.
+
+    Raises:
+        TrainingError: it failed.
+    """
+    with training(experiment, home, until) as process:
+        return finish(process)
 
 
 def run_for(parent: int, words: Sequence[str]) -> None:

@@ -1,123 +1,132 @@
-"""Flow runs whose process died without telling Prefect: found by a lock that the kernel frees, and marked Crashed.
+"""Flow runs that ended without telling Prefect: found at the next start, which tells it.
 
-Each flow run holds a lock on .prefect/alive/<flow run>.lock while it lives. However its process ends (kill -9, a power
-cut), the kernel frees the lock; what is found unlocked at the next start is a run that never said how it ended.
+Each flow run holds a claim, .prefect/alive/<flow run>.lock, from its beginning until Prefect knows how it ended.
+However its process ends (kill -9, a power cut), the claim is then free. A free claim is of a run that Prefect believes
+to be under way: it says how the run ended if this could not be told, and nothing if the run died.
 """
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from flows.settings import prefect_home
-from tasks.caching.claims import hold, taken_over
+from tasks.caching.claims import Claim, hold, taken_over
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
-#: What Prefect shows of a run that was found dead.
+#: What Prefect shows of a run that was found dead, and of a task whose end it was not told.
 FOUND_DEAD = "Its process ended without telling; this was found when the next run started."
-
-#: Ends the claim of the flow that was called, in this context; set by `claim_until_end`.
-_claims: ContextVar[contextlib.ExitStack | None] = ContextVar("_claims", default=None)
+FOUND_LATE = "Its end was not told; this was found when the next run started."
 
 
-@contextlib.contextmanager
-def claim_until_end() -> Iterator[None]:
-    """Surrounds the call of a flow: a claim that is made inside ends here, if the flow ended well.
-
-    After a failure the claim's file stays, unlocked: had Prefect not been told of the end, the next start would do it.
-    """
-    with contextlib.ExitStack() as claims:
-        token = _claims.set(claims)
-        try:
-            yield
-        except BaseException:
-            claims.pop_all()
-            raise
-        finally:
-            _claims.reset(token)
-
-
-def claim(root: Path, flow_run_id: UUID | str) -> None:
-    """Claims that this process carries out a flow run, until it ends.
+def claim(root: Path, flow_run_id: UUID) -> Claim:
+    """Claims that this process carries out a flow run.
 
     Args:
         root: of the project.
         flow_run_id: in Prefect.
     """
-    path = claims_folder(root) / f"{flow_run_id}.lock"
-    descriptor = hold(path)
-    if (claims := _claims.get()) is not None:
-        claims.callback(os.close, descriptor)
-        claims.callback(path.unlink, missing_ok=True)
+    return hold(claims_folder(root) / f"{flow_run_id}.lock")
 
 
-def mark_dead_runs(root: Path, notify: Callable[[str], None] | None = None) -> None:
-    """Marks every flow run Crashed whose process died without telling Prefect.
+def ends_as(state: "State[Any]") -> bytes:
+    """What is kept in the claim of a flow run that ended in a state which Prefect could not be told."""
+    return state.model_dump_json(include={"type", "name", "message"}).encode()
 
-    Does nothing about a run whose server does not know it or does not answer: it is asked again at the next start.
+
+def ended_as(path: Path) -> "State[Any]":
+    """The state in which a flow run ended, as its free claim tells; Crashed if it tells nothing, or garbage."""
+    from prefect.client.schemas.objects import State
+    from prefect.states import Crashed
+
+    try:
+        state = State[Any].model_validate_json(path.read_bytes())
+    except (ValidationError, OSError):
+        return Crashed(message=FOUND_DEAD)
+    return state if state.is_final() else Crashed(message=FOUND_DEAD)
+
+
+def mark_ended_runs(root: Path, notify: Callable[[str], None] | None = None) -> None:
+    """Tells Prefect of every flow run that ended without telling.
+
+    Does nothing about a run whose server does not answer: it is asked again at the next start.
 
     Args:
         root: of the project.
         notify: is told of each one.
     """
-    claims = sorted(claims_folder(root).glob("*.lock"))
+    claims = sorted(path for path in claims_folder(root).glob("*.lock") if is_uuid(path.stem))
     if not claims:
         return
-    from httpx import HTTPError
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import PrefectException
 
-    with contextlib.suppress(HTTPError, PrefectException), get_client(sync_client=True) as client:
+    from flows.contact import UNANSWERED, once_only
+
+    with contextlib.suppress(*UNANSWERED), once_only(), get_client(sync_client=True) as client:
         for path in claims:
-            with taken_over(path) as is_dead:
-                if is_dead:
-                    if mark_crashed(client, UUID(path.stem)) and notify is not None:
-                        notify(f"An earlier run ended without telling; Prefect shows it as Crashed now ({path.stem}).")
+            with taken_over(path) as is_free:
+                if is_free:
+                    state = ended_as(path)
+                    if mark_ended(client, UUID(path.stem), state) and notify is not None:
+                        notify(
+                            f"An earlier run ended without telling; Prefect shows it as {state.name} now ({path.stem})."
+                        )
                     path.unlink()
 
 
-def mark_crashed(client: "SyncPrefectClient", flow_run_id: UUID) -> bool:
-    """Marks a flow run and what ran of its tasks Crashed; False if it had ended, or is not known any more."""
+def mark_ended(client: "SyncPrefectClient", flow_run_id: UUID, state: "State[Any]") -> bool:
+    """Puts a flow run and what is open of its tasks into their last states.
+
+    Returns:
+        Whether the flow run was open; False too if Prefect does not know it any more.
+    """
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.exceptions import ObjectNotFound
-    from prefect.states import Crashed
+    from prefect.states import Completed, Crashed
 
     try:
-        flow_run = client.read_flow_run(flow_run_id)
+        known = client.read_flow_run(flow_run_id).state
     except ObjectNotFound:
         return False
-    if flow_run.state is None or flow_run.state.is_final():
-        return False
+    is_open = known is None or not known.is_final()
+    last = state if known is None or is_open else known
+    # If the run completed, so did its tasks; else nobody knows how far this one came.
+    rest = Completed if last.is_completed() else Crashed
     chosen = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
     for task_run in client.read_task_runs(flow_run_filter=chosen):
         if task_run.state is None or not task_run.state.is_final():
-            client.set_task_run_state(task_run.id, Crashed(message=FOUND_DEAD), force=True)
-    client.set_flow_run_state(flow_run_id, Crashed(message=FOUND_DEAD), force=True)
-    return True
+            client.set_task_run_state(task_run.id, rest(message=FOUND_LATE), force=True)
+    if is_open:
+        client.set_flow_run_state(flow_run_id, state, force=True)
+    return is_open
 
 
 def is_given_up(flow_run_id: UUID) -> bool:
     """Whether Prefect was told that a flow run ended, while it still runs; False if Prefect does not answer."""
-    from httpx import HTTPError
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import PrefectException
-    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    from prefect.context import SyncClientContext
 
-    with (
-        contextlib.suppress(HTTPError, PrefectException),
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True) as client,
-    ):
-        state = client.read_flow_run(flow_run_id).state
-        return state is not None and state.is_final()
-    return False
+    from flows.contact import ask
+
+    with SyncClientContext.get_or_create() as context:
+        flow_run = ask(lambda: context.client.read_flow_run(flow_run_id))
+    return flow_run is not None and flow_run.state is not None and flow_run.state.is_final()
 
 
 def claims_folder(root: Path) -> Path:
     """Where the claims lie."""
     return prefect_home(root) / "alive"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a text is the id of a flow run."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

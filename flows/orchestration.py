@@ -7,27 +7,28 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from prefect import Flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
-from pydantic_core import to_jsonable_python
 
 from flows import pages
 from flows.announcing import TRAINED, VERIFIED, announce
+from flows.contact import ask
+from flows.engine import LastingFlow
 from flows.experiments import resolve, settle
 from flows.history import read_history
 from flows.history_page import PAGE, history_page
-from flows.liveness import claim, claim_until_end, is_given_up
+from flows.liveness import is_given_up
 from flows.planning import plan_training
-from flows.runs import LATEST, find_folder, find_run, point_to
+from flows.runs import LATEST, find_folder, find_run
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
+from flows.turns import point_in_turn, take_turn
 from flows.verify import pipeline as verify_pipeline
-from flows.watching import ProgressArtifact, RunLog, extra_watchers, told_if_possible
+from flows.watching import ProgressArtifact, RunLog, extra_watchers
 from tasks.caching.manifest import MANIFEST
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
@@ -49,22 +50,6 @@ class VerifySettings(BaseModel):
     device: str
 
 
-class PlainFlow(Flow[..., Any]):
-    """A Prefect flow whose parameters pydantic turns into JSON.
-
-    Prefect has FastAPI do that: a library for web servers, which takes a tenth of a second to import.
-    """
-
-    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The parameters as the API takes them."""
-        return {name: to_jsonable_python(value) for name, value in parameters.items()}
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Runs the flow; see `flows.liveness` for what surrounds it."""
-        with claim_until_end():
-            return super().__call__(*arguments, **options)
-
-
 def train_run_name() -> str:
     """Name of a train flow run in the UI: the experiment and the device that it asks for."""
     experiment: Experiment = flow_run.parameters["experiment"]
@@ -76,7 +61,7 @@ def verify_run_name() -> str:
     return f"verify {Path(flow_run.parameters['run']).name}"
 
 
-@partial(PlainFlow, name="train", flow_run_name=train_run_name, persist_result=False)
+@partial(LastingFlow, name="train", flow_run_name=train_run_name, persist_result=False)
 def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) -> str | None:  # noqa: B006 (a form's default)
     """Trains, evaluates, plots and saves a model; what has not changed is reused.
 
@@ -87,7 +72,7 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
         StageError: a stage failed; the message names it, and its cause is what happened.
     """
     store, settled = project_store(), settle(experiment)
-    claim(store.root, flow_run.id)
+    turn = take_turn(store)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         get_run_logger().warning(note)
     forced = frozenset(refresh)
@@ -102,17 +87,17 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
     if is_given_up(flow_run.id):
         get_run_logger().warning("this run was marked as ended while it ran: latest does not move to %s", folder.name)
         return folder.name
-    point_to(folder, experiment.name, store)
+    if not point_in_turn(folder, experiment.name, store, turn):
+        get_run_logger().info("a run that began later has ended before: latest does not move to %s", folder.name)
     show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
     show(experiment.name, "plots", pages.plots_page(folder.name, folder))
     if walk.reports[-1].status == "run":
         show_history(experiment.name, store)
-    with told_if_possible():
-        announce(TRAINED, experiment.name, folder.name)
+    ask(lambda: announce(TRAINED, experiment.name, folder.name))
     return folder.name
 
 
-@partial(PlainFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
+@partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
 def verify(run: str = LATEST, device: Device = "auto") -> str:
     """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
 
@@ -124,7 +109,6 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
         StageError: a stage failed; for a wrong checkpoint, that is the verification.
     """
     store = project_store()
-    claim(store.root, flow_run.id)
     folder = find_folder(run, store)
     settings = VerifySettings(run=folder.name, device=resolve(device))
     watchers: tuple[Watcher, ...] = (RunLog(), *extra_watchers.get())
@@ -136,8 +120,8 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
             record_verification(folder, settings, failed_checks(error))
             raise
         record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
-    with told_if_possible():
-        announce(VERIFIED, find_run(folder.name, store).manifest.experiment["name"], folder.name)
+    experiment = find_run(folder.name, store).manifest.experiment["name"]
+    ask(lambda: announce(VERIFIED, experiment, folder.name))
     return folder.name
 
 
@@ -165,5 +149,4 @@ def show_history(experiment: str, store: Store) -> None:
 
 def show(subject: str, page: str, markdown: str, summary: str | None = None) -> None:
     """Puts a page on the flow run, under a key that is the same from run to run; the list of them has the summaries."""
-    with told_if_possible():
-        create_markdown_artifact(markdown, key=pages.artifact_key(subject, page), description=summary)
+    ask(lambda: create_markdown_artifact(markdown, key=pages.artifact_key(subject, page), description=summary))

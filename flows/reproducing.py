@@ -1,15 +1,12 @@
 """`workflow reproduce`: repeats a run from its manifest in an empty store, and compares what each stage made."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from flows.elsewhere import finish, start_training, write_experiment
+from flows.elsewhere import homes_elsewhere, train_elsewhere, write_experiment
 from flows.experiments import merge, settle
 from flows.problems import list_problems
 from tasks.caching.explanation import differences
@@ -80,15 +77,12 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
     """
     experiment = experiment_of(manifest, device)
     settle(experiment)
-    home = Path(tempfile.mkdtemp(prefix="workflow-reproduce-"))
-    try:
+    with homes_elsewhere("reproduce") as home:
         source = home / "reproduce.toml"
         write_experiment(experiment, source)
         notify(f"training {experiment.name} on {experiment.training.device} once more, in an empty store")
-        finish(start_training(source, home, "save"))
+        train_elsewhere(source, home, "save")
         return compare_with(manifest, store, Store(home))
-    finally:
-        shutil.rmtree(home)
 
 
 def experiment_of(manifest: Manifest, device: str) -> Experiment:

@@ -132,9 +132,13 @@ def list_runs(store: Store) -> tuple[list[RunFolder], dict[str, str]]:
     return sorted(runs, key=lambda run: (run.manifest.created, run.folder.name)), damaged
 
 
-def point_to(folder: Path, experiment: str, store: Store) -> None:
-    """Makes `latest` and `<experiment>-latest` point to a run folder; each switches atomically."""
-    for pointer in (LATEST, f"{experiment}-{LATEST}"):
-        link = store.runs / pointer
-        if not link.is_symlink() or link.readlink() != Path(folder.name):
-            replace_link(link, folder.name)
+def pointers(experiment: str) -> tuple[str, str]:
+    """The names of the pointers that a run of an experiment sets."""
+    return LATEST, f"{experiment}-{LATEST}"
+
+
+def point(pointer: str, folder: Path, store: Store) -> None:
+    """Makes a pointer point to a run folder; it switches atomically."""
+    link = store.runs / pointer
+    if not link.is_symlink() or link.readlink() != Path(folder.name):
+        replace_link(link, folder.name)

@@ -1,14 +1,12 @@
 """`workflow selftest resume`: kills a real training of the user's own experiment, and shows that nothing is lost."""
 
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.elsewhere import finish, start_training, write_experiment
+from flows.elsewhere import finish, homes_elsewhere, train_elsewhere, training, write_experiment
 from flows.problems import InputError
 from tasks.caching.records import open_envelope
 from tasks.learning.experiment import Experiment
@@ -56,21 +54,18 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
     epochs = experiment.training.epochs
     if epochs <= kills:
         raise InputError(f"training.epochs ({epochs}) must be above the number of kills ({kills})")
-    folder = Path(tempfile.mkdtemp(prefix="workflow-selftest-"))
-    try:
+    with homes_elsewhere("selftest") as folder:
         source = folder / "selftest.toml"
         write_experiment(with_states(experiment), source)
         notify(f"training {experiment.name} without a kill")
-        finish(start_training(source, folder / "without", "train"))
+        train_elsewhere(source, folder / "without", "train")
         resumed, targets = [], [epochs * number // (kills + 1) for number in range(1, kills + 1)]
         for target in targets:
             notify(f"killing it after epoch {target:,} of {epochs:,}")
             resumed += kill_after(target * batches_of(experiment), source, folder / "killed")
         notify("letting it end")
-        resumed += went_on_after(finish(start_training(source, folder / "killed", "train")))
+        resumed += went_on_after(train_elsewhere(source, folder / "killed", "train"))
         return ResumeReport(targets, resumed, compare_outputs(folder / "without", folder / "killed"))
-    finally:
-        shutil.rmtree(folder)
 
 
 def with_states(experiment: Experiment) -> Experiment:
@@ -93,14 +88,12 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
         InputError: it ended before.
         TrainingError: it failed.
     """
-    process = start_training(source, home, "train")
-    try:
+    with training(source, home, "train") as process:
         while newest_state(home) < updates:
             if process.poll() is not None:
                 finish(process)
                 raise InputError("the training ended before it could be killed: give it more --training.epochs")
             time.sleep(LOOK_SECONDS)
-    finally:
         process.kill()
         out, _ = process.communicate()
     return went_on_after(out)

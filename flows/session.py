@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from flows.liveness import mark_dead_runs
+from flows.liveness import mark_ended_runs
 from tasks.caching.trouble import require_descriptors
 
 
@@ -26,14 +26,13 @@ def prefect_session(
         OSError: too few files can be opened.
     """
     require_descriptors()
-    from httpx import HTTPError
-
     from flows.server import ServerError, explain_failure, find_api
     from flows.settings import configure_prefect
 
     configure_prefect(root)
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
     api = None
     if ephemeral:
         forget_servers()
@@ -45,18 +44,22 @@ def prefect_session(
 
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    from flows.contact import keeping_contact, silence_behind
+
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), keeping_contact(notify):
         if not ephemeral:
-            mark_dead_runs(root, notify)
+            mark_ended_runs(root, notify)
         try:
             yield None if api is None else api.ui_url
-        except HTTPError as error:
-            why = explain_failure(api, root, error)
+        except Exception as error:
+            if (silence := silence_behind(error)) is None:
+                raise
+            why = explain_failure(api, root, silence)
             raise ServerError(
-                f"Prefect's server stopped answering ({why}). What is finished is kept: "
-                "the same command starts the project's own server again if need be, and goes on from there"
+                f"Prefect's server stopped answering ({why}). What is finished is kept: the same command "
+                "starts the project's own server again if need be, and goes on from there"
             ) from error
 
 

@@ -57,6 +57,10 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         # An alert that fell due while the server was off is sent when it is back; after a minute, Prefect would not.
         "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P365D",
+        # A server that hangs is waited for twice as long as it waits for its own database, and four times in all; one
+        # that is gone for the 14 s between them, in which it may have been started anew.
+        "PREFECT_API_REQUEST_TIMEOUT": "20",
+        "PREFECT_CLIENT_MAX_RETRIES": "3",
     }
 
 

@@ -1,18 +1,14 @@
 """Who is told what becomes of the stages while a flow runs: the flow run's log, the UI, and perhaps a terminal."""
 
-import contextlib
 import time
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import cast
 from uuid import UUID
 
-from httpx import HTTPError
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.contact import ask
 from tasks.caching.prefect_run import Watcher
 from tasks.caching.stage import StageReport
 
@@ -84,19 +80,8 @@ class ProgressArtifact:
         self._artifact = None
 
     def _show(self, percent: float, text: str) -> None:
-        with told_if_possible():
-            if self._artifact is None:
-                key = f"{self._stage}-progress"
-                self._artifact = cast(UUID, create_progress_artifact(percent, key=key, description=text))
-            else:
-                update_progress_artifact(self._artifact, percent, description=text)
-
-
-@contextlib.contextmanager
-def told_if_possible() -> Iterator[None]:
-    """Surrounds what only tells Prefect something: should its server not answer, the work goes on, at once."""
-    try:
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            yield
-    except (HTTPError, PrefectException) as error:
-        get_run_logger().warning("Prefect could not be told: %s", str(error) or type(error).__name__)
+        if (artifact := self._artifact) is not None:
+            ask(lambda: update_progress_artifact(artifact, percent, description=text))
+        else:
+            key = f"{self._stage}-progress"
+            self._artifact = ask(lambda: cast(UUID, create_progress_artifact(percent, key=key, description=text)))

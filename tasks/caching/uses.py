@@ -5,17 +5,14 @@ there. A collection reads the claims when it has locked the record: either it se
 """
 
 import contextlib
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tasks.caching.claims import hold, taken_over
 from tasks.caching.store import Store
-from tasks.caching.trouble import placed
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,11 @@ class InUse:
 def store_in_use(store: Store) -> Iterator[Callable[[str], None]]:
     """Surrounds a flow; yields what tells that it is about to use a record or a run, by its path."""
     path = uses_folder(store) / f"{uuid.uuid4().hex}.use"
-    descriptor = hold(path, f"{time.time()!r}\n".encode())
+    claim = hold(path, f"{time.time()!r}\n".encode())
     try:
-        yield partial(_note, path.parent, descriptor)
+        yield lambda used: claim.write(f"{used}\n".encode())
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        claim.end()
 
 
 def find_uses(store: Store) -> InUse:
@@ -61,8 +57,3 @@ def find_uses(store: Store) -> InUse:
 def uses_folder(store: Store) -> Path:
     """Where the claims lie: beside the locks, since they too mean nothing once nobody runs."""
     return store.records / "locks" / "uses"
-
-
-def _note(folder: Path, descriptor: int, used: str) -> None:
-    with placed(folder):
-        os.write(descriptor, f"{used}\n".encode())

@@ -21,18 +21,31 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "claims" / "one.claim"
 
 
-def test_a_claim_is_held_until_its_descriptor_is_closed(path: Path) -> None:
-    descriptor = hold(path, b"mine")
-    assert path.read_bytes() == b"mine"
+def test_a_claim_is_held_until_it_is_let_go(path: Path) -> None:
+    claim = hold(path, b"mine")
+    claim.write(b" alone")
+    assert path.read_bytes() == b"mine alone"
     with taken_over(path) as is_dead:
         assert not is_dead
-    os.close(descriptor)
+    claim.let_go()
     with taken_over(path) as is_dead:
         assert is_dead
 
 
+def test_a_claim_that_ended_leaves_nothing_and_ends_once(path: Path) -> None:
+    claim = hold(path)
+    claim.end()
+    assert list(path.parent.iterdir()) == []
+    other = hold(path)
+    claim.end()
+    claim.let_go()
+    assert other.held
+    assert path.exists()
+    other.end()
+
+
 def test_nothing_but_the_claim_stays_in_the_folder(path: Path) -> None:
-    os.close(hold(path))
+    hold(path).let_go()
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -42,7 +55,7 @@ def test_a_claim_that_is_gone_is_of_nobody(path: Path) -> None:
 
 
 def test_only_one_takes_a_claim_over(path: Path) -> None:
-    os.close(hold(path))
+    hold(path).let_go()
     with taken_over(path) as first, taken_over(path) as second:
         assert (first, second) == (True, False)
 

@@ -1,7 +1,11 @@
 """Flows against one real Prefect server for the whole session: its start takes seconds, a flow some tenths."""
 
+import dataclasses
+import functools
+import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +22,7 @@ from flows.experiments import load_experiment, settle
 from flows.planning import plan_training
 from flows.settings import configure_prefect, prefect_home
 from tasks.caching.decision import Decision
+from tasks.caching.interruption import SIGNALS
 from tasks.caching.stage import StageReport
 from tasks.caching.store import Store, project_store
 from tests.flows.forking import Nursery
@@ -220,6 +225,10 @@ class Api:
         """A new flow run in a state, which nobody carries out; its id."""
         return self.client.create_flow_run(flow, state=state).id
 
+    def create_task_run(self, task: Any, flow_run_id: Any, state: Any) -> None:
+        """A new task run of a flow run in a state, which nobody carries out."""
+        self._client.create_task_run(task, flow_run_id, dynamic_key="0", name=task.name, state=state)
+
     def set_state(self, flow_run_id: Any, state: Any) -> None:
         """Puts a flow run into a state, whatever it is in."""
         self.client.set_flow_run_state(flow_run_id, state, force=True)
@@ -278,6 +287,33 @@ def until_there(look: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
     return found
+
+
+def artifacts(root: Path) -> set[str]:
+    """Every artifact that a stage has published in a store, whose name tells its digest."""
+    found = (path for top in ("data", "artifacts") for path in (root / top).glob("*/*-*.*"))
+    return {str(path.relative_to(root)) for path in found if path.parent.name in STAGES}
+
+
+@pytest.fixture
+def at_stage(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], object]], None]:
+    """Lets something happen in this process when a stage begins its work; its key stays, which is of the code on disk.
+
+    Stages are named as the flows' modules know them, for example "train.split".
+    """
+
+    def arrange(name: str, happen: Callable[[], object]) -> None:
+        module, _, stage_name = name.partition(".")
+        stage = getattr(importlib.import_module(f"flows.{module}"), stage_name)
+
+        @functools.wraps(stage.function)
+        def work(*arguments: Any) -> Any:
+            happen()
+            return stage.function(*arguments)
+
+        monkeypatch.setattr(f"flows.{name}", dataclasses.replace(stage, function=work))
+
+    return arrange
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -381,7 +417,18 @@ def first_home(first_run: "subprocess.CompletedProcess[str]") -> Path:
 
 
 @pytest.fixture
-def command(prefect: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def own_signals() -> Iterator[None]:
+    """After the test, signals mean what they meant before: at its end, a command lets them end the process."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def command(
+    prefect: None, own_signals: None, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line in this process: its exit code, and what it printed on each stream."""
 
     def run(*words: str) -> tuple[int, str, str]:

@@ -1,134 +1,147 @@
-"""Flow runs whose process died are found at the next start, and those that live are left alone."""
+"""Flow runs that ended without telling are found at the next start, and those that live are left alone."""
 
-import fcntl
-import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from flows import liveness
-from flows.liveness import claim, claim_until_end, claims_folder, is_given_up, mark_dead_runs
+from flows.liveness import claim, claims_folder, ends_as, is_given_up, mark_ended_runs
 from tests.flows.conftest import Api
 
 
 @pytest.fixture
-def running(api: Api) -> Any:
-    """A flow run that Prefect believes to be running."""
-    from prefect import flow
-    from prefect.states import Running
+def create(api: Api) -> Callable[[str], UUID]:
+    """A flow run that Prefect believes to be in a state, with a task run in that state; its id."""
+    from prefect import flow, states, task
 
     @flow(name="train")
     def train() -> None:
         """Never runs."""
 
-    return api.create(train, Running())
+    @task
+    def split() -> None:
+        """Never runs."""
+
+    def run(name: str) -> UUID:
+        state = getattr(states, name)
+        flow_run: UUID = api.create(train, state())
+        api.create_task_run(split, flow_run, state())
+        return flow_run
+
+    return run
 
 
 @pytest.fixture
-def forgotten() -> Iterator[list[int]]:
-    """Descriptors that stand for those of a process that lives on; closed in the end."""
-    descriptors: list[int] = []
-    yield descriptors
-    for descriptor in descriptors:
-        os.close(descriptor)
+def running(create: Callable[[str], UUID]) -> UUID:
+    return create("Running")
 
 
-def held(root: Path, flow_run_id: Any, forgotten: list[int]) -> None:
-    """A claim that is held as another process would hold it."""
-    with claim_until_end():
-        claim(root, flow_run_id)
-        forgotten.append(os.open(claims_folder(root) / f"{flow_run_id}.lock", os.O_RDWR))
-        os.link(claims_folder(root) / f"{flow_run_id}.lock", root / "kept")
-    (root / "kept").replace(claims_folder(root) / f"{flow_run_id}.lock")
-    fcntl.flock(forgotten[-1], fcntl.LOCK_EX)
-
-
-def died(root: Path, flow_run_id: Any) -> Path:
+def died(root: Path, flow_run_id: object, content: bytes = b"") -> Path:
     """What a process that died leaves: the file of its claim, which nobody holds."""
     claims_folder(root).mkdir(parents=True, exist_ok=True)
     path = claims_folder(root) / f"{flow_run_id}.lock"
-    path.touch()
+    path.write_bytes(content)
     return path
 
 
-def test_a_dead_run_is_marked_crashed(tmp_path: Path, running: Any, api: Api) -> None:
-    path = died(tmp_path, running)
+@pytest.mark.parametrize("state", ["Running", "Pending", "Cancelling", "Scheduled"])
+def test_a_dead_run_is_marked_crashed_with_its_tasks(
+    tmp_path: Path, create: Callable[[str], UUID], api: Api, state: str
+) -> None:
+    flow_run = create(state)
+    path = died(tmp_path, flow_run)
     told: list[str] = []
-    mark_dead_runs(tmp_path, told.append)
-    state = api.flow_run(running).state
-    assert (state.name, state.message) == ("Crashed", liveness.FOUND_DEAD)
+    mark_ended_runs(tmp_path, told.append)
+    found = api.flow_run(flow_run).state
+    assert (found.name, found.message) == ("Crashed", liveness.FOUND_DEAD)
+    assert [state for _, state in api.stages(flow_run, 1)] == ["Crashed"]
     assert not path.exists()
-    assert str(running) in told[0]
+    assert str(flow_run) in told[0]
 
 
-def test_a_living_run_is_left_alone(tmp_path: Path, running: Any, api: Api, forgotten: list[int]) -> None:
-    held(tmp_path, running, forgotten)
-    mark_dead_runs(tmp_path)
+@pytest.mark.parametrize(("state", "of_tasks"), [("Completed", "Completed"), ("Failed", "Crashed")])
+def test_a_run_that_could_not_tell_how_it_ended_is_marked_so(
+    tmp_path: Path, running: UUID, api: Api, state: str, of_tasks: str
+) -> None:
+    from prefect import states
+
+    path = died(tmp_path, running, ends_as(getattr(states, state)(message="as it was")))
+    mark_ended_runs(tmp_path)
+    found = api.flow_run(running).state
+    assert (found.name, found.message) == (state, "as it was")
+    assert [state for _, state in api.stages(running, 1)] == [of_tasks]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"{", b"\x00\xff", b"[]", b'{"type": "RUNNING"}', b'{"type": "PICKLED"}'])
+def test_a_claim_that_tells_no_end_is_of_a_dead_run(tmp_path: Path, running: UUID, api: Api, content: bytes) -> None:
+    died(tmp_path, running, content)
+    mark_ended_runs(tmp_path)
+    assert api.flow_run(running).state.name == "Crashed"
+
+
+def test_a_living_run_is_left_alone(tmp_path: Path, running: UUID, api: Api) -> None:
+    mine = claim(tmp_path, running)
+    mark_ended_runs(tmp_path)
     assert api.flow_run(running).state.name == "Running"
-    assert list(claims_folder(tmp_path).iterdir())
+    assert mine.path.exists()
+    mine.end()
 
 
-def test_a_run_that_had_ended_stays_as_it_ended(tmp_path: Path, running: Any, api: Api) -> None:
+def test_a_run_that_had_ended_stays_as_it_ended_and_so_do_its_tasks(tmp_path: Path, running: UUID, api: Api) -> None:
     from prefect.states import Completed
 
     api.set_state(running, Completed())
     path = died(tmp_path, running)
-    mark_dead_runs(tmp_path)
+    told: list[str] = []
+    mark_ended_runs(tmp_path, told.append)
     assert api.flow_run(running).state.name == "Completed"
+    assert [state for _, state in api.stages(running, 1)] == ["Completed"]
     assert not path.exists()
+    assert not told
 
 
 def test_a_run_that_prefect_does_not_know_is_forgotten(tmp_path: Path, prefect: None) -> None:
     path = died(tmp_path, uuid4())
-    mark_dead_runs(tmp_path)
+    mark_ended_runs(tmp_path)
     assert not path.exists()
 
 
-def test_without_an_answer_the_claim_stays(tmp_path: Path, running: Any) -> None:
-    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+def test_files_that_are_no_claims_are_left_alone(tmp_path: Path, running: UUID, api: Api) -> None:
+    foreign = died(tmp_path, "notes")
+    died(tmp_path, running)
+    mark_ended_runs(tmp_path)
+    assert foreign.exists()
+    assert api.flow_run(running).state.name == "Crashed"
+
+
+def test_without_an_answer_the_claim_stays(tmp_path: Path, running: UUID) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     path = died(tmp_path, running)
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
-        mark_dead_runs(tmp_path)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        mark_ended_runs(tmp_path)
     assert path.exists()
 
 
-def test_a_claim_ends_with_a_flow_that_ended_well(tmp_path: Path) -> None:
-    with claim_until_end():
-        claim(tmp_path, "a-run")
-        assert [path.name for path in claims_folder(tmp_path).iterdir()] == ["a-run.lock"]
-    assert not list(claims_folder(tmp_path).iterdir())
+def test_a_claim_ends_with_a_flow_that_ended_well(store: Any, train: Any) -> None:
+    train(until="generate")
+    assert list(claims_folder(store.root).iterdir()) == []
 
 
-def test_after_a_failure_the_file_stays_for_the_next_start(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="failed"), claim_until_end():
-        claim_and_fail(tmp_path)
-    assert [path.name for path in claims_folder(tmp_path).iterdir()] == ["a-run.lock"]
+def test_a_claim_ends_with_a_flow_that_failed_and_told_it(store: Any, train: Any, api: Api) -> None:
+    failed = train(changes={"training": {"loss": "mse", "learning_rate": 1e30}}, until="train", may_fail=True)
+    assert "diverged" in str(failed.error)
+    assert api.flow_run(failed.flow_run_id).state.name == "Failed"
+    assert list(claims_folder(store.root).iterdir()) == []
 
 
-def claim_and_fail(root: Path) -> None:
-    claim(root, "a-run")
-    raise ValueError("failed")
-
-
-def test_a_run_that_was_given_up(running: Any, api: Api) -> None:
+def test_a_run_that_was_given_up(running: UUID, api: Api) -> None:
     from prefect.states import Crashed
 
     assert not is_given_up(running)
     api.set_state(running, Crashed())
     assert is_given_up(running)
-
-
-def test_a_run_that_was_given_up_does_not_move_latest(
-    trained: Any, train: Any, api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = (trained.runs / "latest").readlink()
-    monkeypatch.setattr("flows.orchestration.is_given_up", lambda flow_run_id: True)
-    given_up = train(changes={"training": {"learning_rate": 0.02}})
-    assert given_up.run is not None
-    assert (trained.runs / "latest").readlink() == before
-    monkeypatch.undo()
-    assert api.log(given_up.flow_run_id, "latest does not move")

@@ -1,33 +1,140 @@
-"""A failure of the orchestration is no failure of the work."""
+"""A failure of the orchestration is no failure of the work: whatever becomes of Prefect's server, nothing is lost.
 
-from collections.abc import Callable
+The server is reached through a wire that is cut, goes dead or has somebody else answer in the midst of a run. The run
+ends as it would have, in bounded time, and at the latest at the next start Prefect knows how.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tasks.caching.inspection import inspect_store
+from tasks.caching.store import Store
+from tests.flows.conftest import STAGES, Api, artifacts
+from tests.flows.wire import Wire
 
-def refuse(*arguments: Any, **options: Any) -> Any:
-    raise httpx.ConnectError("connection refused")
+Command = Callable[..., tuple[int, str, str]]
+
+#: Seconds that an answer is waited for in these tests, and how often a request is repeated; see `flows.settings`.
+ANSWER_SECONDS, RETRIES = 1.0, 1
+
+#: What becomes of the server, and what a person is told of it.
+TROUBLE: dict[str, tuple[Callable[[Wire], None], str]] = {
+    "killed": (Wire.cut, "Connection refused"),
+    "hung": (Wire.go_dead, "timed out"),
+    "answers 500": (lambda wire: wire.answer(500), "HTTP 500"),
+    "answers 503": (lambda wire: wire.answer(503), "HTTP 503"),
+}
 
 
-def test_pages_that_cannot_be_shown_do_not_fail_the_run(
-    store: Any, train: Any, api: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """The line that this process reaches the session's server through; `api` has another."""
+    from prefect.settings import (
+        PREFECT_API_REQUEST_TIMEOUT,
+        PREFECT_API_URL,
+        PREFECT_CLIENT_MAX_RETRIES,
+        temporary_settings,
+    )
+
+    from flows.contact import drain
+
+    wire = Wire(httpx.URL(api_url).port or 0)
+    monkeypatch.setenv("PREFECT_API_URL", wire.url)
+    settings = {
+        PREFECT_API_URL: wire.url,
+        PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS,
+        PREFECT_CLIENT_MAX_RETRIES: RETRIES,
+    }
+    drain(10.0)  # or else what sends events would go on with the line that it has
+    with temporary_settings(settings):
+        yield wire
+        wire.cut()
+        drain(0.0)
+
+
+@pytest.fixture(params=TROUBLE.values(), ids=TROUBLE)
+def trouble(request: pytest.FixtureRequest, wire: Wire) -> tuple[Callable[[], None], str]:
+    """Lets something become of the server, and what is told of it."""
+    befall, told = request.param
+    return lambda: befall(wire), told
+
+
+def require_as_ever(store: Store, like: Path) -> None:
+    """A run is there and the latest, the same as one that had no trouble, and nothing is damaged."""
+    assert artifacts(store.root) == artifacts(like)
+    assert (store.runs / "latest" / "run.json").is_file()
+    assert inspect_store(store).findings == []
+
+
+def open_claims(store: Store) -> list[str]:
+    """The flow runs of which Prefect does not know yet how they ended."""
+    return [path.stem for path in (store.root / ".prefect/alive").glob("*.lock")]
+
+
+def test_a_run_whose_server_fails_on_the_way_completes(
+    store: Store, wire: Wire, trouble: Any, at_stage: Any, command: Command, api: Api, first_home: Path
 ) -> None:
-    monkeypatch.setattr("flows.orchestration.create_markdown_artifact", refuse)
-    monkeypatch.setattr("flows.watching.create_progress_artifact", refuse)
-    monkeypatch.setattr("flows.watching.PROGRESS_SECONDS", 0.0)
-    outcome = train()
-    assert (store.runs / "latest").readlink().name == outcome.run
-    assert api.flow_run(outcome.flow_run_id).state.name == "Completed"
-    assert api.log(outcome.flow_run_id, "Prefect could not be told: connection refused")
+    befall, told = trouble
+    at_stage("train.train", befall)
+    code, out, error = command("train", "line")
+    assert (code, error.count("\n")) == (0, 1), error
+    assert error.startswith("Prefect's server does not answer (")
+    assert told in error
+    assert "checkpoint" in out
+    require_as_ever(store, first_home)
+    (flow_run,) = open_claims(store)
+    assert api.flow_run(flow_run).state.name == "Running"
+    wire.mend()
+    code, out, error = command("train", "line")
+    assert (code, out.count("Cached")) == (0, len(STAGES))
+    assert error == f"An earlier run ended without telling; Prefect shows it as Completed now ({flow_run}).\n"
+    assert api.flow_run(flow_run).state.name == "Completed"
+    assert all(state in ("Completed", "Cached") for _, state in api.stages(flow_run, 0))
+    assert open_claims(store) == []
 
 
-def test_a_server_that_stops_answering_is_told_in_one_line(
-    trained: Any, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+def test_a_run_whose_server_fails_as_it_ends_completes(
+    trained: Store, wire: Wire, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, api: Api
 ) -> None:
-    monkeypatch.setattr("flows.orchestration.train", refuse)
+    from prefect.flow_engine import FlowRunEngine
+
+    befall, told = trouble
+    handle_success = FlowRunEngine.handle_success
+
+    def end(engine: Any, result: Any) -> Any:
+        befall()
+        return handle_success(engine, result)
+
+    monkeypatch.setattr(FlowRunEngine, "handle_success", end)
     code, _, error = command("train", "line")
+    assert (code, error.count("\n")) == (0, 1), error
+    assert told in error
+    (flow_run,) = open_claims(trained)
+    monkeypatch.undo()
+    wire.mend()
+    monkeypatch.setenv("PREFECT_API_URL", wire.url)
+    assert command("verify")[0] == 0
+    assert api.flow_run(flow_run).state.name == "Completed"
+
+
+def test_without_a_server_nothing_begins(
+    store: Store, wire: Wire, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, first_home: Path
+) -> None:
+    befall, told = trouble
+    monkeypatch.setattr("flows.session.mark_ended_runs", lambda root, notify: befall())
+    code, out, error = command("train", "line")
     assert code == 1
-    assert error.startswith("error: Prefect's server stopped answering (connection refused). What is finished is kept")
-    assert "Traceback" not in error
+    assert error.count("\n") == 1, error
+    assert error.startswith("error: Prefect's server stopped answering (")
+    assert told in error
+    assert out == "train line\n"
+    monkeypatch.undo()
+    monkeypatch.setenv("PREFECT_API_URL", wire.url)
+    monkeypatch.setenv("WORKFLOW_HOME", str(store.root))
+    wire.mend()
+    assert command("train", "line")[0] == 0
+    require_as_ever(store, first_home)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.problems import InputError
-from flows.runs import find_folder, find_run, list_runs, point_to
+from flows.runs import find_folder, find_run, list_runs, point
 from tasks.caching.store import Store
 
 
@@ -92,7 +92,7 @@ def test_pointers_are_never_absent_while_they_switch(trained: Store, run: Path) 
     reader = threading.Thread(target=look)
     reader.start()
     for turn in range(100):
-        point_to((run, other)[turn % 2], "line", trained)
+        point("latest", (run, other)[turn % 2], trained)
     stop.set()
     reader.join()
     assert not missed
@@ -102,5 +102,5 @@ def test_pointers_are_never_absent_while_they_switch(trained: Store, run: Path) 
 
 def test_a_pointer_that_is_right_is_left_alone(trained: Store, run: Path) -> None:
     before = (trained.runs / "latest").lstat().st_ino
-    point_to(run, "line", trained)
+    point("latest", run, trained)
     assert (trained.runs / "latest").lstat().st_ino == before

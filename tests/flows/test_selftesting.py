@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows import selftesting
+from flows import elsewhere, selftesting
 from flows.elsewhere import write_experiment
 from flows.experiments import load_experiment, preset_names
 from flows.problems import InputError
@@ -62,7 +62,8 @@ def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], st
 def test_a_training_that_does_not_go_on_fails(
     command: Callable[..., tuple[int, str, str]], store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selftesting, "start_training", forgetful(selftesting.start_training))
+    monkeypatch.setattr(elsewhere, "training", forgetful(elsewhere.training))
+    monkeypatch.setattr(selftesting, "training", forgetful(selftesting.training))
     code, out, _ = command("selftest", "resume", "line", "--kills", "1", "--training.epochs", "900")
     assert code == 1
     assert "FAILED" in out

@@ -25,7 +25,7 @@ import pytest
 from tasks.caching.inspection import IN_USE_SECONDS, inspect_store
 from tasks.caching.store import HashingSink, Store
 from tests.caching.conftest import fault_at
-from tests.flows.conftest import PROJECT, STAGES
+from tests.flows.conftest import PROJECT, artifacts
 from tests.flows.forking import Nursery, workflow
 from tests.flows.test_crash import made
 
@@ -57,12 +57,6 @@ def require_mended(store: Store, like: Path, command: Command) -> None:
     assert (status, error) == (0, "")
     assert artifacts(store.root) == artifacts(like)
     assert inspect_store(store).problems == []
-
-
-def artifacts(root: Path) -> set[str]:
-    """Every artifact, whose name tells its digest."""
-    found = (path for top in ("data", "artifacts") for path in (root / top).glob("*/*-*.*"))
-    return {str(path.relative_to(root)) for path in found if path.parent.name in STAGES}
 
 
 # ---- an operation on the disk that fails

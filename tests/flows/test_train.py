@@ -167,7 +167,7 @@ def test_an_unknown_stage_is_refused_before_anything_runs(
     assert "Flow run received invalid parameters" in str(outcome.error)
     assert "'split'" in str(outcome.error)  # names what may be asked for
     assert not outcome.reports
-    assert not store.root.exists()
+    assert [path.name for path in store.root.iterdir()] == [".prefect"]
 
 
 def test_an_elaborate_experiment_goes_all_the_way_and_verifies(

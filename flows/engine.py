@@ -1,0 +1,86 @@
+"""Flows whose work is worth more than what Prefect knows of it.
+
+They run in Prefect's own engine, but for two things. Each run is claimed as soon as Prefect knows of it, so that one
+whose process dies is found (`flows.liveness`). And if Prefect cannot be told how a run ended, the run ends that way
+nonetheless, and Prefect is told at the next start.
+"""
+
+import contextlib
+import time
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas import FlowRun
+from prefect.client.schemas.objects import State
+from prefect.flow_engine import FlowRunEngine
+from prefect.utilities.callables import get_call_parameters
+from pydantic_core import to_jsonable_python
+
+from flows.contact import UNANSWERED, contact, once_only, reason
+from flows.liveness import claim, claims_folder, ends_as
+from tasks.caching.claims import Claim
+from tasks.caching.interruption import postponed_interruption
+from tasks.caching.store import project_store
+
+
+class LastingFlow(Flow[..., Any]):
+    """A Prefect flow that runs in a `LastingEngine`."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as the API takes them.
+
+        Prefect has FastAPI turn them into JSON: a library for web servers, which takes a tenth of a second to import.
+        """
+        return {name: to_jsonable_python(value) for name, value in parameters.items()}
+
+    def __call__(self, *arguments: Any, return_state: bool = False, **options: Any) -> Any:
+        """Runs the flow, as Prefect does."""
+        engine = LastingEngine(flow=self, parameters=get_call_parameters(self.fn, arguments, options))
+        try:
+            with engine.start():
+                while engine.is_running():
+                    with engine.run_context():
+                        engine.call_flow_fn()
+        finally:
+            engine.let_go()
+        return engine.state if return_state else engine.result()
+
+
+class LastingEngine(FlowRunEngine[..., Any]):
+    """Runs a flow to its end, whether or not Prefect can be told of it."""
+
+    claim: Claim | None = None
+
+    def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:
+        """A new flow run; an interruption waits until it is claimed."""
+        root = project_store().root
+        claims_folder(root).mkdir(parents=True, exist_ok=True)  # or else it fails before Prefect knows of the run
+        with postponed_interruption():
+            flow_run = super().create_flow_run(client)
+            self.claim = claim(root, flow_run.id)
+        return flow_run
+
+    def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
+        """Tells Prefect a state; one that is final and cannot be told is kept for the next start."""
+        mine, started = contact.get(), time.monotonic()
+        try:
+            # Nobody waits for a server that was silent just now, nor after Ctrl-C.
+            with once_only() if mine.is_lost or state.is_crashed() else contextlib.nullcontext():
+                told = super().set_state(state, force)
+        except UNANSWERED as error:
+            if self.claim is None or self.flow_run is None or not state.is_final():
+                raise
+            self.logger.warning("Prefect could not be told: %s", reason(error))
+            mine.fail(error, time.monotonic() - started)
+            self.claim.write(ends_as(state))
+            self.flow_run.state = state
+            return state
+        if self.claim is not None and told.is_final():
+            self.claim.end()
+        return told
+
+    def let_go(self) -> None:
+        """Leaves the claim, if it has not ended, to the next start."""
+        if self.claim is not None:
+            self.claim.let_go()
