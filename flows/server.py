@@ -98,14 +98,14 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
         raise ServerError(f"No Prefect server can work in {home}: {tell_error(error)}") from error
 
 
-def explain_failure(api: Api | None, root: Path, error: Exception) -> str:
-    """Why a server did not answer, in words: of the project's own, that its disk is full, if that is so."""
+def lack_of_room(api: Api | None, root: Path) -> str:
+    """That the disk of the project's own server is full, in words; empty if it is not, or the server is another."""
     if api is not None and not api.external:
         try:
             require_free(prefect_home(root), ROOM)
         except OSError as full:
             return tell_error(full)
-    return str(error) or type(error).__name__
+    return ""
 
 
 def stop(root: Path) -> bool:

@@ -26,7 +26,7 @@ def prefect_session(
         OSError: too few files can be opened.
     """
     require_descriptors()
-    from flows.server import ServerError, explain_failure, find_api
+    from flows.server import ServerError, find_api, lack_of_room
     from flows.settings import configure_prefect
 
     configure_prefect(root)
@@ -44,7 +44,7 @@ def prefect_session(
 
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.contact import keeping_contact, silence_behind
+    from flows.contact import keeping_contact, reason, silence_behind
 
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
@@ -56,7 +56,7 @@ def prefect_session(
         except Exception as error:
             if (silence := silence_behind(error)) is None:
                 raise
-            why = explain_failure(api, root, silence)
+            why = lack_of_room(api, root) or reason(silence)
             raise ServerError(
                 f"Prefect's server stopped answering ({why}). What is finished is kept: the same command "
                 "starts the project's own server again if need be, and goes on from there"

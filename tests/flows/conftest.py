@@ -227,7 +227,7 @@ class Api:
 
     def create_task_run(self, task: Any, flow_run_id: Any, state: Any) -> None:
         """A new task run of a flow run in a state, which nobody carries out."""
-        self._client.create_task_run(task, flow_run_id, dynamic_key="0", name=task.name, state=state)
+        self.client.create_task_run(task, flow_run_id, dynamic_key="0", name=task.name, state=state)
 
     def set_state(self, flow_run_id: Any, state: Any) -> None:
         """Puts a flow run into a state, whatever it is in."""

@@ -563,20 +563,18 @@ def test_disk_that_is_full(root: Path, fake: None, full_disk: None) -> None:
         server.start(root)
 
 
-def test_request_that_failed_is_explained(root: Path) -> None:
+def test_full_disk_explains_a_server_that_fails(root: Path, full_disk: None) -> None:
     own, named = Api("http://127.0.0.1:4200/api"), Api("http://127.0.0.1:4200/api", "the environment")
+
+    assert "Only 8.4 MB are free" in server.lack_of_room(own, root)
+    assert server.lack_of_room(named, root) == "", "its disk is another"
+    assert server.lack_of_room(None, root) == ""
+
+
+def test_disk_with_room_explains_nothing(root: Path) -> None:
     root.mkdir(exist_ok=True)
 
-    for api in (own, named, None):
-        assert server.explain_failure(api, root, ValueError("HTTP 500")) == "HTTP 500"
-        assert server.explain_failure(api, root, ValueError()) == "ValueError"
-
-
-def test_request_that_failed_on_a_full_disk_is_explained_by_it(root: Path, full_disk: None) -> None:
-    own, named = Api("http://127.0.0.1:4200/api"), Api("http://127.0.0.1:4200/api", "the environment")
-
-    assert "Only 8.4 MB are free" in server.explain_failure(own, root, ValueError("HTTP 500"))
-    assert server.explain_failure(named, root, ValueError("HTTP 500")) == "HTTP 500", "its disk is another"
+    assert server.lack_of_room(Api("http://127.0.0.1:4200/api"), root) == ""
 
 
 def test_password_of_the_server_is_sent(root: Path, fake: None) -> None:
