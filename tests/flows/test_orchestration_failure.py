@@ -19,7 +19,7 @@ from tests.flows.wire import Wire
 Command = Callable[..., tuple[int, str, str]]
 
 #: Seconds that an answer is waited for in these tests, and how often a request is repeated; see `flows.settings`.
-ANSWER_SECONDS, RETRIES = 1.0, 1
+ANSWER_SECONDS, RETRIES = 3.0, 1
 
 #: What becomes of the server, and what a person is told of it.
 TROUBLE: dict[str, tuple[Callable[[Wire], None], str]] = {
