@@ -94,6 +94,11 @@ def require_refused(told: tuple[int, str, str], message: str, store: Store) -> N
     assert not store.root.exists()
 
 
+def require_nothing_made(store: Store) -> None:
+    """Nothing is left of a flow run that was refused, but the empty folder in which it had said that it was alive."""
+    assert [path for path in store.root.rglob("*") if path.name not in (".prefect", "alive")] == []
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[bytes], str]:
     """Writes a file; gives its path."""
@@ -151,6 +156,42 @@ def test_a_wrong_option_is_refused_by_its_name(store: Store, command: Command, w
     require_refused(command("train", "line", *words), field, store)
 
 
+#: What the command line itself takes for no value of its field, since all that is typed there is text.
+MISTYPED = {
+    "bool for integer": ("--training.epochs=true", "training.epochs: input should be a valid integer"),
+    "real for integer": ("--training.epochs=3.5", "training.epochs: input should be a valid integer"),
+    "nothing for integer": ("--training.epochs=", "training.epochs: input should be a valid integer"),
+    "text for real": ("--training.learning-rate=fast", "training.learning_rate: input should be a valid number"),
+    "integer for bool": ("--training.shuffle=7", "--training.shuffle"),
+    "unknown field": ("--training.epoch=3", "--training.epoch"),
+    "unknown section": ("--train.epochs=3", "--train.epochs"),
+    "field that steers the terminal": ("--training.\x1b]0;evil\x07=3", "evil"),
+}
+
+
+@pytest.mark.parametrize(("word", "told"), MISTYPED.values(), ids=MISTYPED)
+def test_an_option_of_another_type_is_refused_by_its_name(store: Store, command: Command, word: str, told: str) -> None:
+    require_refused(command("train", "line", word), told, store)
+
+
+#: Names that no run can have, because they lead elsewhere, or no file can have them.
+NO_RUNS = ["../../etc", "/etc", "..", ".", "a/../../b", "a\0b", "n" * 300, "n" * 5000, "a\nb", "\x1b]0;evil\x07", ""]
+
+
+@pytest.mark.parametrize("name", NO_RUNS, ids=[repr(name)[:20] for name in NO_RUNS])
+def test_a_name_that_no_run_can_have_is_refused(trained: Store, command: Command, name: str) -> None:
+    def files() -> dict[Path, int]:
+        return {path: path.lstat().st_mtime_ns for path in trained.root.rglob("*")}
+
+    before = files()
+    for words in (["verify"], ["show"], ["reproduce"], ["compare", "latest"], ["collect", "--pin"]):
+        code, out, error = command(*words, name)
+        assert (code, out) == (2, ""), words
+        assert "no run" in error, words
+        assert "".join(error.split("\n")).isprintable(), words
+    assert files() == before
+
+
 @pytest.mark.parametrize(("text", "field", "what"), WRONG.values(), ids=WRONG)
 def test_the_flow_refuses_the_same_as_its_parameters(
     store: Store, prefect: None, text: str, field: str, what: str
@@ -161,7 +202,7 @@ def test_the_flow_refuses_the_same_as_its_parameters(
     told = printable(str(state.result(raise_on_failure=False)))
     assert state.is_failed()
     assert (field or what) in told
-    assert not store.root.exists()
+    require_nothing_made(store)
 
 
 @pytest.mark.parametrize(
@@ -174,4 +215,4 @@ def test_the_flow_refuses_wrong_parameters_of_its_own(
 
     with pytest.raises(Exception, match=field):
         orchestration.train({}, **parameters)
-    assert not store.root.exists()
+    require_nothing_made(store)
