@@ -1,6 +1,7 @@
 """What may import what, read off the code itself: the modules are found, not listed."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ MAY_IMPORT = {
 
 #: What a stage module must not import before its stage runs.
 HEAVY = {"torch", "pandas", "matplotlib", "pyarrow", "numpy", "prefect", "jinja2"}
+
+#: Modules and names with which data is carried out as code.
+TRUSTING = {"cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "pickle", "shelve", "yaml"}
+TRUSTING_NAMES = {"add_safe_globals", "allow_pickle", "read_pickle", "safe_globals"}
+TRUSTING_BUILTINS = {"eval", "exec"}
 
 SHAPELESS = {"utils", "helpers", "common", "core"}
 
@@ -117,6 +123,42 @@ def shapeless(project: Path) -> set[str]:
     return {module for module in modules(project) if SHAPELESS & set(module.split("."))}
 
 
+def trusting(project: Path) -> set[str]:
+    """Where data could be carried out as code."""
+    return {
+        f"{module} has {trusted}"
+        for module, path in modules(project).items()
+        for trusted in (libraries(module, project) & TRUSTING) | trusted_in(ast.parse(path.read_bytes(), str(path)))
+    }
+
+
+def trusted_in(tree: ast.AST) -> set[str]:
+    """The names in a syntax tree that carry out data, and torch.load where it is not told that it must not."""
+    nodes = list(ast.walk(tree))
+    careful = {id(node.func) for node in nodes if isinstance(node, ast.Call) and is_careful(node)}
+    builtins = {node.id for node in nodes if isinstance(node, ast.Name)} & TRUSTING_BUILTINS
+    named = {
+        getattr(node, field)
+        for node in nodes
+        for kind, field in ((ast.Attribute, "attr"), (ast.keyword, "arg"), (ast.alias, "name"))
+        if isinstance(node, kind)
+    } & TRUSTING_NAMES
+    loads = {
+        ast.unparse(node)
+        for node in nodes
+        if isinstance(node, ast.Attribute) and node.attr == "load" and id(node) not in careful
+    }
+    taken = {
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    return builtins | named | {name for name in loads | taken if re.fullmatch(r"torch\b.*\.load", name)}
+
+
+def is_careful(call: ast.Call) -> bool:
+    """Whether a call says weights_only=True in so many words."""
+    return any(given.arg == "weights_only" and ast.unparse(given.value) == "True" for given in call.keywords)
+
+
 class TestTheProject:
     def test_imports_run_one_way(self) -> None:
         assert against_the_stream(PROJECT) == set()
@@ -132,6 +174,9 @@ class TestTheProject:
 
     def test_every_module_has_a_name_that_says_something(self) -> None:
         assert shapeless(PROJECT) == set()
+
+    def test_no_data_is_carried_out_as_code(self) -> None:
+        assert trusting(PROJECT) == set()
 
 
 @pytest.fixture
@@ -213,3 +258,32 @@ class TestTheChecks:
     def test_a_name_that_says_nothing_is_found(self, project: Path, name: str) -> None:
         write(project, name, "")
         assert len(shapeless(project)) == 1
+
+    @pytest.mark.parametrize(
+        ("code", "found"),
+        [
+            ("import torch\ntorch.load(f)", "torch.load"),
+            ("import torch\ntorch.load(f, weights_only=False)", "torch.load"),
+            ("import torch\ntorch.load(f, weights_only=careful)", "torch.load"),
+            ("import torch\ntorch.load(f, weights_only=True)\ntorch.load(f)", "torch.load"),
+            ("import torch\nread = torch.load", "torch.load"),
+            ("import torch\ntorch.jit.load(f)", "torch.jit.load"),
+            ("from torch import load", "torch.load"),
+            ("from torch.serialization import load as read", "torch.serialization.load"),
+            ("import torch\ntorch.serialization.add_safe_globals([C])", "add_safe_globals"),
+            ("def f():\n    import pickle", "pickle"),
+            ("from pickle import loads", "pickle"),
+            ("import numpy\nnumpy.load(f, allow_pickle=True)", "allow_pickle"),
+            ("import pandas\npandas.read_pickle(f)", "read_pickle"),
+            ("from pandas import read_pickle as read", "read_pickle"),
+            ("eval(text)", "eval"),
+        ],
+    )
+    def test_what_carries_out_data_is_found(self, project: Path, code: str, found: str) -> None:
+        write(project, "tasks/train.py", code)
+        assert trusting(project) == {f"tasks.train has {found}"}
+
+    def test_what_only_reads_data_is_not_found(self, project: Path) -> None:
+        code = "import json, pickletools, torch\njson.load(f)\ntorch.load(f, map_location=d, weights_only=True)"
+        write(project, "tasks/train.py", code + "\nfrom torch import save\nnetwork.eval()")
+        assert trusting(project) == set()
