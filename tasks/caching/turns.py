@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tasks.caching.claims import Claim
 from tasks.caching.store import Store
 
 
@@ -102,12 +103,12 @@ def write_beginning(beginning: Planned, descriptor: int) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """A file to lock, open, made if need be; programs that are started do not inherit it."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    """A file to lock, open, made if need be; neither programs that are started nor forked children inherit it."""
+    file = Claim(path, os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     try:
-        yield descriptor
+        yield file.descriptor
     finally:
-        os.close(descriptor)
+        file.let_go()
 
 
 def is_taken_at_once(descriptor: int) -> bool:

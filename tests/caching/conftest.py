@@ -60,6 +60,19 @@ def start_python() -> Iterator[StartPython]:
         process.communicate()
 
 
+#: To be put before what a process does: `fork()` makes a child of it which outlives it, and lives until the test ends.
+FORK = """
+import os
+def fork():
+    there, here = os.pipe()
+    if os.fork() == 0:
+        os.write(here, b".")
+        os.read(0, 1)
+        os._exit(0)
+    os.read(there, 1)
+"""
+
+
 class NoView(View):
     """Sees nothing."""
 

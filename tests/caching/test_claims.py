@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.caching.claims import hold, taken_over
-from tests.caching.conftest import StartPython
+from tests.caching.conftest import FORK, StartPython
 
 HOLD = (
     "import sys, pathlib; from tasks.caching.claims import hold\n"
@@ -73,10 +73,13 @@ def test_the_claim_of_a_process_that_was_killed_is_free(path: Path, start_python
         assert is_dead
 
 
-def test_a_program_that_the_holder_started_does_not_inherit_it(path: Path, start_python: StartPython) -> None:
-    process = start_python(
-        HOLD.replace("print(", "import subprocess; subprocess.Popen(['sleep', '5'], close_fds=False); print("), path
-    )
+@pytest.mark.parametrize(
+    "beget",
+    ["fork()", "import subprocess; subprocess.Popen(['sleep', '5'], close_fds=False)"],
+    ids=["child", "program"],
+)
+def test_what_the_holder_begot_does_not_inherit_it(path: Path, start_python: StartPython, beget: str) -> None:
+    process = start_python(FORK + HOLD.replace("print(", f"{beget}; print("), path)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     process.kill()

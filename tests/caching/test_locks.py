@@ -9,6 +9,7 @@ from subprocess import Popen
 import pytest
 
 from tasks.caching.locks import FlockManager
+from tests.caching.conftest import FORK, StartPython
 
 KEY = "train/0123.json"
 
@@ -138,6 +139,17 @@ class TestOneProcess:
         assert manager.acquire_lock(key, "one", acquire_timeout=0)
         assert [path.suffix for path in folder.iterdir()] == [".lock"]
 
+    @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"12345\nanother machine\n", b"\xff", b"{"])
+    def test_what_is_in_a_lock_file_means_nothing(self, manager: FlockManager, folder: Path, content: bytes) -> None:
+        assert not manager.is_locked(KEY)
+        (file,) = folder.iterdir()
+        file.write_bytes(content)
+        assert manager.acquire_lock(KEY, "one", acquire_timeout=0)
+        file.write_bytes(content)
+        assert not FlockManager(folder).acquire_lock(KEY, "two", acquire_timeout=0)
+        manager.release_lock(KEY, "one")
+        assert not manager.is_locked(KEY)
+
     def test_waiting_for_a_free_lock_takes_no_time(self, manager: FlockManager) -> None:
         assert manager.wait_for_lock(KEY, timeout=0)
         assert manager.wait_for_lock(KEY)
@@ -186,6 +198,19 @@ class TestTwoProcesses:
         timer.start()
         assert manager.acquire_lock(KEY, "one", acquire_timeout=10)
         timer.join()
+
+    def test_a_child_that_outlives_the_holder_does_not_keep_the_lock(
+        self, manager: FlockManager, folder: Path, start_python: StartPython
+    ) -> None:
+        holder = start_python(
+            FORK + HOLD.replace("sys.stdin.readline()", "fork(); print('forked', flush=True); sys.stdin.read()"), folder
+        )
+        assert holder.stdout is not None
+        assert (holder.stdout.readline(), holder.stdout.readline()) == ("True\n", "forked\n")
+        assert not manager.acquire_lock(KEY, "one", acquire_timeout=0)
+        holder.kill()
+        holder.wait()
+        assert manager.acquire_lock(KEY, "one", acquire_timeout=0)
 
     @pytest.mark.usefixtures("other_process")
     def test_waiting_gives_up_in_time(self, manager: FlockManager) -> None:

@@ -3,13 +3,14 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tasks.caching.store import Store
 from tasks.caching.turns import NoTurnError, Planned, turn
+from tests.caching.conftest import FORK, StartPython
 
 HOUR = 3600.0
 
@@ -170,16 +171,20 @@ def test_a_run_that_fails_ends_its_turn(store: Store) -> None:
         pass
 
 
-def test_a_run_that_was_killed_ends_its_turn(store: Store, start_python: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("before", ["", "fork()"], ids=["alone", "with a child that lives on"])
+def test_a_run_that_was_killed_ends_its_turn(store: Store, start_python: StartPython, before: str) -> None:
     holder = start_python(
+        f"{FORK}\n"
         "import sys, pathlib, time\n"
         "from tasks.caching.store import Store\n"
         "from tasks.caching.turns import turn\n"
         "with turn(Store(pathlib.Path(sys.argv[1])), 'line', wait=False):\n"
+        f"    {before or 'pass'}\n"
         "    print('has it', flush=True)\n"
         "    time.sleep(600)\n",
         store.root,
     )
+    assert holder.stdout is not None
     assert holder.stdout.readline() == "has it\n"
     with pytest.raises(NoTurnError), turn(store, "line", wait=False):
         pass
