@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from flows.planning import plan_training
 from flows.settings import configure_prefect, prefect_home
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
+from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.store import Store, project_store
 from tests.flows.forking import Nursery
@@ -246,6 +248,13 @@ class Api:
         assert runs, f"Prefect knows no flow run named {name}"
         return runs[0]
 
+    def since(self, moment: datetime) -> list[Any]:
+        """The flow runs that have begun since a moment."""
+        from prefect.client.schemas.filters import FlowRunFilter
+
+        chosen = FlowRunFilter.model_validate({"start_time": {"after_": moment}})
+        return list(self.client.read_flow_runs(flow_run_filter=chosen))
+
     def stages(self, flow_run_id: Any, count: int) -> list[tuple[str, str]]:
         """The name and the state's name of each of `count` task runs, in the order in which they started."""
         from prefect.client.schemas.filters import FlowRunFilter
@@ -293,6 +302,17 @@ def artifacts(root: Path) -> set[str]:
     """Every artifact that a stage has published in a store, whose name tells its digest."""
     found = (path for top in ("data", "artifacts") for path in (root / top).glob("*/*-*.*"))
     return {str(path.relative_to(root)) for path in found if path.parent.name in STAGES}
+
+
+def made(home: Path) -> dict[str, str]:
+    """The digest of everything that the stages made, by stage, key and name, but for what tells the time."""
+    records = [read_record(path) for stage in STAGES for path in (home / "artifacts/records" / stage).glob("*.json")]
+    return {
+        f"{record.stage}/{record.key}/{name}": output.digest
+        for record in records
+        for name, output in record.outputs.items()
+        if name not in ("run.json", "report.html")
+    }
 
 
 @pytest.fixture

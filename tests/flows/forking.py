@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 PROJECT = Path(__file__).parents[2]
 
@@ -56,18 +56,33 @@ class Nursery:
             user: id of the user that it becomes before.
             environment: variables that it finds.
         """
-        order = {
-            "function": (function.__module__, function.__name__),
-            "arguments": arguments,
-            "environment": environment | {"WORKFLOW_HOME": str(home)},
-            "user": user,
-        }
+        (done,) = self.together(function, arguments, home=home, user=user, **environment)
+        return done
+
+    def together(
+        self,
+        function: Callable[..., object],
+        *calls: Sequence[Any],
+        home: Path,
+        user: int | None = None,
+        **environment: str,
+    ) -> "list[subprocess.CompletedProcess[str]]":
+        """Calls a function in several children at once, each with arguments of its own; the rest as for one."""
+        orders = [
+            {
+                "function": (function.__module__, function.__name__),
+                "arguments": arguments,
+                "environment": environment | {"WORKFLOW_HOME": str(home)},
+                "user": user,
+            }
+            for arguments in calls
+        ]
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.write(json.dumps(orders) + "\n")
         self._process.stdin.flush()
-        code, out, error = json.loads(self._process.stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, out, error)
+        ended = json.loads(self._process.stdout.readline())
+        return [subprocess.CompletedProcess(call, *how) for call, how in zip(calls, ended, strict=True)]
 
     def close(self) -> None:
         """Ends the process."""
@@ -82,13 +97,13 @@ def workflow(*words: str) -> None:
 
 
 def serve() -> None:
-    """What the process does: it forks off a child for each line that it reads, and tells what became of it."""
+    """What the process does: it forks off children for each line that it reads, and tells what became of them."""
     folder = Path(sys.argv[1])
     modules = folder / "modules"
     answers = os.fdopen(os.dup(1), "w")
     warm = {"WORKFLOW_HOME": str(folder / "warm")}
     learning = {"function": (__name__, "learn"), "arguments": [str(modules)], "environment": warm, "user": None}
-    code, _, error = carry_out(learning, folder)
+    ((code, _, error),) = carry_out([learning], folder)
     if code != 0:
         sys.exit(error)
     for name in modules.read_text().split():
@@ -122,18 +137,23 @@ def learn(modules: str) -> None:
         Path(modules).write_text("\n".join(own))
 
 
-def carry_out(order: dict[str, Any], folder: Path) -> tuple[int, str, str]:
-    """Forks off a child; its exit code (below 0 for a signal), and what it printed on each stream."""
+def carry_out(orders: Sequence[dict[str, Any]], folder: Path) -> list[tuple[int, str, str]]:
+    """Forks off a child for each order; of each the exit code (below 0 for a signal), and what it printed."""
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(tempfile.TemporaryFile("w+", dir=folder)) for _ in range(2)]
-        child = os.fork()
-        if child == 0:
-            be_child(order, [stream.fileno() for stream in streams])
-        code = wait_for(child)
-        for stream in streams:
-            stream.seek(0)
-        out, error = (stream.read() for stream in streams)
-    return code, out, error
+        children = []
+        for order in orders:
+            streams = [stack.enter_context(tempfile.TemporaryFile("w+", dir=folder)) for _ in range(2)]
+            child = os.fork()
+            if child == 0:
+                be_child(order, [stream.fileno() for stream in streams])
+            children.append((child, streams))
+        return [(wait_for(child), *map(contents, streams)) for child, streams in children]
+
+
+def contents(stream: IO[str]) -> str:
+    """All that was written into a file."""
+    stream.seek(0)
+    return stream.read()
 
 
 def be_child(order: dict[str, Any], streams: list[int]) -> NoReturn:

@@ -20,34 +20,27 @@ from tasks.caching.store import Store
 STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
 KINDS = ["parquet", "pth", "json", "png", "svg", "html", "record"]
 
-#: Runs the command line with one stage that waits, or is killed, inside its work. The key of the stage stays, because
-#: it is made of the code on disk.
+#: Runs the command line with one stage that is killed inside its work. The key of the stage stays, because it is made
+#: of the code on disk.
 DRIVER = """
-import dataclasses, functools, os, pathlib, signal, sys, time
+import dataclasses, functools, os, signal, sys
 import flows.train
 from flows.cli import main
 from tasks.caching import store
 
-name, what, *arguments = sys.argv[1:]
+name, *arguments = sys.argv[1:]
 stage = getattr(flows.train, name)
+
+def write_half(path, content):
+    path.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 @functools.wraps(stage.function)
 def work(view, inputs, desk):
-    if what == "die":
-        def write_half(path, content):
-            path.write_bytes(b"half")
-            os.kill(os.getpid(), signal.SIGKILL)
-        store.write_durably = write_half
-    else:
-        time.sleep(0.5)  # as long as a stage that is worth waiting for
+    store.write_durably = write_half
     return stage.function(view, inputs, desk)
 
 setattr(flows.train, name, dataclasses.replace(stage, function=work))
-if what != "die":
-    ready = pathlib.Path(what)
-    (ready / str(os.getpid())).touch()
-    while len(list(ready.iterdir())) < 2:
-        time.sleep(0.01)
 main(arguments)
 """
 
@@ -432,7 +425,7 @@ def test_a_run_that_is_killed_inside_any_stage_resumes_where_it_was(
     store: Store, start_process: Any, train: Callable[..., Any], first_home: Path
 ) -> None:
     for done, stage in enumerate(STAGES):
-        process = start_process("-c", DRIVER, stage, "die", "train", "line", home=store.root, PYTHONUNBUFFERED="1")
+        process = start_process("-c", DRIVER, stage, "train", "line", home=store.root, PYTHONUNBUFFERED="1")
         output, error = process.communicate(timeout=120)
         assert process.returncode == -9, error
         # The stage before was finished by this process, those before it by others that were killed as well.
@@ -441,19 +434,6 @@ def test_a_run_that_is_killed_inside_any_stage_resumes_where_it_was(
     outcome = train("line")
     assert outcome.ran == ["save"]
     assert outcome.digests == digests_of(Store(first_home))
-
-
-def test_two_identical_runs_started_together_compute_each_stage_once(
-    store: Store, start_process: Any, tmp_path: Path
-) -> None:
-    (tmp_path / "ready").mkdir()
-    arguments = ("-c", DRIVER, "train", str(tmp_path / "ready"), "train", "line")
-    processes = [start_process(*arguments, home=store.root) for _ in range(2)]
-    printed = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
-    states = sorted(state for output, _ in printed for state in states_in(output))
-    assert states == sorted((name, state) for name in STAGES for state in ("Cached", "Completed"))
-    assert len([run for run in store.runs.iterdir() if not run.is_symlink()]) == 1
 
 
 def test_two_processes_with_empty_projects_make_the_same_bytes(first_home: Path, workflow: Any, tmp_path: Path) -> None:

@@ -19,10 +19,9 @@ from typing import Any
 import pytest
 
 from tasks.caching.inspection import inspect_store
-from tasks.caching.records import read_record
 from tasks.caching.store import HashingSink, Store
 from tests.caching.conftest import fault_at
-from tests.flows.conftest import STAGES, Api, Start, until_there
+from tests.flows.conftest import STAGES, Api, Start, made, until_there
 from tests.flows.forking import Nursery, workflow
 from tests.flows.test_caching import states_in
 
@@ -39,13 +38,6 @@ def die() -> None:
 def require_sound(home: Path) -> None:
     problems = inspect_store(Store(home)).problems
     assert problems == []
-
-
-def made(home: Path) -> dict[str, str]:
-    """The digest of everything that the stages made, by stage and name, but for what tells the time."""
-    records = (read_record(path) for path in (home / "artifacts/records").glob("*/*.json"))
-    found = {f"{record.stage}.{name}": made.digest for record in records for name, made in record.outputs.items()}
-    return {name: digest for name, digest in found.items() if name not in ("save.run.json", "save.report.html")}
 
 
 # ---- at every operation on the disk
