@@ -315,8 +315,12 @@ def made(home: Path) -> dict[str, str]:
     }
 
 
+#: Lets something happen when a stage begins its work.
+AtStage = Callable[[str, Callable[[], object]], None]
+
+
 @pytest.fixture
-def at_stage(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], object]], None]:
+def at_stage(monkeypatch: pytest.MonkeyPatch) -> AtStage:
     """Lets something happen in this process when a stage begins its work; its key stays, which is of the code on disk.
 
     Stages are named as the flows' modules know them, for example "train.split".

@@ -4,15 +4,19 @@ Each stage is computed once, each run ends as if it had been alone, and nothing 
 """
 
 import itertools
+import os
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
-from tests.flows.conftest import STAGES, Api, made
+from tests.flows.conftest import STAGES, Api, AtStage, Outcome, made
 from tests.flows.forking import Nursery, workflow
 from tests.flows.test_caching import states_in
 
@@ -21,11 +25,30 @@ pytestmark = pytest.mark.usefixtures("prefect")
 #: Runs that have their data, their split and nothing else in common.
 RUNS = [("train", "line", "--training.learning-rate", rate) for rate in ("0.03", "0.02", "0.01", "0.005")]
 
+FASTER = {"training": {"learning_rate": 0.02}}
+
 TOGETHER = {
     "the same run twice": RUNS[:1] * 2,
     "a beginning in common": RUNS[:2],
     "eight flows": RUNS * 2,
 }
+
+
+def begin_together(meeting: str, runs: int, *words: str) -> None:
+    """Runs a command that waits for others when it has found that there is no record of its first stage."""
+    from tasks.caching.prefect_run import PrefectRun
+
+    look_up = PrefectRun._look_up
+
+    def look_up_and_wait(self: PrefectRun, order: Any) -> Any:
+        found = look_up(self, order)
+        Path(meeting, str(os.getpid())).touch()
+        while len(list(Path(meeting).iterdir())) < runs:
+            time.sleep(0.001)
+        return found
+
+    PrefectRun._look_up = look_up_and_wait  # type: ignore[method-assign]
+    workflow(*words)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +66,13 @@ def test_runs_that_go_on_at_once_compute_each_stage_once(
     store: Store,
     forked: Nursery,
     api: Api,
+    tmp_path_factory: pytest.TempPathFactory,
     one_by_one: dict[str, str],
     runs: Sequence[tuple[str, ...]],
 ) -> None:
     began = datetime.now(UTC)
-    done = forked.together(workflow, *runs, home=store.root)
+    meeting = str(tmp_path_factory.mktemp("meeting"))
+    done = forked.together(begin_together, *((meeting, len(runs), *words) for words in runs), home=store.root)
     assert [run.returncode for run in done] == [0] * len(runs), [run.stderr for run in done]
     assert [run.stderr for run in done] == [""] * len(runs)
     states = Counter(itertools.chain.from_iterable(states_in(run.stdout) for run in done))
@@ -62,3 +87,53 @@ def test_runs_that_go_on_at_once_compute_each_stage_once(
     for run in flow_runs:
         assert {state for _, state in api.stages(run.id, len(STAGES))} <= {"Completed", "Cached"}
     assert inspect_store(store).findings == []
+
+
+# ---- which run is the latest
+
+
+def pointed_to(store: Store) -> dict[str, str]:
+    """The run that each pointer points to."""
+    return {link.name: link.readlink().name for link in store.runs.iterdir() if link.is_symlink()}
+
+
+@pytest.mark.parametrize(
+    ("state", "stage"), [("Crashed", "train.generate"), ("Crashed", "train.save"), ("Cancelled", "train.train")]
+)
+def test_a_run_that_was_given_up_and_goes_on_is_not_the_latest(
+    trained: Store, at_stage: AtStage, train: Callable[..., Outcome], api: Api, state: str, stage: str
+) -> None:
+    from prefect import runtime, states
+
+    at_stage(stage, lambda: api.set_state(runtime.flow_run.id, getattr(states, state)()))
+    before = pointed_to(trained)
+    ended = train(changes=FASTER, refresh=["all"])
+    assert ended.run is not None
+    assert ended.run not in before.values()
+    assert pointed_to(trained) == before
+    assert api.flow_run(ended.flow_run_id).state.is_final()
+    assert inspect_store(trained).findings == []
+    assert train(changes=FASTER).run == ended.run
+    assert set(pointed_to(trained).values()) == {ended.run}
+
+
+@pytest.mark.parametrize(("name", "stage"), [("line", "train.save"), ("other", "train.train")])
+def test_a_run_that_ends_after_one_that_began_later_is_not_the_latest(
+    trained: Store, at_stage: AtStage, train: Callable[..., Outcome], forked: Nursery, name: str, stage: str
+) -> None:
+    newer: list[str] = []
+
+    def overtake() -> None:
+        before = set(trained.runs.glob("*/run.json"))
+        done = forked(workflow, *RUNS[1], home=trained.root)
+        assert done.returncode == 0, done.stderr
+        newer.extend({path.parent.name for path in set(trained.runs.glob("line-2*/run.json")) - before})
+
+    at_stage(stage, overtake)
+    older = train(changes={"name": name, "training": {"learning_rate": 0.01}}, refresh=["all"])
+    assert older.run is not None
+    expected = {"latest": newer[0], "line-latest": newer[0]}
+    if name != "line":
+        expected[f"{name}-latest"] = older.run
+    assert pointed_to(trained) == expected
+    assert inspect_store(trained).findings == []
