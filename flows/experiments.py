@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from flows.problems import InputError, list_problems
 from flows.scheduling import Schedule
 from tasks.learning.devices import resolve_device, thread_count
-from tasks.learning.experiment import Experiment, SettledTraining
+from tasks.learning.experiment import Experiment, SettledTraining, Training
 
 #: The experiments that ship with the project.
 PRESETS = Path(__file__).parent / "presets"
@@ -105,6 +105,14 @@ class SettledExperiment(Experiment):
 
     requested_device: str
     training: SettledTraining
+
+
+def place(experiment: Experiment, device: str | None) -> Experiment:
+    """The experiment on another device; on its own if none is given."""
+    if device is None:
+        return experiment
+    training = Training.model_validate(experiment.training.model_dump() | {"device": device})
+    return experiment.model_copy(update={"training": training})
 
 
 def settle(experiment: Experiment) -> SettledExperiment:

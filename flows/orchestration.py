@@ -3,44 +3,51 @@
 Apart from the wirings, because importing Prefect takes a second, and `workflow plan` walks the same wiring without it.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from prefect.artifacts import create_markdown_artifact
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 from pydantic import BaseModel, Field
 
 from flows import pages
 from flows.announcing import TRAINED, VERIFIED, announce
 from flows.contact import ask
 from flows.engine import LastingFlow
-from flows.experiments import resolve, settle
-from flows.history import read_history
-from flows.history_page import PAGE, history_page
+from flows.experiments import place, resolve, settle
 from flows.liveness import is_given_up
+from flows.naming import tag_run, train_run_name, verify_run_name
+from flows.one_at_a_time import IfRunning, one_at_a_time
 from flows.planning import plan_training
+from flows.progress import TrainingProgress
 from flows.runs import LATEST, find_folder, find_run
+from flows.showing import show_history, show_page, show_run
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.turns import point_in_turn, take_turn
 from flows.verify import pipeline as verify_pipeline
-from flows.watching import ProgressArtifact, RunLog, extra_watchers
+from flows.watching import RunLog, extra_watchers
+from tasks.caching.exclusion import StandBackError
 from tasks.caching.manifest import MANIFEST
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
 from tasks.caching.store import Store, project_store
 from tasks.caching.uses import store_in_use
 from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
-from tasks.learning.devices import fallback_notice
+from tasks.learning.devices import DEVICE, fallback_notice
 from tasks.learning.experiment import Experiment
 
-Refresh = Annotated[list[Refreshable], Field(description="Stages to run even if cached; all stands for every one.")]
-Until = Annotated[StageName | None, Field(description="The last stage to run; all of them when empty.")]
-Device = Annotated[str, Field(description="Where to predict: auto, cpu, cuda, cuda:N or mps.")]
+#: Where a flow does its work, as it may be asked for.
+Device = Annotated[str, Field(pattern=rf"^({DEVICE})$")]
+
+Retries = Annotated[int, Field(ge=0, le=10)]
 
 
 class VerifySettings(BaseModel):
@@ -50,36 +57,67 @@ class VerifySettings(BaseModel):
     device: str
 
 
-def train_run_name() -> str:
-    """Name of a train flow run in the UI: the experiment and the device that it asks for."""
-    experiment: Experiment = flow_run.parameters["experiment"]
-    return f"{experiment.name} on {experiment.training.device}"
+def announce_trained(flow: Flow[..., Any], flow_run: FlowRun, state: State[str | None]) -> None:
+    """Tells that a run was trained, as soon as Prefect knows that the flow has completed."""
+    if (run := state.result()) is not None:
+        announce_run(TRAINED, run)
 
 
-def verify_run_name() -> str:
-    """Name of a verify flow run in the UI."""
-    return f"verify {Path(flow_run.parameters['run']).name}"
+def announce_run(event: str, run: str) -> None:
+    """Tells what became of a run."""
+    experiment = find_run(run, project_store()).manifest.experiment["name"]
+    ask(lambda: announce(event, experiment, run))
 
 
-@partial(LastingFlow, name="train", flow_run_name=train_run_name, persist_result=False)
-def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) -> str | None:  # noqa: B006 (a form's default)
+@partial(
+    LastingFlow, name="train", flow_run_name=train_run_name, persist_result=False, on_completion=[announce_trained]
+)
+def train(
+    experiment: Experiment,
+    refresh: list[Refreshable] = [],  # noqa: B006 (a form's default)
+    until: StageName | None = None,
+    device: Device | None = None,
+    if_running: IfRunning = "wait",
+    retries: Retries = 0,
+) -> "str | State[None] | None":
     """Trains, evaluates, plots and saves a model; what has not changed is reused.
 
+    Args:
+        experiment: Everything that decides the outcome.
+        refresh: Stages to run even if cached; all stands for every one.
+        until: The last stage to run; all of them when empty.
+        device: Where to train, in place of the experiment's own: auto, cpu, cuda, cuda:N or mps.
+        if_running: What this run does while another run of the experiment goes on: wait for it, or be cancelled.
+        retries: How often a stage is tried again after a fault that may pass, such as a full disk.
+
     Returns:
-        The name of the run; None if `until` ended the flow before a run was saved.
+        The name of the run; None if `until` ended the flow before a run was saved. A state, in place of both, if the
+        run was not to take place.
 
     Raises:
         StageError: a stage failed; the message names it, and its cause is what happened.
     """
-    store, settled = project_store(), settle(experiment)
-    turn = take_turn(store)
+    store = project_store()
+    try:
+        with one_at_a_time(experiment.name, if_running, store):
+            return train_now(place(experiment, device), frozenset(refresh), until, retries, store)
+    except StandBackError as error:
+        return Cancelled(message=str(error))
+
+
+def train_now(
+    experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store
+) -> str | None:
+    """Trains; see `train`."""
+    turn, settled = take_turn(store), settle(experiment)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         get_run_logger().warning(note)
-    forced = frozenset(refresh)
-    show(experiment.name, "plan", pages.plan_page(experiment.name, plan_training(settled, store, forced, until)))
-    watchers: tuple[Watcher, ...] = (RunLog(), ProgressArtifact(), *extra_watchers.get())
+    ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
+    plan = plan_training(settled, store, forced, until)
+    show_page(experiment.name, "plan", pages.plan_page(experiment.name, plan), pages.plan_summary(plan))
+    watchers: tuple[Watcher, ...] = (RunLog(), TrainingProgress(experiment.name), *extra_watchers.get())
     with store_in_use(store) as use:
-        walk = PrefectRun(experiment.name, settled, store, watchers, forced, until, use)
+        walk = PrefectRun(experiment.name, settled, store, watchers, forced, until, use, retries)
         saved = train_pipeline(walk)[MANIFEST]
     if not isinstance(saved, Reference):
         return None
@@ -89,17 +127,19 @@ def train(experiment: Experiment, refresh: Refresh = [], until: Until = None) ->
         return folder.name
     if not point_in_turn(folder, experiment.name, store, turn):
         get_run_logger().info("a run that began later has ended before: latest does not move to %s", folder.name)
-    show(experiment.name, "metrics", pages.metrics_page(folder.name, find_run(folder.name, store).metrics))
-    show(experiment.name, "plots", pages.plots_page(folder.name, folder))
+    show_run(find_run(folder.name, store), experiment.name)
     if walk.reports[-1].status == "run":
         show_history(experiment.name, store)
-    ask(lambda: announce(TRAINED, experiment.name, folder.name))
     return folder.name
 
 
 @partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
 def verify(run: str = LATEST, device: Device = "auto") -> str:
     """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
+
+    Args:
+        run: A run's name, its folder's path, latest or EXPERIMENT-latest.
+        device: Where to predict: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         The name of the run.
@@ -111,7 +151,7 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
     store = project_store()
     folder = find_folder(run, store)
     settings = VerifySettings(run=folder.name, device=resolve(device))
-    watchers: tuple[Watcher, ...] = (RunLog(), *extra_watchers.get())
+    watchers = (RunLog(), *extra_watchers.get())
     with store_in_use(store) as use:
         use(str(store.relative(folder)))
         try:
@@ -120,8 +160,7 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
             record_verification(folder, settings, failed_checks(error))
             raise
         record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
-    experiment = find_run(folder.name, store).manifest.experiment["name"]
-    ask(lambda: announce(VERIFIED, experiment, folder.name))
+    announce_run(VERIFIED, folder.name)
     return folder.name
 
 
@@ -129,7 +168,13 @@ def record_verification(folder: Path, settings: VerifySettings, checks: Iterable
     """Keeps the outcome of a verification in the run's folder, and shows it in the UI."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     verification = write_verification(folder, checks, {"verified": now, **settings.model_dump()})
-    show("run", "verification", pages.verification_page(folder.name, verification))
+    page = pages.verification_page(folder.name, verification)
+    show_page(experiment_of(folder), "verification", page, pages.verification_summary(folder.name, verification))
+
+
+def experiment_of(folder: Path) -> str:
+    """The experiment that a run is of, as its name tells: its manifest may be what is wrong with it."""
+    return re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.name)
 
 
 def failed_checks(error: StageError) -> tuple[Check, ...]:
@@ -137,16 +182,3 @@ def failed_checks(error: StageError) -> tuple[Check, ...]:
     cause = error.__cause__
     checks = cause.checks if isinstance(cause, VerificationError) else ()
     return checks or (Check("verification", False, str(error)),)
-
-
-def show_history(experiment: str, store: Store) -> None:
-    """Shows the history of an experiment after a new run, without its plot, and warns if the run drifts."""
-    history = read_history(experiment, store)
-    if history.drifts:
-        get_run_logger().warning("the run drifts: %s", "; ".join(history.rows[-1].flags))
-    show(experiment, PAGE, history_page(history), history.verdict)
-
-
-def show(subject: str, page: str, markdown: str, summary: str | None = None) -> None:
-    """Puts a page on the flow run, under a key that is the same from run to run; the list of them has the summaries."""
-    ask(lambda: create_markdown_artifact(markdown, key=pages.artifact_key(subject, page), description=summary))

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,28 @@ def plan_page(experiment: str, decisions: Iterable[Decision]) -> str:
     return f"# Plan for {cell(experiment)}\n\n" + markdown_table(("stage", "plan", "why"), rows)
 
 
-def metrics_page(run: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """The metrics as a Markdown table: a column for each part of the rows."""
-    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
-    rows = [(name, *(figure(values.get(name)) for values in metrics.values())) for name in names]
-    return f"# Metrics of {cell(run)}\n\n" + markdown_table(("metric", *metrics), rows)
+def plan_summary(decisions: Iterable[Decision]) -> str:
+    """The plan in a line, such as `2 reused, 1 will run, 3 depends`."""
+    counts = Counter(decision.status for decision in decisions)
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def metrics_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The metrics as a table: a row for each, a column for each part of the rows."""
+    names = dict.fromkeys(name for values in metrics.values() for name in values)
+    return [{"metric": name} | {part: figure(values.get(name)) for part, values in metrics.items()} for name in names]
+
+
+def metrics_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The metrics of the test rows in a line."""
+    return ", ".join(f"test {name} {figure(metrics['test'].get(name), 4)}" for name in ("loss", "mae", "r2"))
+
+
+def report_page(folder: Path, url: str | None) -> str:
+    """Where the report and the other files of a run are; the report as a link if it is served."""
+    report = f"[Open the report]({url})" if url else "`workflow serve` would serve it, so that it can be opened here."
+    files = (f"- {cell(str(path.relative_to(folder)))}" for path in sorted(folder.rglob("*")) if path.is_file())
+    return "\n".join((f"# {cell(folder.name)}", "", report, "", f"Files in {cell(str(folder))}:", "", *files))
 
 
 def plots_page(run: str, folder: Path) -> str:
@@ -63,8 +81,13 @@ def verification_page(run: str, verification: Mapping[str, Any]) -> str:
     rows = [
         (check["name"], "passed" if check["passed"] else "FAILED", check["detail"]) for check in verification["checks"]
     ]
-    outcome = "verified" if verification["passed"] else "NOT verified"
-    return f"# {cell(run)} is {outcome}\n\n" + markdown_table(("check", "outcome", "detail"), rows)
+    title = cell(verification_summary(run, verification))
+    return f"# {title}\n\n" + markdown_table(("check", "outcome", "detail"), rows)
+
+
+def verification_summary(run: str, verification: Mapping[str, Any]) -> str:
+    """The outcome of a verification in a line."""
+    return f"{run} is {'verified' if verification['passed'] else 'NOT verified'}"
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

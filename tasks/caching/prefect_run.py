@@ -22,10 +22,11 @@ from typing import Any, Literal, Protocol
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.serializers import Serializer
+from prefect.tasks import exponential_backoff
 from prefect.transactions import IsolationLevel
 from pydantic import BaseModel, PrivateAttr
 
@@ -37,7 +38,11 @@ from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
 from tasks.caching.states import States
 from tasks.caching.store import Store, project_store, read_file, replace_file
-from tasks.caching.trouble import require_room, tell_error
+from tasks.caching.trouble import is_transient, require_room, tell_error
+
+
+#: Seconds before a stage is tried a second time; from one try to the next they double.
+BACKOFF_SECONDS = 10.0
 
 
 class StageError(Exception):
@@ -154,6 +159,7 @@ class PrefectRun:
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
         use: told of each record before it is looked up; see `tasks.caching.uses`.
+        retries: how often a stage is tried again after a fault that may pass.
         reports: what became of the stages so far.
     """
 
@@ -164,6 +170,7 @@ class PrefectRun:
     refresh: frozenset[str] = frozenset()
     until: str | None = None
     use: Callable[[str], None] = lambda path: None
+    retries: int = 0
     reports: list[StageReport] = field(default_factory=list)
     _finished: list[Finished] = field(default_factory=list)
     _has_room: bool = False
@@ -194,26 +201,16 @@ class PrefectRun:
         else:
             record, reasons = examine(order, self.experiment, self.store)
         if record is None:
-            self._require_room(order.stage)
             for watcher in self.watchers:
                 watcher.started(order.stage.name, reasons)
         return record is not None, reasons
-
-    def _require_room(self, stage: Stage[Any]) -> None:
-        """Shows once that what is made can be kept; a run in which every stage is reused needs no room."""
-        if self._has_room:
-            return
-        try:
-            require_room(self.store)
-            self._has_room = True
-        except OSError as error:
-            raise StageError(f"stage {stage.name} cannot begin: {tell_error(error)}") from error
 
     def _perform(self, order: Order, reasons: tuple[str, ...]) -> tuple[Record, bool]:
         """The record of a stage, and whether it was there already."""
         asking = StageReport(order.stage.name, order.key, "running", reasons)
         desk = self._desk(order, (*self.reports, asking))
-        task = order_task(order, desk, refresh=is_forced(order.stage, self.refresh))
+        forced = is_forced(order.stage, self.refresh)
+        task = order_task(order, self._work(order, desk, forced), self.store, refresh=forced, retries=self.retries)
         taken = {reference.digest for reference in order.inputs.values()}
         # Prefect draws an arrow in its UI from every earlier result that it finds among the parameters.
         upstream = [done for done in self._finished if taken & {made.digest for made in done.record.outputs.values()}]
@@ -230,6 +227,19 @@ class PrefectRun:
         if desk.states is not None:
             desk.states.clear()
         return finished.record, reused
+
+    def _work(self, order: Order, desk: Desk, forced: bool) -> Callable[[list[Finished]], Finished]:
+        """What the stage's task does, each time that it is tried."""
+
+        def work(upstream: list[Finished]) -> Finished:
+            if not self._has_room:
+                require_room(self.store)
+                self._has_room = True
+            if forced and desk.states is not None and is_first_try():
+                desk.states.clear()
+            return Finished(perform(order, desk))
+
+        return work
 
     def _desk(self, order: Order, lineage: tuple[StageReport, ...]) -> Desk:
         """Where a stage works in this run."""
@@ -266,35 +276,37 @@ class PrefectRun:
             watcher.progress(done, total, loss)
 
 
-def order_task(order: Order, desk: Desk, *, refresh: bool) -> Task[[list[Finished]], Finished]:
-    """An order as a Prefect task, which takes the results that it builds on, for the sake of the arrows in the UI."""
+def order_task(
+    order: Order, work: Callable[[list[Finished]], Finished], store: Store, *, refresh: bool, retries: int
+) -> Task[[list[Finished]], Finished]:
+    """An order as a Prefect task.
 
-    def body(upstream: list[Finished]) -> Finished:
-        if refresh and desk.states is not None:
-            desk.states.clear()
-        return Finished(perform(order, desk))
-
-    stage, records = order.stage, desk.store.records
-    about = inspect.getdoc(stage.function)
+    Args:
+        order: of a stage.
+        work: takes the results that the stage builds on, for the sake of the arrows in the UI.
+        store: where its record lies.
+        refresh: whether the work is done even if there is a record.
+        retries: how often it is tried again after a fault that may pass.
+    """
+    stage, records = order.stage, store.records
+    described: dict[str, Any] = {
+        "name": stage.name,
+        "task_run_name": stage.name,
+        "description": inspect.getdoc(stage.function),
+        "retries": retries,
+        "retry_delay_seconds": exponential_backoff(BACKOFF_SECONDS),
+        "retry_condition_fn": may_pass,
+    }
     if not stage.cached:
-        return Task(
-            body,
-            name=stage.name,
-            task_run_name=stage.name,
-            description=about,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-        )
+        return Task(work, **described, cache_policy=NO_CACHE, persist_result=False)
     policy = KeyPolicy(
         name=record_name(order),
         isolation_level=IsolationLevel.SERIALIZABLE,
         lock_manager=FlockManager(records / "locks"),
     )
     task = Task(
-        body,
-        name=stage.name,
-        task_run_name=stage.name,
-        description=about,
+        work,
+        **described,
         cache_policy=policy,
         result_serializer=RecordSerializer(),
         # In memory a record would be believed without its artifacts being looked at.
@@ -305,6 +317,18 @@ def order_task(order: Order, desk: Desk, *, refresh: bool) -> Task[[list[Finishe
     # Set here, since the constructor takes only storage that was saved to the server, which this needs not be.
     task.result_storage = RecordFiles(basepath=str(records))
     return task
+
+
+def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether a stage failed for a reason that may be gone when it is tried again. Prefect calls plain functions only."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, Exception) and is_transient(error)
+
+
+def is_first_try() -> bool:
+    """Whether the task that this is called in does its work for the first time."""
+    context = TaskRunContext.get()
+    return context is None or context.task_run.run_count <= 1
 
 
 def perform(order: Order, desk: Desk) -> Record:

@@ -35,6 +35,33 @@ ADVICE = {
 }
 
 
+#: Errors of the storage that may be gone a minute later, when somebody has made room or a server is back.
+TRANSIENT = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, is of the storage and may be gone when the work is done again."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in TRANSIENT:
+            return True
+        found = found.__cause__
+    return False
+
+
 def tell_error(error: BaseException) -> str:
     """An error in one line; of the storage's errors, with the place and with what to do."""
     if isinstance(error, OSError) and error.errno in ADVICE:

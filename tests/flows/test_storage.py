@@ -346,9 +346,7 @@ def test_a_large_dataset_on_a_disk_too_small_for_each_stage(
     assert done.returncode == 0, done.stderr
     *failed, last = json.loads(done.stdout)
     for stage, run in zip(sizes, failed, strict=False):
-        # What plot needs is less than what has to be free before it begins.
-        words = "plot cannot begin: " if stage == "plot" else f"{stage} failed: "
-        require_told(run["told"], f"stage {words}")
+        require_told(run["told"], f"stage {stage} failed: ")
         assert "free some space" in run["told"][2]
         assert (run["problems"], run["left over"]) == ([], [])
     assert last["told"][0] == 0, last["told"][2]
@@ -369,7 +367,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_computed(
     (store.root / "data").mkdir(parents=True)
     done = forked_to_mount(train_with_other_data, str(store.root / "data"), options, home=store.root)
     require_told((done.returncode, done.stdout, done.stderr), words)
-    assert done.stderr.startswith("error: stage generate cannot begin: ")
+    assert done.stderr.startswith("error: stage generate failed: ")
     assert "Completed" not in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Turns: of the runs that an experiment's deployment starts, one goes on at a time.
+"""Exclusion: of the runs of an experiment that deployments start, one goes on at a time.
 
 Held by locks that the kernel frees when a run ends, however it ends. Prefect's own limits of concurrency are leases,
 kept by the server: a run ends if it cannot renew one, and a run that was killed can keep one for ever.
@@ -17,8 +17,8 @@ from tasks.caching.claims import Claim
 from tasks.caching.store import Store
 
 
-class NoTurnError(Exception):
-    """A run is not to go on, because another one does its work; the message says which."""
+class StandBackError(Exception):
+    """A run is not to take place, because another one goes on or does its work; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Planned:
 
 
 @contextlib.contextmanager
-def turn(
+def exclusive(
     store: Store,
     experiment: str,
     *,
@@ -56,17 +56,17 @@ def turn(
         on_wait: called before the run waits.
 
     Raises:
-        NoTurnError: the run is not to take place.
+        StandBackError: the run is not to take place.
     """
-    folder = store.records / "locks" / "turns"
+    folder = store.records / "locks" / "exclusive"
     folder.mkdir(parents=True, exist_ok=True)
     with opened(folder / f"{experiment}.now") as now:
         if not is_taken_at_once(now):
             if not wait:
-                raise NoTurnError(f"another run of {experiment} goes on")
+                raise StandBackError(f"another run of {experiment} goes on")
             with opened(folder / f"{experiment}.next") as following:
                 if planned and not is_taken_at_once(following):
-                    raise NoTurnError(f"another run of {experiment} waits already, and will do the work of this one")
+                    raise StandBackError(f"another run of {experiment} waits already, and will do the work of this one")
                 on_wait()
                 fcntl.flock(now, fcntl.LOCK_EX)
         if planned:
@@ -79,12 +79,12 @@ def require_not_made_up_for(planned: Planned, now: int) -> None:
     """Shows that no run of the same schedule has begun since a run was planned for.
 
     Raises:
-        NoTurnError: one has.
+        StandBackError: one has.
     """
     last = read_beginning(now)
     # One that began in the future did so before the clock was set back, and tells nothing.
     if last and last.schedule == planned.schedule and planned.moment <= last.moment <= time.time():
-        raise NoTurnError("missed: a later run of the same schedule has begun since, and did the work of this one")
+        raise StandBackError("missed: a later run of the same schedule has begun since, and did the work of this one")
 
 
 def read_beginning(descriptor: int) -> Planned | None:

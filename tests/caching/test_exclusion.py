@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tasks.caching.exclusion import Planned, StandBackError, exclusive
 from tasks.caching.store import Store
-from tasks.caching.turns import NoTurnError, Planned, turn
 from tests.caching.conftest import FORK, StartPython
 
 HOUR = 3600.0
@@ -32,11 +32,11 @@ class Runs:
 
         def run() -> None:
             try:
-                with turn(self.store, experiment, on_wait=settled.set, **{"wait": True} | options):
+                with exclusive(self.store, experiment, on_wait=settled.set, **{"wait": True} | options):
                     self.began.append(name)
                     settled.set()
                     self._ends[name].wait(60)
-            except NoTurnError as error:
+            except StandBackError as error:
                 self.refused[name] = str(error)
                 settled.set()
 
@@ -156,18 +156,18 @@ def test_after_the_clock_was_set_back_planned_runs_take_place(runs: Runs, monkey
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"[1]", b'{"schedule": 1}', b"\xff\x00", b"[" * 4000])
 def test_a_file_with_garbage_tells_nothing(store: Store, content: bytes) -> None:
-    with turn(store, "line", wait=False, planned=nightly(0)):
+    with exclusive(store, "line", wait=False, planned=nightly(0)):
         pass
-    (file,) = (store.records / "locks" / "turns").glob("line.now")
+    (file,) = (store.records / "locks" / "exclusive").glob("line.now")
     file.write_bytes(content)
-    with turn(store, "line", wait=False, planned=nightly(1)):
+    with exclusive(store, "line", wait=False, planned=nightly(1)):
         pass
 
 
-def test_a_run_that_fails_ends_its_turn(store: Store) -> None:
-    with contextlib.suppress(RuntimeError), turn(store, "line", wait=False):
+def test_a_run_that_fails_lets_the_next_one_in(store: Store) -> None:
+    with contextlib.suppress(RuntimeError), exclusive(store, "line", wait=False):
         raise RuntimeError
-    with turn(store, "line", wait=False):
+    with exclusive(store, "line", wait=False):
         pass
 
 
@@ -177,8 +177,8 @@ def test_a_run_that_was_killed_ends_its_turn(store: Store, start_python: StartPy
         f"{FORK}\n"
         "import sys, pathlib, time\n"
         "from tasks.caching.store import Store\n"
-        "from tasks.caching.turns import turn\n"
-        "with turn(Store(pathlib.Path(sys.argv[1])), 'line', wait=False):\n"
+        "from tasks.caching.exclusion import exclusive\n"
+        "with exclusive(Store(pathlib.Path(sys.argv[1])), 'line', wait=False):\n"
         f"    {before or 'pass'}\n"
         "    print('has it', flush=True)\n"
         "    time.sleep(600)\n",
@@ -186,9 +186,9 @@ def test_a_run_that_was_killed_ends_its_turn(store: Store, start_python: StartPy
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "has it\n"
-    with pytest.raises(NoTurnError), turn(store, "line", wait=False):
+    with pytest.raises(StandBackError), exclusive(store, "line", wait=False):
         pass
     holder.kill()
     holder.wait(60)
-    with turn(store, "line", wait=False):
+    with exclusive(store, "line", wait=False):
         pass

@@ -1,0 +1,61 @@
+"""What tells flow runs apart in the UI: a name that says experiment, device and what changed, and tags to filter by."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+
+from flows.experiments import place, settle
+from flows.planning import plan_training
+from flows.problems import InputError
+from tasks.caching.decision import Decision
+from tasks.caching.store import project_store
+
+#: Characters of a name; more would be cut off in the lists of the UI.
+LONGEST = 100
+
+
+def train_run_name() -> str:
+    """Name of a train flow run, such as `line on cpu: training.learning_rate 0.03 → 0.01`."""
+    asked = flow_run.parameters
+    experiment = place(asked["experiment"], asked["device"])
+    try:
+        settled = settle(experiment)
+    except InputError:  # the flow will tell it
+        return f"{experiment.name} on {experiment.training.device}"
+    plan = plan_training(settled, project_store(), frozenset(asked["refresh"]), asked["until"])
+    return shortened(f"{experiment.name} on {settled.training.device}: {what_is_new(plan)}")
+
+
+def verify_run_name() -> str:
+    """Name of a verify flow run: the run that it is of."""
+    return shortened(f"verify {Path(flow_run.parameters['run']).name}")
+
+
+def what_is_new(plan: Sequence[Decision]) -> str:
+    """Why the stages of a plan run that do, in a few words."""
+    if forced := [decision.stage for decision in plan if decision.reasons == ("forced",)]:
+        return f"{', '.join(forced)} forced"
+    running = [decision for decision in plan if decision.status == "will run"]
+    if not running:
+        return "nothing changed"
+    first, *others = running[0].reasons
+    if first.startswith("first run of "):
+        return "first run"
+    return f"{first} and {len(others)} more" if others else first
+
+
+def shortened(text: str) -> str:
+    """A text that is not too long for a list."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def tag_run(tags: Iterable[str]) -> None:
+    """Adds tags to the flow run that this is called in."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("only a flow run can be tagged")
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(context.flow_run.id, tags=sorted({*context.flow_run.tags, *tags}))

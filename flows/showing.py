@@ -1,0 +1,42 @@
+"""Puts pages on a flow run in the UI, each under a key that is the same from run to run, so that it has a history."""
+
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.logging import get_run_logger
+
+from flows import pages
+from flows.contact import ask
+from flows.history import read_history
+from flows.history_page import history_page
+from flows.reports import report_url
+from flows.runs import RunFolder
+from tasks.caching.store import Store
+
+
+def show_run(run: RunFolder, experiment: str) -> None:
+    """Shows what came of a training: its metrics, its plots, and where its report is."""
+    metrics = run.metrics
+    show_table(experiment, "metrics", pages.metrics_rows(metrics), pages.metrics_summary(metrics))
+    show_page(experiment, "plots", pages.plots_page(run.folder.name, run.folder), f"Plots of {run.folder.name}")
+    show_page(experiment, "report", pages.report_page(run.folder, report_url(run.folder.name)), run.folder.name)
+
+
+def show_history(experiment: str, store: Store) -> None:
+    """Shows the history of an experiment after a new run, without its plot, and warns if the run drifts."""
+    history = read_history(experiment, store)
+    if history.drifts:
+        get_run_logger().warning("the run drifts: %s", "; ".join(history.rows[-1].flags))
+    show_page(experiment, "history", history_page(history), history.verdict)
+
+
+def show_page(experiment: str, page: str, markdown: str, summary: str) -> None:
+    """Shows a page; the list of them has its summary."""
+    key = pages.artifact_key(experiment, page)
+    ask(lambda: create_markdown_artifact(markdown, key=key, description=pages.cell(summary)))
+
+
+def show_table(experiment: str, page: str, rows: list[dict[str, Any]], summary: str) -> None:
+    """Shows a table, whose rows have the same columns; the list of pages has its summary."""
+    key = pages.artifact_key(experiment, page)
+    ask(lambda: create_table_artifact(rows, key=key, description=pages.cell(summary)))
