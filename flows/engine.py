@@ -37,20 +37,36 @@ class LastingFlow(Flow[..., Any]):
     def __call__(self, *arguments: Any, return_state: bool = False, **options: Any) -> Any:
         """Runs the flow, as Prefect does."""
         engine = LastingEngine(flow=self, parameters=get_call_parameters(self.fn, arguments, options))
-        try:
-            with engine.start():
-                while engine.is_running():
-                    with engine.run_context():
-                        engine.call_flow_fn()
-        finally:
-            engine.let_go()
+        engine.carry_out()
         return engine.state if return_state else engine.result()
+
+    def carry_out(self, flow_run: FlowRun) -> State[Any]:
+        """Carries out a run that Prefect knows already, to its end; how it ended."""
+        engine = LastingEngine(flow=self, parameters=flow_run.parameters, flow_run=flow_run)
+        engine.carry_out()
+        return engine.state
 
 
 class LastingEngine(FlowRunEngine[..., Any]):
     """Runs a flow to its end, whether or not Prefect can be told of it."""
 
     claim: Claim | None = None
+
+    def carry_out(self) -> None:
+        """Runs the flow, as Prefect does."""
+        try:
+            with self.start():
+                while self.is_running():
+                    with self.run_context():
+                        self.call_flow_fn()
+        finally:
+            self.let_go()
+
+    def begin_run(self) -> State[Any]:
+        """Begins; a run that Prefect knew before is claimed first."""
+        if self.claim is None and self.flow_run is not None:
+            self.claim = claim(project_store().root, self.flow_run.id)
+        return super().begin_run()
 
     def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:
         """A new flow run; an interruption waits until it is claimed."""

@@ -51,9 +51,10 @@ def metrics_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
     return [{"metric": name} | {part: figure(values.get(name)) for part, values in metrics.items()} for name in names]
 
 
-def metrics_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """The metrics of the test rows in a line."""
-    return ", ".join(f"test {name} {figure(metrics['test'].get(name), 4)}" for name in ("loss", "mae", "r2"))
+def metrics_summary(run: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The metrics of a run's test rows in a line."""
+    figures = ", ".join(f"{name} {figure(metrics['test'].get(name), 4)}" for name in ("loss", "mae", "r2"))
+    return f"{run}, test rows: {figures}"
 
 
 def report_page(folder: Path, url: str | None) -> str:

@@ -40,7 +40,6 @@ from tasks.caching.states import States
 from tasks.caching.store import Store, project_store, read_file, replace_file
 from tasks.caching.trouble import is_transient, require_room, tell_error
 
-
 #: Seconds before a stage is tried a second time; from one try to the next they double.
 BACKOFF_SECONDS = 10.0
 
@@ -320,7 +319,7 @@ def order_task(
 
 
 def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a stage failed for a reason that may be gone when it is tried again. Prefect calls plain functions only."""
+    """Whether a stage failed for a reason that may be gone at the next try. Prefect takes only plain functions."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, Exception) and is_transient(error)
 

@@ -236,12 +236,12 @@ class Api:
         self.client.set_flow_run_state(flow_run_id, state, force=True)
 
     def newest(self, name: str) -> Any:
-        """The newest flow run of a name."""
+        """The newest flow run whose name has a text in it."""
         from prefect.client.schemas.filters import FlowRunFilter
         from prefect.client.schemas.sorting import FlowRunSort
 
         runs = self.client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate({"name": {"any_": [name]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"name": {"like_": name}}),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=1,
         )
@@ -270,7 +270,7 @@ class Api:
         return until_there(look)
 
     def artifacts(self, flow_run_id: Any) -> dict[str, str]:
-        """The Markdown of every artifact of a flow run, by key."""
+        """The content of every page of a flow run, by key: Markdown, or a table as JSON."""
         from prefect.client.schemas.filters import ArtifactFilter
 
         chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})

@@ -27,7 +27,7 @@ def test_experiments_with_names_alike_share_nothing_but_what_is_the_same(
     store: Store, trained_alike: dict[str, Any], plan: Callable[..., Any], train: Callable[..., Any], api: Any
 ) -> None:
     keys = [key for outcome in trained_alike.values() for key in api.artifacts(outcome.flow_run_id)]
-    assert len(set(keys)) == len(keys) == 4 * len(ALIKE)
+    assert len(set(keys)) == len(keys) == 5 * len(ALIKE)
     assert len({outcome.run for outcome in trained_alike.values()}) == len(ALIKE)
     for name, outcome in trained_alike.items():
         changes = {"name": name, "training": {"epochs": len(name) + 1}}

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from flows.pages import PLOTS, artifact_key, cell, markdown_table, metrics_page, plan_page, plots_page
+from flows.pages import (
+    PLOTS,
+    artifact_key,
+    cell,
+    markdown_table,
+    metrics_rows,
+    metrics_summary,
+    plan_page,
+    plan_summary,
+    plots_page,
+    report_page,
+)
 from flows.pages import verification_page as page_of
 from tasks.caching.decision import Decision
 
@@ -54,10 +65,29 @@ def test_the_plan_says_what_becomes_of_each_stage_and_why() -> None:
 
 
 def test_the_metrics_have_a_column_for_each_part() -> None:
-    page = metrics_page("run", {"train": {"rows": 4000, "mae": 0.25}, "test": {"rows": 10, "mae": None}})
-    assert "| metric | train | test |" in page
-    assert "| rows | 4,000 | 10 |" in page
-    assert "| mae | 0.25 | – |" in page
+    metrics = {"train": {"rows": 4000, "mae": 0.25}, "test": {"rows": 10, "mae": None, "loss": 0.5}}
+    assert metrics_rows(metrics) == [
+        {"metric": "rows", "train": "4,000", "test": "10"},
+        {"metric": "mae", "train": "0.25", "test": "–"},
+        {"metric": "loss", "train": "–", "test": "0.5"},
+    ]
+    assert metrics_summary("run", metrics) == "run, test rows: loss 0.5, mae –, r2 –"
+
+
+def test_the_plan_is_summed_up_in_a_line() -> None:
+    decisions = [Decision(str(number), "reused", ()) for number in range(2)]
+    assert plan_summary([*decisions, Decision("save", "will run", ("forced",))]) == "2 reused, 1 will run"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"), [("http://127.0.0.1:1/r", "(http://127.0.0.1:1/r)"), (None, "workflow serve")]
+)
+def test_the_report_is_linked_if_it_is_served(tmp_path: Path, url: str | None, shown: str) -> None:
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "a_b.png").touch()
+    page = report_page(tmp_path, url)
+    assert shown in page
+    assert "- plots/a\\_b.png" in page
 
 
 def test_the_plots_are_carried_inside_the_page(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Flow `train`, called in this process and read back from Prefect."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from flows.pages import cell
+from flows.progress import LINES
 from tasks.caching.manifest import Manifest
 from tasks.caching.store import Store
 
@@ -49,7 +52,8 @@ def test_a_flow_run_has_a_readable_name_and_typed_parameters(
     trained: Store, train: Callable[..., Any], api: Any
 ) -> None:
     run = api.flow_run(train("line").flow_run_id)
-    assert run.name == "line on cpu"
+    assert run.name == "line on cpu: nothing changed"
+    assert set(run.tags) == {"line", "cpu"}
     assert run.state.is_completed()
     assert run.parameters["experiment"]["training"]["learning_rate"] == 0.03
 
@@ -59,10 +63,12 @@ def test_a_flow_run_carries_its_plan_its_metrics_and_its_plots(
 ) -> None:
     outcome = train("line", {"training": {"epochs": 20}})
     pages = api.artifacts(outcome.flow_run_id)
-    assert set(pages) == {"line-plan", "line-metrics", "line-plots", "line-history"}
+    assert set(pages) == {"line-plan", "line-metrics", "line-plots", "line-report", "line-history"}
     assert "| train | will run | training.epochs 180 → 20 |" in pages["line-plan"]
-    assert "| largest\\_error |" in pages["line-metrics"]
-    assert outcome.run in pages["line-metrics"]
+    rows = {row["metric"]: row for row in json.loads(pages["line-metrics"])}
+    assert rows["rows"] == {"metric": "rows", "train": "40", "test": "10"}
+    assert float(rows["largest_error"]["test"]) > 0
+    assert f"Files in {cell(str(trained.runs / outcome.run))}" in pages["line-report"]
     assert pages["line-plots"].count("](data:image/png;base64,iVBORw0KGgo") == 5
 
 
@@ -72,7 +78,15 @@ def test_the_form_in_the_ui_knows_every_parameter(prefect: None) -> None:
     from flows import orchestration
 
     schema = parameter_schema(orchestration.train).model_dump()
-    assert list(schema["properties"]) == ["experiment", "refresh", "until"]
+    assert list(schema["properties"]) == [
+        "experiment",
+        "refresh",
+        "until",
+        "device",
+        "if_running",
+        "retries",
+    ]
+    assert all(schema["properties"][name]["description"] for name in schema["properties"])
     assert set(schema["definitions"]) >= {"LineData", "Split", "Model", "Training"}
     refresh = json.dumps(schema["properties"]["refresh"])
     assert all(f'"{name}"' in refresh for name in [*STAGES, "all"])
@@ -233,6 +247,12 @@ def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) 
 def test_a_long_training_shows_its_progress_in_the_ui(
     store: Store, train: Callable[..., Any], api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.watching.PROGRESS_SECONDS", 0.0)
-    pages = api.artifacts(train("line", until="train").flow_run_id)
-    assert pages["train-progress"] == 100.0
+    for name in ("FIRST_SECONDS", "PAGE_SECONDS", "LINE_SECONDS"):
+        monkeypatch.setattr(f"flows.progress.{name}", 0.0)
+    outcome = train("line", until="train")
+    page = api.artifacts(outcome.flow_run_id)["line-training"]
+    assert "done after epoch 180, loss 0\\.0" in page.replace("0.0", "0\\.0")
+    assert "](data:image/svg+xml;base64," in page
+    told = [line for line in api.log(outcome.flow_run_id, "train took") if line.startswith("train: epoch ")]
+    assert 5 <= len(told) <= LINES
+    assert re.fullmatch(r"train: epoch \d+ of 180, loss 0\.\d+, [\d,]+ epochs/s, \d+ s left", told[-1])

@@ -92,7 +92,7 @@ def caught(run: Run, command: Callable[..., tuple[int, str, str]], api: Any) -> 
         verification = json.loads((run.folder / "verification.json").read_bytes())
         assert verification["passed"] is False
         assert any(not check["passed"] for check in verification["checks"])
-        page = api.artifacts(flow_run.id)["run-verification"]
+        page = api.artifacts(flow_run.id)["line-verification"]
         assert "is NOT verified" in page
         return message
 
@@ -123,7 +123,7 @@ def test_a_run_as_training_left_it_passes(run: Run, command: Callable[..., tuple
     flow_run = api.newest(f"verify {run.name}")
     assert flow_run.state.is_completed()
     assert api.stages(flow_run.id, 3) == [(name, "Completed") for name in ("reload", "predict", "compare")]
-    assert "is verified" in api.artifacts(flow_run.id)["run-verification"]
+    assert "is verified" in api.artifacts(flow_run.id)["line-verification"]
 
 
 def test_a_proof_is_given_anew_each_time(run: Run, command: Callable[..., tuple[int, str, str]]) -> None:
