@@ -109,7 +109,7 @@ def train_now(
     experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store
 ) -> str | None:
     """Trains; see `train`."""
-    turn, settled = take_turn(store), settle(experiment)
+    settled, turn = settle(experiment), take_turn(store)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         get_run_logger().warning(note)
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
