@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 
-from flows import upkeep
+from flows import offering, upkeep
 from flows.alerting import alerts_app
 from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given
 from flows.experiments import load_experiment, preset_names, resolve, settle
@@ -39,7 +39,15 @@ server_app = App(name="server", help="The project's own Prefect server, on this 
 app.command(server_app)
 app.command(alerts_app)
 app.command(upkeep.selftest_app)
-for command in (upkeep.check, upkeep.collect, upkeep.reproduce):
+for command in (
+    offering.serve,
+    offering.worker,
+    offering.deployments,
+    offering.ui,
+    upkeep.check,
+    upkeep.collect,
+    upkeep.reproduce,
+):
     app.command(command)
 
 
@@ -218,10 +226,13 @@ def start() -> None:
 
 @server_app.command
 def stop() -> None:
-    """Stop the server."""
-    from flows import server
+    """Stop the server, and `workflow serve` before it."""
+    from flows import serve_process, server
 
-    stopped = server.stop(project_store().root)
+    root = project_store().root
+    if serve_process.stop(root):
+        print_line("`workflow serve` has ended.")
+    stopped = server.stop(root)
     print_line("The server has stopped." if stopped else "No server of this project was running.")
 
 
@@ -238,14 +249,6 @@ def status(*, as_json: AsJson = False) -> None:
     else:
         process = f"process {found.pid}" if found.pid else None
         print_line("  ".join(filter(None, (found.state, url, process))))
-
-
-@app.command
-def ui() -> None:
-    """Start the server if needed, and print the address of the Prefect UI."""
-    from flows import server
-
-    print_line(f"Prefect UI  {server.find_api(project_store().root, tell).ui_url}")
 
 
 def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]:

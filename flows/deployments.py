@@ -3,11 +3,14 @@
 `workflow serve` offers them from one process; `prefect.yaml` describes the same ones for people who run workers.
 """
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.announcing import TRAINED
+from flows.experiments import load_experiment, load_file, preset_names
+from flows.problems import InputError
 from flows.scheduling import Schedule, to_prefect
 from tasks.learning.experiment import Experiment
 
@@ -20,6 +23,8 @@ EACH_RUN = "each-run"
 #: How often a stage of a deployed training is tried again after a fault that may pass.
 RETRIES = 3
 
+VERIFIES = "Verifies each run that was trained: its checkpoint predicts what training recorded."
+
 #: What starts a verification, with the run that it is of.
 TRAINED_RUN: dict[str, Any] = {
     "name": "workflow: verify each trained run",
@@ -27,6 +32,18 @@ TRAINED_RUN: dict[str, Any] = {
     "match": {"prefect.resource.id": "workflow.run.*"},
     "parameters": {"run": "{{ event.payload.run }}"},
 }
+
+
+#: What a worker starts for each flow run: as `workflow serve` does, it carries it out so that nothing of it is lost.
+COMMAND = "python -m flows.executing"
+
+#: The work pool of these deployments, of type process.
+POOL = "workflow"
+
+HEADER = """\
+# The deployments of the project for `prefect deploy --all` and workers: what `workflow serve` offers by itself.
+# Printed by `workflow deployments`, which takes your own experiments too; see "Workers" in README.md.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,29 @@ class Offer:
         }
 
 
+def read_offers(sources: Sequence[str], schedule: Schedule | None = None) -> list[Offer]:
+    """What is offered: every preset, and what the user names besides.
+
+    Args:
+        sources: presets or paths of TOML files.
+        schedule: for all of them, in place of their files' own; None for their own.
+
+    Raises:
+        InputError: a source is none, two have the same name, or a schedule is given and no source.
+    """
+    if schedule and not sources:
+        raise InputError("a schedule is given, but not what for: name a preset or the path of a TOML file")
+    offers = {name: Offer(load_experiment(name), Schedule()) for name in preset_names()}
+    named: set[str] = set()
+    for source in sources:
+        experiment, own = load_file(source)
+        if experiment.name in named:
+            raise InputError(f"two experiments are named {experiment.name}: give one another `name`")
+        named.add(experiment.name)
+        offers[experiment.name] = Offer(experiment, schedule or own)
+    return list(offers.values())
+
+
 async def make_deployments(offers: Iterable[Offer]) -> "list[RunnerDeployment]":
     """The deployments: one for each experiment, and one that verifies each run that was trained.
 
@@ -55,19 +95,24 @@ async def make_deployments(offers: Iterable[Offer]) -> "list[RunnerDeployment]":
     return [*[await training(offer) for offer in offers], await verification()]
 
 
+def described(offer: Offer) -> str:
+    """What the UI says of a training."""
+    when = offer.schedule.words or "when asked to"
+    return f"Trains {offer.experiment.name}, {when}. What has not changed is reused."
+
+
 async def training(offer: Offer) -> "RunnerDeployment":
     """The deployment that trains an experiment: by hand, from its form in the UI, and on its schedule."""
     from prefect.types.entrypoint import EntrypointType
 
     from flows.orchestration import train
 
-    name, when = offer.experiment.name, offer.schedule.words
     return await train.ato_deployment(
-        name,
-        description=f"Trains {name}, {when or 'when asked to'}. What has not changed is reused.",
+        offer.experiment.name,
+        description=described(offer),
         parameters=offer.parameters,
-        schedules=[to_prefect(offer.schedule)] if when else [],
-        tags=[name],
+        schedules=[to_prefect(offer.schedule)] if offer.schedule.words else [],
+        tags=[offer.experiment.name],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
 
@@ -81,7 +126,61 @@ async def verification() -> "RunnerDeployment":
 
     return await verify.ato_deployment(
         EACH_RUN,
-        description="Verifies each run that was trained: its checkpoint predicts what training recorded.",
+        parameters={"retries": RETRIES},
+        description=VERIFIES,
         triggers=[DeploymentEventTrigger(**TRAINED_RUN)],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+def to_yaml(offers: Iterable[Offer]) -> str:
+    """The deployments as the text of a prefect.yaml.
+
+    Raises:
+        InputError: a schedule stands for no moment.
+    """
+    from ruamel.yaml import YAML
+
+    trigger = TRAINED_RUN | {"type": "event", "expect": sorted(TRAINED_RUN["expect"])}
+    verifying = {
+        "name": EACH_RUN,
+        "description": VERIFIES,
+        "entrypoint": "flows/orchestration.py:verify",
+        "parameters": {"retries": RETRIES},
+        "triggers": [trigger],
+    }
+    pool = {"name": POOL, "job_variables": {"command": COMMAND}}
+    content = {
+        "name": "pytorch-workflow",
+        "deployments": [deployment | {"work_pool": pool} for deployment in (*map(training_in_yaml, offers), verifying)],
+    }
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.representer.ignore_aliases = lambda *_: True
+    yaml.dump(content, text)
+    return HEADER + text.getvalue()
+
+
+def training_in_yaml(offer: Offer) -> dict[str, Any]:
+    """The deployment that trains an experiment, as prefect.yaml has it."""
+    return {
+        "name": offer.experiment.name,
+        "description": described(offer),
+        "tags": [offer.experiment.name],
+        "entrypoint": "flows/orchestration.py:train",
+        "parameters": offer.parameters,
+        "schedules": [in_yaml(offer.schedule)] if offer.schedule.words else [],
+    }
+
+
+def in_yaml(schedule: Schedule) -> dict[str, Any]:
+    """A schedule as prefect.yaml has it.
+
+    Raises:
+        InputError: it stands for no moment.
+    """
+    made = to_prefect(schedule)
+    if made.interval is not None:
+        return {"interval": made.interval.total_seconds(), "anchor_date": made.anchor_date.isoformat()}
+    rule = {"cron": made.cron} if made.cron else {"rrule": made.rrule}
+    return {**rule, "timezone": made.timezone}

@@ -1,4 +1,4 @@
-"""Carries out one flow run for `workflow serve`, in a process of its own that is forked for it.
+"""Carries out one flow run in a process of its own, which `workflow serve` forks for it and a worker starts for it.
 
 It is forked from a process that has imported Prefect, which takes a second, but nothing of the project: each run finds
 the code as it is when it begins.
@@ -19,9 +19,12 @@ PRELOADED = [
     "prefect._internal.metrics",
 ]
 
+#: The variable in which a worker names the flow run.
+FLOW_RUN = "PREFECT__FLOW_RUN_ID"
+
 
 def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
-    """Carries out a flow run to its end, as `python -m prefect.engine` does.
+    """Carries out a flow run, in a process that was forked for it.
 
     Args:
         flow_run_id: in Prefect.
@@ -30,20 +33,41 @@ def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
     # In a session of its own: Ctrl-C in the terminal reaches the runner alone, which ends its runs in good order.
     os.setsid()
     os.environ.update(environment)
+    carry_out(flow_run_id)
+
+
+def carry_out(flow_run_id: UUID) -> None:
+    """Carries out a flow run to its end, as `python -m prefect.engine` does, but as a `LastingFlow`."""
     from prefect._internal.control_listener import configure_from_env
     from prefect.engine import handle_engine_signals
-    from prefect.flow_engine import load_flow, load_flow_run, run_flow
+    from prefect.flow_engine import load_flow, load_flow_run
     from prefect.logging.loggers import flow_run_logger
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    from flows.contact import keeping_contact
+
     configure_from_env()
-    # The runner sees the process end; for the thread of a heartbeat, the flow would wait up to a second at its end.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), handle_engine_signals(flow_run_id):
+    # Whoever started this process sees it end; for the thread of a heartbeat, the flow would wait at its end.
+    undisturbed = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with undisturbed, keeping_contact(None), handle_engine_signals(flow_run_id):
         flow_run = load_flow_run(flow_run_id)
         log: Any = flow_run_logger(flow_run)
         try:
-            flow = load_flow(flow_run)
+            flow: Any = load_flow(flow_run)
         except Exception:
             log.exception("The flow cannot be loaded")
             raise
-        run_flow(flow, flow_run=flow_run, error_logger=log)
+        flow.carry_out(flow_run)
+
+
+def main() -> None:
+    """Carries out the flow run that the environment names."""
+    from flows.settings import configure_prefect
+    from tasks.caching.store import project_store
+
+    configure_prefect(project_store().root)
+    carry_out(UUID(os.environ[FLOW_RUN]))
+
+
+if __name__ == "__main__":
+    main()

@@ -127,19 +127,20 @@ def train_now(
         return folder.name
     if not point_in_turn(folder, experiment.name, store, turn):
         get_run_logger().info("a run that began later has ended before: latest does not move to %s", folder.name)
-    show_run(find_run(folder.name, store), experiment.name)
+    show_run(find_run(folder.name, store), experiment.name, store)
     if walk.reports[-1].status == "run":
         show_history(experiment.name, store)
     return folder.name
 
 
 @partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
-def verify(run: str = LATEST, device: Device = "auto") -> str:
+def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0) -> str:
     """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
 
     Args:
         run: A run's name, its folder's path, latest or EXPERIMENT-latest.
         device: Where to predict: auto, cpu, cuda, cuda:N or mps.
+        retries: How often a stage is tried again after a fault that may pass.
 
     Returns:
         The name of the run.
@@ -155,7 +156,7 @@ def verify(run: str = LATEST, device: Device = "auto") -> str:
     with store_in_use(store) as use:
         use(str(store.relative(folder)))
         try:
-            outcome = verify_pipeline(PrefectRun(folder.name, settings, store, watchers))
+            outcome = verify_pipeline(PrefectRun(folder.name, settings, store, watchers, retries=retries))
         except StageError as error:
             record_verification(folder, settings, failed_checks(error))
             raise

@@ -3,22 +3,27 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flows.settings import LOOPBACK
+from flows import serve_process
+from flows.settings import LOOPBACK, ServerError
 
-#: The variable that tells flow runs where the runs' folders are found; `workflow serve` sets it for its own.
+#: The variable that says where the runs' folders are found, if somebody else than `workflow serve` shows them.
 ADDRESS = "WORKFLOW_REPORTS_URL"
 
+#: Ports that are tried in turn: above those of Prefect's server, and the same each time, as pages keep the address.
+PORTS = range(4300, 4400)
 
-def report_url(run: str) -> str | None:
-    """Where the report of a run is found; None if nobody has said where."""
-    base = os.environ.get(ADDRESS)
+
+def report_url(run: str, root: Path) -> str | None:
+    """Where the report of a run is found; None if nobody shows it."""
+    serving = serve_process.find(root)
+    base = os.environ.get(ADDRESS) or (serving.reports if serving else None)
     return f"{base.rstrip('/')}/{quote(run)}/report.html" if base else None
 
 
@@ -49,24 +54,34 @@ class RunFiles(SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def served_reports(runs: Path, port: int) -> Iterator[str]:
-    """Hands out the runs' files while it lasts; yields their address, which flow runs that start meanwhile find.
+def served_reports(runs: Path, ports: Iterable[int] = PORTS) -> Iterator[str]:
+    """Hands out the runs' files while it lasts; yields their address.
 
     Args:
         runs: the folder of the runs; it need not be there yet.
-        port: to listen on; 0 for any that is free.
+        ports: to listen on, the first that is free.
 
     Raises:
-        OSError: the port is taken.
+        ServerError: none is.
     """
-    server = ThreadingHTTPServer((LOOPBACK, port), partial(RunFiles, directory=str(runs)))
+    server = first_server(partial(RunFiles, directory=str(runs)), ports)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="reports", daemon=True)
     thread.start()
-    os.environ[ADDRESS] = f"http://{LOOPBACK}:{server.server_port}"
     try:
-        yield os.environ[ADDRESS]
+        yield f"http://{LOOPBACK}:{server.server_port}"
     finally:
-        del os.environ[ADDRESS]
         server.shutdown()
         server.server_close()
+
+
+def first_server(handler: Callable[..., RunFiles], ports: Iterable[int]) -> ThreadingHTTPServer:
+    """A server on the first port that is free.
+
+    Raises:
+        ServerError: none is.
+    """
+    for port in ports:
+        with contextlib.suppress(OSError):
+            return ThreadingHTTPServer((LOOPBACK, port), handler)
+    raise ServerError("no port is free for the reports of the runs")

@@ -52,6 +52,10 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # Its newer pages ask a server of Amplitude's for settings as soon as they are opened, whatever is set.
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        # Each stage would be told of twice: of how it ended, the flow run's own log tells, and why.
+        "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
         # One transaction for many task runs: with one each, SQLite's writers collide and clients sleep in silence.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",

@@ -14,12 +14,12 @@ from flows.runs import RunFolder
 from tasks.caching.store import Store
 
 
-def show_run(run: RunFolder, experiment: str) -> None:
+def show_run(run: RunFolder, experiment: str, store: Store) -> None:
     """Shows what came of a training: its metrics, its plots, and where its report is."""
     name, metrics = run.folder.name, run.metrics
     show_table(experiment, "metrics", pages.metrics_rows(metrics), pages.metrics_summary(name, metrics))
     show_page(experiment, "plots", pages.plots_page(name, run.folder), f"Plots of {name}")
-    show_page(experiment, "report", pages.report_page(run.folder, report_url(name)), f"Report of {name}")
+    show_page(experiment, "report", pages.report_page(run.folder, report_url(name, store.root)), f"Report of {name}")
 
 
 def show_history(experiment: str, store: Store) -> None:

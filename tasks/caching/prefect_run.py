@@ -231,12 +231,19 @@ class PrefectRun:
         """What the stage's task does, each time that it is tried."""
 
         def work(upstream: list[Finished]) -> Finished:
-            if not self._has_room:
-                require_room(self.store)
-                self._has_room = True
-            if forced and desk.states is not None and is_first_try():
+            tried = times_tried()
+            if forced and desk.states is not None and tried == 1:
                 desk.states.clear()
-            return Finished(perform(order, desk))
+            try:
+                if not self._has_room:
+                    require_room(self.store)
+                    self._has_room = True
+                return Finished(perform(order, desk))
+            except Exception as error:
+                if is_transient(error) and tried <= self.retries:
+                    seconds = BACKOFF_SECONDS * 2 ** (tried - 1)
+                    desk.notice(f"try {tried} failed, the next begins in {seconds:g} s: {tell_error(error)}")
+                raise
 
         return work
 
@@ -324,10 +331,10 @@ def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool
     return isinstance(error, Exception) and is_transient(error)
 
 
-def is_first_try() -> bool:
-    """Whether the task that this is called in does its work for the first time."""
+def times_tried() -> int:
+    """How often the task that this is called in has been tried, this time included."""
     context = TaskRunContext.get()
-    return context is None or context.task_run.run_count <= 1
+    return 1 if context is None else context.task_run.run_count
 
 
 def perform(order: Order, desk: Desk) -> Record:

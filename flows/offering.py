@@ -1,0 +1,158 @@
+"""The commands that offer the flows to people and schedules: `workflow serve`, `ui`, `worker` and `deployments`."""
+
+import os
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, validators
+from pydantic import ValidationError
+
+from flows.deployments import Offer, read_offers
+from flows.output import print_line, tell
+from flows.problems import list_problems
+from flows.scheduling import Schedule
+from tasks.caching.store import project_store
+
+Sources = Annotated[
+    list[str] | None,
+    Parameter(help="Presets, or paths of TOML files, that are scheduled or offered besides the presets."),
+]
+Cron = Annotated[str | None, Parameter(help="When to train, as in crontab: '30 3 * * *' is daily at 03:30.")]
+Interval = Annotated[str | None, Parameter(help="Time from training to training, such as 90min, 6h or 1d.")]
+RRule = Annotated[str | None, Parameter(name="--rrule", help="When to train, as a rule of iCalendar (RFC 5545).")]
+Timezone = Annotated[str | None, Parameter(help="Time zone of --cron and --rrule, such as Europe/Berlin.")]
+IfRunning = Annotated[
+    Literal["wait", "cancel"] | None,
+    Parameter(help="What a training does while another one of its experiment goes on; wait when not given."),
+]
+Limit = Annotated[int, Parameter(help="Flow runs that go on at once, at most.", validator=validators.Number(gte=1))]
+
+
+def serve(
+    sources: Sources = None,
+    /,
+    *,
+    cron: Cron = None,
+    interval: Interval = None,
+    rrule: RRule = None,
+    timezone: Timezone = None,
+    if_running: IfRunning = None,
+    limit: Limit = 2,
+) -> None:
+    """Train on schedules and from the Prefect UI, and verify each run that was trained; until Ctrl-C.
+
+    The schedule is the `[schedule]` table of each file, or what is given here. A schedule goes on only while this
+    command runs; of the trainings that were missed meanwhile, one is made up for.
+    """
+    offers = read_offers(sources or (), given_schedule(cron, interval, rrule, timezone, if_running))
+    serve_offers(offers, limit)
+
+
+def worker(
+    *,
+    pool: Annotated[str, Parameter(help="The work pool, of type process.")] = "workflow",
+    name: Annotated[str | None, Parameter(help="How Prefect shows the worker.")] = None,
+    limit: Limit = 2,
+) -> None:
+    """Carry out the flow runs of a work pool, for deployments made by `prefect deploy`; until Ctrl-C."""
+    import asyncio
+
+    from flows.session import prefect_session
+
+    store = project_store()
+    show_log()
+    with prefect_session(store.root, notify=tell):
+        from flows.working import work
+
+        asyncio.run(work(pool, name, limit, store.root, tell))
+
+
+def deployments(sources: Sources = None, /) -> None:
+    """Print prefect.yaml: the deployments that `workflow serve` offers, for `prefect deploy` and workers."""
+    from flows.deployments import to_yaml
+
+    sys.stdout.write(to_yaml(read_offers(sources or ())))
+
+
+def ui(
+    *,
+    browse: Annotated[
+        bool | None, Parameter(help="Open the UI in a browser; where there is a screen when not given.")
+    ] = None,
+) -> None:
+    """Open it all: the server, `workflow serve` in the background, and a run that is verified; `server stop` ends both."""
+    from flows.showcase import show
+
+    show(project_store(), browse=has_screen() if browse is None else browse)
+
+
+def given_schedule(
+    cron: str | None, interval: str | None, rrule: str | None, timezone: str | None, if_running: str | None
+) -> Schedule | None:
+    """The schedule that the command line gives; None if it gives none.
+
+    Raises:
+        InputError: it is none.
+    """
+    options = {"cron": cron, "interval": interval, "rrule": rrule, "timezone": timezone, "if_running": if_running}
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return None
+    try:
+        return Schedule.model_validate(given)
+    except ValidationError as error:
+        raise list_problems(error, "the command line") from error
+
+
+def serve_offers(offers: list[Offer], limit: int) -> None:
+    """Offers trainings and verifications until Ctrl-C or SIGTERM."""
+    import asyncio
+
+    from flows import serve_process
+    from flows.reports import served_reports
+    from flows.session import prefect_session
+
+    store = project_store()
+    show_log()
+    with (
+        serve_process.the_only_one(store.root) as ready,
+        prefect_session(store.root, notify=tell) as ui,
+        served_reports(store.runs) as reports,
+    ):
+        from flows.deployments import make_deployments
+        from flows.serving import serve as serve_deployments
+        from flows.watch_keeping import keep_watch
+
+        def on_ready() -> None:
+            ready(reports)
+            for line in told(offers, ui):
+                print_line(line)
+
+        async def offer() -> None:
+            await serve_deployments(
+                await make_deployments(offers), limit, on_ready, lambda: keep_watch(store.root, tell)
+            )
+
+        asyncio.run(offer())
+
+
+def told(offers: list[Offer], ui: str | None) -> list[str]:
+    """What is offered, in lines."""
+    return [
+        *(f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}" for offer in offers),
+        "verify/each-run  after each training",
+        f"Prefect UI  {ui}/deployments",
+        "Ctrl-C ends it; runs that go on then keep where they are.",
+    ]
+
+
+def show_log() -> None:
+    """Lets the log of the flow runs be seen in the terminal, which nothing else tells of them."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
+
+
+def has_screen() -> bool:
+    """Whether a browser could be seen."""
+    return sys.stdout.isatty() and (
+        sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    )

@@ -1,0 +1,80 @@
+"""`workflow ui`: everything that there is to see, opened with one command."""
+
+import time
+import webbrowser
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from flows import serve_process
+from flows.output import print_line, tell
+from flows.problems import InputError
+from flows.runs import RunFolder, find_run
+from flows.session import prefect_session
+from tasks.caching.store import Store
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+#: Seconds until a run that was asked for counts as never ending, and between two looks for it.
+PATIENCE, LOOK_SECONDS = 300.0, 0.2
+
+
+class NoRunError(Exception):
+    """The run that was asked for did not end well; the message says where to look."""
+
+
+def show(store: Store, *, browse: bool) -> None:
+    """Starts the server and `workflow serve`, has a run made and verified if none is, and says where all of it is.
+
+    Raises:
+        ServerError: the server or `workflow serve` cannot be started.
+        NoRunError: the run failed.
+    """
+    with prefect_session(store.root, notify=tell) as ui:
+        if serve_process.find(store.root) is None:
+            tell("Starting `workflow serve` in the background (5 s).")
+        serving = serve_process.start(store.root)
+        run = verified_run(store)
+        if run is None:
+            tell("Having a first run trained and verified.")
+            run = make_run(store, f"{ui}/runs")
+    print_line(f"Prefect UI   {ui}")
+    print_line(f"Deployments  {ui}/deployments")
+    print_line(f"Report       {serving.reports}/{run.folder.name}/report.html")
+    print_line("`workflow server stop` ends the server and `workflow serve`.")
+    if browse:
+        webbrowser.open(f"{ui}/runs")
+
+
+def verified_run(store: Store) -> RunFolder | None:
+    """The latest run, if it was verified."""
+    try:
+        run = find_run("latest", store)
+    except InputError:
+        return None
+    return run if run.verified else None
+
+
+def make_run(store: Store, address: str) -> RunFolder:
+    """Has the preset `line` trained by who serves, and verified by who serves because it was trained.
+
+    Raises:
+        NoRunError: it failed, or did not end in time; names where to look.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("train/line")
+        trained = client.create_flow_run_from_deployment(deployment.id).id
+        deadline = time.monotonic() + PATIENCE
+        while (run := verified_run(store)) is None:
+            if has_failed(client, trained) or time.monotonic() > deadline:
+                raise NoRunError(f"no run was trained and verified: see {address}")
+            time.sleep(LOOK_SECONDS)
+        return run
+
+
+def has_failed(client: "SyncPrefectClient", flow_run_id: UUID) -> bool:
+    """Whether a flow run ended otherwise than well."""
+    state = client.read_flow_run(flow_run_id).state
+    return state is not None and state.is_final() and not state.is_completed()

@@ -1,0 +1,76 @@
+"""`workflow worker`: Prefect's own process worker, but for its end.
+
+At SIGTERM the worker of Prefect 3.8 kills its flow runs at once and leaves them Running for ever. Here they may end in
+good order first, and Prefect learns how they ended.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect.workers.process import ProcessWorker
+
+from flows.serving import repeat
+from flows.watch_keeping import keep_watch
+
+#: Seconds that flow runs have to keep where they are, and then the worker to tell of it.
+GRACE_SECONDS, TELLING_SECONDS = 60.0, 1.0
+
+
+class OrderlyWorker(ProcessWorker):
+    """A worker that takes no more runs once it is to end."""
+
+    stopping = False
+
+    async def get_and_submit_flow_runs(self) -> list[Any]:
+        """The runs that are due."""
+        return [] if self.stopping else await super().get_and_submit_flow_runs()
+
+
+async def work(pool: str, name: str | None, limit: int, root: Path, notify: Callable[[str], None]) -> None:
+    """Carries out the flow runs of a work pool until Ctrl-C or SIGTERM.
+
+    Args:
+        pool: of type process.
+        name: of the worker.
+        limit: runs that go on at once, at most.
+        root: of the project.
+        notify: is told of runs that are found to have ended without telling.
+    """
+    worker = OrderlyWorker(work_pool_name=pool, name=name, limit=limit, create_pool_if_not_found=True)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    working = asyncio.create_task(worker.start())
+    watching = asyncio.create_task(repeat(lambda: keep_watch(root, notify)))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait((working, watching, stopped), return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
+    stopped.cancel()
+    if stopping.is_set():
+        worker.stopping = True
+        await end_children()
+        working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+async def end_children() -> None:
+    """Has every flow run end, and waits for it."""
+    for child in children():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+    deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+    while children() and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(TELLING_SECONDS)
+
+
+def children() -> list[int]:
+    """The processes that this one has started and that have not ended."""
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*")  # none where there is no /proc, as on macOS
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
