@@ -80,7 +80,7 @@ def ui(
         bool | None, Parameter(help="Open the UI in a browser; where there is a screen when not given.")
     ] = None,
 ) -> None:
-    """Open it all: the server, `workflow serve` in the background, and a run that is verified; `server stop` ends both."""
+    """Open it all: the server, `workflow serve` in the background, and a verified run. `server stop` ends both."""
     from flows.showcase import show
 
     show(project_store(), browse=has_screen() if browse is None else browse)
@@ -101,7 +101,7 @@ def given_schedule(
     try:
         return Schedule.model_validate(given)
     except ValidationError as error:
-        raise list_problems(error, "the command line") from error
+        raise list_problems(error, "the command line", "schedule") from error
 
 
 def serve_offers(offers: list[Offer], limit: int) -> None:

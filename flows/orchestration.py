@@ -152,6 +152,7 @@ def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0) -> 
     store = project_store()
     folder = find_folder(run, store)
     settings = VerifySettings(run=folder.name, device=resolve(device))
+    ask(lambda: tag_run((experiment_of(folder), settings.device)))
     watchers = (RunLog(), *extra_watchers.get())
     with store_in_use(store) as use:
         use(str(store.relative(folder)))

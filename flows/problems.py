@@ -7,12 +7,13 @@ class InputError(Exception):
     """What was asked for cannot be done as asked; the message says why and what to do."""
 
 
-def list_problems(error: ValidationError, source: str) -> InputError:
+def list_problems(error: ValidationError, source: str, kind: str = "experiment") -> InputError:
     """All problems of a configuration as one message, a line each, naming the fields.
 
     Args:
         error: from pydantic.
         source: what was validated, for example a file's path.
+        kind: what it was validated as.
     """
     lines = []
     for problem in error.errors(include_url=False):
@@ -25,4 +26,4 @@ def list_problems(error: ValidationError, source: str) -> InputError:
         elif problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]} (got {problem['input']!r})"
         lines.append(f"{field}: {message}" if field else message)
-    return InputError("\n  ".join([f"{source} is not a valid experiment:", *lines]))
+    return InputError("\n  ".join([f"{source} is not a valid {kind}:", *lines]))

@@ -45,11 +45,7 @@ class Schedule(BaseModel):
     cron: str | None = Field(
         None, description="Minute, hour, day, month and weekday, as in crontab: '30 3 * * *' is daily at 03:30."
     )
-    interval: str | None = Field(
-        None,
-        pattern=DURATION,
-        description="Time from run to run, such as 90min, 6h or 1d, counted in UTC.",
-    )
+    interval: str | None = Field(None, description="Time from run to run, such as 90min, 6h or 1d, counted in UTC.")
     rrule: str | None = Field(
         None, description="A rule of iCalendar (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=3;BYMINUTE=0."
     )
@@ -69,6 +65,16 @@ class Schedule(BaseModel):
             except (KeyError, ValueError, OSError) as error:
                 raise ValueError(f"{name!r} is no time zone: give a name such as Europe/Berlin") from error
         return name
+
+    @field_validator("interval")
+    @classmethod
+    def _is_a_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                duration(text)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+        return text
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -128,8 +134,6 @@ def next_moments(schedule: Schedule, start: datetime, count: int) -> list[dateti
     Raises:
         InputError: its rule is none.
     """
-    import asyncio
-
     from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
     zone = schedule.timezone or UTC_NAME
@@ -141,7 +145,7 @@ def next_moments(schedule: Schedule, start: datetime, count: int) -> list[dateti
             rule = CronSchedule(cron=schedule.cron, timezone=zone)
         else:
             rule = RRuleSchedule(rrule=schedule.rrule or "", timezone=zone)
-        return list(asyncio.run(rule.get_dates(count, start)))
+        return list(rule._get_dates_generator(n=count, start=start))
     except ValueError as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InputError(f"schedule.{schedule.kind}: {why.removeprefix('Value error, ')}") from error

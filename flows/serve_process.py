@@ -120,6 +120,7 @@ def spawn(root: Path) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             COMMAND,
             cwd=root,
+            env=os.environ | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"},  # a terminal's are told less
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -278,15 +278,27 @@ class Api:
 
     def log(self, flow_run_id: Any, text: str) -> list[str]:
         """The messages of a flow run's log, once one of them contains a text."""
-        from prefect.client.schemas.filters import LogFilter
-
-        chosen = LogFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
 
         def look() -> list[str] | None:
-            messages = [log.message for log in self.client.read_logs(chosen)]
+            messages = self.log_now(flow_run_id)
             return messages if any(text in message for message in messages) else None
 
         return until_there(look)
+
+    def log_now(self, flow_run_id: Any) -> list[str]:
+        """The messages of a flow run's log as far as the server knows them."""
+        from prefect.client.schemas.filters import LogFilter
+
+        chosen = LogFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
+        return [log.message for log in self.client.read_logs(chosen)]
+
+    def verifications(self, run: str) -> list[Any]:
+        """The flow runs that verify a run."""
+        from prefect.client.schemas.filters import FlowRunFilter
+
+        chosen = FlowRunFilter.model_validate({"name": {"any_": [f"verify {run}"]}})
+        found: list[Any] = self.client.read_flow_runs(flow_run_filter=chosen)
+        return found
 
 
 def until_there(look: Callable[[], Any]) -> Any:

@@ -1,0 +1,245 @@
+"""`workflow serve` as a process of its own: runs that are asked for, triggered, waited for, retried and cancelled."""
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows import serve_process
+from flows.experiments import load_experiment
+from tasks.caching.inspection import inspect_store
+from tasks.caching.store import Store
+from tests.flows.conftest import STAGES, Api, Finish, Start, until_there
+
+#: A training that goes on until it is ended, and keeps where it is.
+ENDLESS = {"training": {"epochs": 10_000_000, "checkpoint_every": "1s", "evaluate_every": 1_000_000}}
+
+
+class Served:
+    """A project that is served, and the runs that are asked for."""
+
+    def __init__(self, home: Path, start: Start, api: Api) -> None:
+        self.home, self.api, self._start = home, api, start
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def store(self) -> Store:
+        return Store(self.home)
+
+    def begin(self, *options: str) -> serve_process.Serving:
+        """Starts `workflow serve`, and comes back when it takes runs."""
+        process = self.process = self._start("-m", "flows.cli", "serve", *options, home=self.home)
+
+        def look() -> serve_process.Serving | None:
+            assert process.poll() is None, process.communicate()
+            found = serve_process.find(self.home)
+            return found if found and found.reports else None
+
+        found: serve_process.Serving = until_there(look)
+        return found
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Ends it with a signal; its exit code and what it printed."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        out, _ = self.process.communicate(timeout=90)
+        return self.process.returncode, out
+
+    def ask(self, changes: dict[str, Any] | None = None, **parameters: Any) -> Any:
+        """Asks for a training of `line`, as the form in the UI does; the flow run's id."""
+        deployment = self.api.client.read_deployment_by_name("train/line")
+        experiment = load_experiment("line", changes).model_dump(mode="json")
+        asked = {"experiment": experiment, **parameters}
+        return self.api.client.create_flow_run_from_deployment(deployment.id, parameters=asked).id
+
+    def until(self, flow_run_id: Any, *states: str) -> Any:
+        """The flow run, as soon as it is in one of the states."""
+
+        def look() -> Any:
+            run = self.api.flow_run(flow_run_id)
+            # A run that is cancelled tells that it crashed, before whoever serves tells why.
+            assert not run.state.is_final() or run.state.name in (*states, "Crashed"), run.state
+            return run if run.state.name in states else None
+
+        return until_there(look)
+
+    def states(self, flow_run_id: Any) -> dict[str, str]:
+        """The state of each stage of a run that has ended; of one that was retried, at its last try."""
+        return dict(self.api.stages(flow_run_id, 6))
+
+
+@pytest.fixture(scope="module")
+def project(
+    first_home: Path, start_process: Start, prefect: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A project in which `line` was trained, not served yet. Its deployments are removed in the end."""
+    from prefect.client.orchestration import get_client
+
+    home = tmp_path_factory.mktemp("served") / "home"
+    shutil.copytree(first_home, home, symlinks=True)
+    with get_client(sync_client=True) as client:
+        yield Served(home, start_process, Api(client))
+        for deployment in client.read_deployments():
+            client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
+            client.delete_deployment(deployment.id)
+
+
+@pytest.fixture(scope="module")
+def served(project: Served) -> Iterator[Served]:
+    """The project while it is served."""
+    project.begin("--limit", "3")
+    yield project
+    code, _ = project.end()
+    assert code == 0
+
+
+def test_every_preset_is_offered_with_its_parameters(served: Served) -> None:
+    deployments = {deployment.name: deployment for deployment in served.api.client.read_deployments()}
+    assert set(deployments) == {"line", "line-cuda", "line-layers", "each-run"}
+    asked = deployments["line"].parameters
+    assert asked["experiment"] == load_experiment("line").model_dump(mode="json")
+    assert (asked["if_running"], asked["retries"]) == ("wait", 3)
+    schema = deployments["line"].parameter_openapi_schema
+    assert all(schema["properties"][name]["description"] for name in schema["properties"])
+
+
+def test_a_training_is_followed_by_the_verification_of_its_run(served: Served) -> None:
+    trained = served.until(served.ask({"training": {"epochs": 21}}), "Completed")
+    run = (served.store.runs / "latest").readlink().name
+    assert trained.name == "line on cpu: training.epochs 180 → 21"
+
+    def look() -> Any:
+        found = [run for run in served.api.verifications(run) if run.state.is_final()]
+        return found[0] if found else None
+
+    verified = until_there(look)
+    assert verified.state.is_completed()
+    assert (verified.parameters["run"], verified.created_by.type) == (run, "AUTOMATION")
+    assert set(verified.tags) >= {"line", "cpu"}
+
+
+def test_one_stage_is_run_again_and_the_others_are_cached(served: Served) -> None:
+    served.until(served.ask(), "Completed")
+    again = served.until(served.ask(refresh=["evaluate"]), "Completed")
+    assert again.name == "line on cpu: evaluate forced"
+    assert served.states(again.id) == {name: "Completed" if name == "evaluate" else "Cached" for name in STAGES}
+    assert "refreshed evaluate" in again.tags
+
+
+def test_a_run_that_failed_goes_on_at_the_stage_that_failed_when_it_is_retried(served: Served) -> None:
+    from prefect.states import Scheduled
+
+    blocked = served.home / "artifacts" / "evaluate"
+    aside = shutil.move(blocked, served.home / "aside")
+    blocked.write_text("a file where a folder belongs")
+    changes = {"training": {"epochs": 22}}
+    failed = served.until(served.ask(changes, retries=0), "Failed")
+    assert "stage evaluate failed: " in failed.state.message
+    blocked.unlink()
+    shutil.move(aside, blocked)
+    served.api.client.set_flow_run_state(failed.id, Scheduled(name="AwaitingRetry"), force=True)
+    retried = served.until(failed.id, "Completed", "Failed")
+    assert (retried.state.name, retried.run_count) == ("Completed", 2)
+    assert served.states(failed.id) == {
+        name: "Cached" if name in ("generate", "split", "train") else "Completed" for name in STAGES
+    }
+
+
+def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Served) -> None:
+    first = served.ask(ENDLESS)
+    served.until(first, "Running")
+    served.api.log(first, "train runs")
+    waiting = served.ask({"training": {"epochs": 23}})
+    served.until(waiting, "Waiting")
+    refused = served.until(served.ask(if_running="cancel"), "Cancelled")
+    assert refused.state.message == "another run of line goes on"
+    cancel(served, first)
+    assert served.until(first, "Cancelled")
+    assert served.until(waiting, "Completed")
+
+
+def cancel(served: Served, flow_run_id: Any) -> None:
+    """Cancels a flow run, as the button in the UI does."""
+    from prefect.states import Cancelling
+
+    served.api.client.set_flow_run_state(flow_run_id, Cancelling())
+
+
+def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: Served) -> None:
+    serving = serve_process.find(served.home)
+    assert serving is not None
+    run = (served.store.runs / "latest").readlink().name
+    report = httpx.get(f"{serving.reports}/{run}/report.html")
+    assert report.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert run in report.text
+    for path, host in (("../records", "127.0.0.1:1"), (f"{run}/", "127.0.0.1:1"), (f"{run}/run.json", "evil.org:1")):
+        assert httpx.get(f"{serving.reports}/{path}", headers={"Host": host}).status_code == 404
+
+
+def test_a_project_is_served_once(served: Served, workflow: Finish) -> None:
+    done = workflow("serve", home=served.home)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"`workflow serve` runs already (process {served.process.pid if served.process else 0})" in done.stderr
+
+
+def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(project: Served, served: Served) -> None:
+    run = served.ask(ENDLESS)
+    served.api.log(run, "train runs")
+    until_there(lambda: list(served.home.glob("artifacts/states/**/*.pth")) or None)
+    code, out = served.end(signal.SIGINT)
+    assert code == 0
+    assert "train/line  when asked to" in out
+    assert project.api.flow_run(run).state.name == "Cancelled"
+    assert not any(served.home.glob(".prefect/alive/*"))
+    assert inspect_store(served.store).problems == []
+    project.begin("--limit", "3")
+    again = served.ask(ENDLESS)
+    served.api.log(again, "goes on after epoch")
+    cancel(served, again)
+    assert served.until(again, "Cancelled")
+
+
+def test_schedules_are_planned_by_the_server(project: Served, served: Served, tmp_path: Path, workflow: Finish) -> None:
+    served.end()
+    file = tmp_path / "nightly.toml"
+    file.write_text("[training]\nepochs = 3\n[schedule]\ncron = '30 3 * * *'\ntimezone = 'Europe/Berlin'\n")
+    project.begin(str(file), "--limit", "3")
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    deployment = project.api.client.read_deployment_by_name("train/nightly")
+    chosen = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment.id]}})
+
+    def look() -> Any:
+        found = project.api.client.read_flow_runs(flow_run_filter=chosen)
+        return found if len(found) >= 3 else None
+
+    planned = until_there(look)
+    assert all(run.auto_scheduled and run.state.is_scheduled() for run in planned)
+    assert {run.expected_start_time.minute for run in planned} == {30}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--cron", "30 3 * * *"), "a schedule is given, but not what for"),
+        (("line", "--cron", "61 * * * *"), "schedule.cron: "),
+        (("line", "--cron", "0 3 * * *", "--interval", "1d"), "give one of cron, interval and rrule"),
+        (("line", "--interval", "soon"), "interval: "),
+        (("line", "--cron", "0 3 * * *", "--timezone", "Mars/Olympus"), "'Mars/Olympus' is no time zone"),
+        (("line", "line"), "two experiments are named line"),
+        (("nothing",), "there is no preset 'nothing'"),
+        (("line", "--limit", "0"), "--limit"),
+    ],
+)
+def test_a_schedule_that_is_none_is_refused(
+    store: Store, command: Callable[..., tuple[int, str, str]], options: tuple[str, ...], told: str
+) -> None:
+    code, out, error = command("serve", *options)
+    assert (code, out) == (2, "")
+    assert told in error
+    assert "Traceback" not in error
