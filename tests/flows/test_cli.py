@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tasks.caching.store import Store
@@ -391,11 +392,16 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
         assert (status["state"], status["ui"].rpartition(":")[0]) == ("running", "http://127.0.0.1")
         again = run("server", "start")
         assert (again.stdout, again.stderr) == (f"Prefect UI  {status['ui']}\n", "")
-        assert run("ui").stdout == again.stdout
+        opened = run("ui")
+        places = dict(line.split(maxsplit=1) for line in opened.stdout.splitlines()[:3])
+        assert (places["Prefect"], places["Deployments"]) == (f"UI   {status['ui']}", f"{status['ui']}/deployments")
+        assert httpx.get(places["Report"]).status_code == 200
+        assert opened.stderr == "Starting `workflow serve` in the background (5 s).\n"
+        assert run("ui").stdout == opened.stdout
         assert (trained.root / ".prefect").is_dir()
     finally:
         stopped = run("server", "stop")
-    assert stopped.stdout == "The server has stopped.\n"
+    assert stopped.stdout == "`workflow serve` has ended.\nThe server has stopped.\n"
     assert run("server", "stop").stdout == "No server of this project was running.\n"
 
 

@@ -173,7 +173,7 @@ def test_prefect_knows_every_setting(root: Path) -> None:
     )
     known = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    assert made - set(known) == {"DO_NOT_TRACK"}
+    assert made - set(known) == {"DO_NOT_TRACK", "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL"}
 
 
 def test_own_server_takes_no_setting_of_another(root: Path) -> None:

@@ -97,6 +97,8 @@ def test_the_flow_run_log_says_why_each_stage_ran(trained: Store, train: Callabl
     log = api.log(outcome.flow_run_id, "save")
     assert "generate is reused: unchanged" in log
     assert "train runs: training.epochs 180 → 20" in log
+    assert len(log) < 20
+    assert not [line for line in log if log.count(line) > 1]
 
 
 def test_a_run_folder_holds_all_that_it_takes_to_use_and_judge_the_model(trained: Store) -> None:
