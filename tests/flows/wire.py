@@ -36,7 +36,6 @@ class Wire:
 
     def cut(self) -> None:
         """The server is gone: connections break off, and new ones are refused."""
-        self._live.set()
         if self._listener is not None and self._listening is not None:
             hang_up(self._listener)
             self._listening.join()
@@ -44,6 +43,7 @@ class Wire:
             ends = set(self._ends)
         for end in ends:
             hang_up(end)
+        self._live.set()  # not before: what was said while the line was dead would reach the server after all
         for call in self._calls:
             call.join()
         self._calls.clear()
