@@ -42,8 +42,9 @@ format: $(INSTALLED) ## mend style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+# A process for each core, and of each file all tests in the same one: they share a server and a trained project.
 test: lint ## check style and types, then run the whole test suite
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: $(INSTALLED) ## run the tests that take minutes each: more faults, more inputs
 	@$(BIN)/pytest -m long

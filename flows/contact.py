@@ -110,6 +110,11 @@ def is_silence(error: Exception) -> bool:
     )
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether the server wants to know first who asks."""
+    return isinstance(error, HTTPStatusError) and error.response.status_code in (401, 403)
+
+
 def reason(error: Exception) -> str:
     """An error of Prefect's client in a few words."""
     if isinstance(error, HTTPStatusError):

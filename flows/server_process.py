@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flows.settings import LOOPBACK, Api, ServerError, server_environment
 
-COMMAND = (sys.executable, "-P", "-m", "prefect", "server", "start")
+COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("server_main.py")))
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05

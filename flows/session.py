@@ -8,6 +8,16 @@ from pathlib import Path
 from flows.liveness import mark_ended_runs
 from tasks.caching.trouble import require_descriptors
 
+#: What is told if the server stops answering, or never did.
+SILENT = (
+    "Prefect's server stopped answering ({why}). What is finished is kept: the same command "
+    "starts the project's own server again if need be, and goes on from there"
+)
+REFUSED = (
+    "Prefect's server refuses to answer ({why}): set PREFECT_API_AUTH_STRING to its user:password, "
+    "or PREFECT_API_KEY for Prefect Cloud"
+)
+
 
 @contextlib.contextmanager
 def prefect_session(
@@ -44,7 +54,7 @@ def prefect_session(
 
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.contact import keeping_contact, reason, silence_behind
+    from flows.contact import is_refusal, keeping_contact, reason, silence_behind
 
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
@@ -57,10 +67,8 @@ def prefect_session(
             if (silence := silence_behind(error)) is None:
                 raise
             why = lack_of_room(api, root) or reason(silence)
-            raise ServerError(
-                f"Prefect's server stopped answering ({why}). What is finished is kept: the same command "
-                "starts the project's own server again if need be, and goes on from there"
-            ) from error
+            what_to_do = REFUSED if is_refusal(silence) else SILENT
+            raise ServerError(what_to_do.format(why=why)) from error
 
 
 def forget_servers() -> None:

@@ -8,11 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,12 @@ from tasks.caching.interruption import SIGNALS
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.store import Store, project_store
+from tests.flows.asking import Api
 from tests.flows.forking import Nursery
+from tests.flows.served import Finish, Served, Start
 
 PROJECT = Path(__file__).parents[2]
 STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
-
-#: Seconds until something that was waited for counts as never happening.
-PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -205,109 +202,12 @@ def plan() -> Callable[..., dict[str, Decision]]:
 
 
 @pytest.fixture
-def api(prefect: None) -> "Iterator[Api]":
+def api(prefect: None) -> Iterator[Api]:
     """The session's server, asked through its API."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
         yield Api(client)
-
-
-class Api:
-    """What Prefect knows of flow runs: read back from the server, which learns of task runs with some delay."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    def flow_run(self, flow_run_id: Any) -> Any:
-        """A flow run."""
-        return self.client.read_flow_run(flow_run_id)
-
-    def create(self, flow: Any, state: Any) -> Any:
-        """A new flow run in a state, which nobody carries out; its id."""
-        return self.client.create_flow_run(flow, state=state).id
-
-    def create_task_run(self, task: Any, flow_run_id: Any, state: Any) -> None:
-        """A new task run of a flow run in a state, which nobody carries out."""
-        self.client.create_task_run(task, flow_run_id, dynamic_key="0", name=task.name, state=state)
-
-    def set_state(self, flow_run_id: Any, state: Any) -> None:
-        """Puts a flow run into a state, whatever it is in."""
-        self.client.set_flow_run_state(flow_run_id, state, force=True)
-
-    def newest(self, name: str) -> Any:
-        """The newest flow run whose name has a text in it."""
-        from prefect.client.schemas.filters import FlowRunFilter
-        from prefect.client.schemas.sorting import FlowRunSort
-
-        runs = self.client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate({"name": {"like_": name}}),
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=1,
-        )
-        assert runs, f"Prefect knows no flow run named {name}"
-        return runs[0]
-
-    def since(self, moment: datetime) -> list[Any]:
-        """The flow runs that have begun since a moment."""
-        from prefect.client.schemas.filters import FlowRunFilter
-
-        chosen = FlowRunFilter.model_validate({"start_time": {"after_": moment}})
-        return list(self.client.read_flow_runs(flow_run_filter=chosen))
-
-    def stages(self, flow_run_id: Any, count: int) -> list[tuple[str, str]]:
-        """The name and the state's name of each of `count` task runs, in the order in which they started."""
-        from prefect.client.schemas.filters import FlowRunFilter
-
-        flow = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
-
-        def look() -> list[tuple[str, str]] | None:
-            found = self.client.read_task_runs(flow_run_filter=flow)
-            if len(found) < count or not all(run.state and run.state.is_final() for run in found):
-                return None
-            return [(run.name, run.state.name) for run in sorted(found, key=lambda run: run.expected_start_time)]
-
-        return until_there(look)
-
-    def artifacts(self, flow_run_id: Any) -> dict[str, str]:
-        """The content of every page of a flow run, by key: Markdown, or a table as JSON."""
-        from prefect.client.schemas.filters import ArtifactFilter
-
-        chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
-        return {found.key: found.data for found in self.client.read_artifacts(artifact_filter=chosen)}
-
-    def log(self, flow_run_id: Any, text: str) -> list[str]:
-        """The messages of a flow run's log, once one of them contains a text."""
-
-        def look() -> list[str] | None:
-            messages = self.log_now(flow_run_id)
-            return messages if any(text in message for message in messages) else None
-
-        return until_there(look)
-
-    def log_now(self, flow_run_id: Any) -> list[str]:
-        """The messages of a flow run's log as far as the server knows them."""
-        from prefect.client.schemas.filters import LogFilter
-
-        chosen = LogFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
-        return [log.message for log in self.client.read_logs(chosen)]
-
-    def verifications(self, run: str) -> list[Any]:
-        """The flow runs that verify a run."""
-        from prefect.client.schemas.filters import FlowRunFilter
-
-        chosen = FlowRunFilter.model_validate({"name": {"any_": [f"verify {run}"]}})
-        found: list[Any] = self.client.read_flow_runs(flow_run_filter=chosen)
-        return found
-
-
-def until_there(look: Callable[[], Any]) -> Any:
-    """What `look` finds, as soon as it is not None."""
-    deadline = time.monotonic() + PATIENCE
-    while (found := look()) is None:
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
 
 
 def artifacts(root: Path) -> set[str]:
@@ -350,10 +250,6 @@ def at_stage(monkeypatch: pytest.MonkeyPatch) -> AtStage:
         monkeypatch.setattr(f"flows.{name}", dataclasses.replace(stage, function=work))
 
     return arrange
-
-
-Start = Callable[..., "subprocess.Popen[str]"]
-Finish = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
@@ -490,3 +386,28 @@ def own_tree(tmp_path: Path) -> Path:
         shutil.copytree(PROJECT / name, tree / name)
     shutil.copy(PROJECT / "pyproject.toml", tree)
     return tree
+
+
+@pytest.fixture(scope="module")
+def project(
+    first_home: Path, start_process: Start, prefect: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A project in which `line` was trained, not served yet. Its deployments are removed in the end."""
+    from prefect.client.orchestration import get_client
+
+    home = tmp_path_factory.mktemp("served") / "home"
+    shutil.copytree(first_home, home, symlinks=True)
+    with get_client(sync_client=True) as client:
+        yield Served(home, start_process, Api(client))
+        for deployment in client.read_deployments():
+            client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
+            client.delete_deployment(deployment.id)
+
+
+@pytest.fixture(scope="module")
+def served(project: Served) -> Iterator[Served]:
+    """The project while it is served."""
+    project.begin("--limit", "3")
+    yield project
+    code, _ = project.end()
+    assert code == 0

@@ -11,7 +11,7 @@ import pytest
 from flows.alerts import plain_text_url, read_alerts
 from flows.problems import InputError
 from tasks.caching.store import project_store
-from tests.flows.conftest import until_there
+from tests.flows.asking import until_there
 
 Command = Callable[..., tuple[int, str, str]]
 

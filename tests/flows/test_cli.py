@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tasks.caching.store import Store
+from tests.flows.served import Finish
 
 STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
 Command = Callable[..., tuple[int, str, str]]
@@ -349,13 +350,10 @@ def test_every_command_has_help(command: Command, words: list[str]) -> None:
     assert "Usage: workflow" in out
 
 
-def test_every_field_of_the_experiment_is_in_the_help_of_train(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_field_of_the_experiment_is_in_the_help_of_train(workflow: Finish, tmp_path: Path) -> None:
     from tasks.learning.experiment import Experiment
 
-    monkeypatch.setenv("COLUMNS", "200")
-    out = command("train", "--help")[1]
+    out = workflow("train", "--help", home=tmp_path, COLUMNS="200").stdout
     for section in ("data", "split", "model", "training"):
         for field in type(getattr(Experiment(), section)).model_fields:
             assert f"--{section}.{field.replace('_', '-')} " in out

@@ -13,7 +13,7 @@ from tasks.caching.garbage import Keep, find_garbage
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
 from tasks.caching.uses import find_uses
-from tests.flows.conftest import until_there
+from tests.flows.asking import until_there
 
 Command = Callable[..., tuple[int, str, str]]
 FASTER = {"training": {"learning_rate": 0.02}}

@@ -16,7 +16,8 @@ import pytest
 
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
-from tests.flows.conftest import STAGES, Api, AtStage, Outcome, made
+from tests.flows.asking import Api
+from tests.flows.conftest import STAGES, AtStage, Outcome, made
 from tests.flows.forking import Nursery, workflow
 from tests.flows.test_caching import states_in
 

@@ -21,8 +21,10 @@ import pytest
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import HashingSink, Store
 from tests.caching.conftest import fault_at
-from tests.flows.conftest import STAGES, Api, Start, made, until_there
+from tests.flows.asking import Api, until_there
+from tests.flows.conftest import STAGES, made
 from tests.flows.forking import Nursery, workflow
+from tests.flows.served import Start
 from tests.flows.test_caching import states_in
 
 pytestmark = pytest.mark.usefixtures("prefect")

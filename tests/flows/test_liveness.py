@@ -9,7 +9,7 @@ import pytest
 
 from flows import liveness
 from flows.liveness import claim, claims_folder, ends_as, is_given_up, mark_ended_runs
-from tests.flows.conftest import Api
+from tests.flows.asking import Api
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import torch
 
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
-from tests.flows.conftest import STAGES, Finish
+from tests.flows.conftest import STAGES
+from tests.flows.served import Finish
 from tests.flows.test_caching import digests_of
 from tests.flows.test_golden import load
 

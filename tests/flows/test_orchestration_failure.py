@@ -13,7 +13,8 @@ import pytest
 
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
-from tests.flows.conftest import STAGES, Api, artifacts
+from tests.flows.asking import Api
+from tests.flows.conftest import STAGES, artifacts
 from tests.flows.wire import Wire
 
 Command = Callable[..., tuple[int, str, str]]

@@ -2,8 +2,7 @@
 
 import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,88 +13,9 @@ from flows import serve_process
 from flows.experiments import load_experiment
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
-from tests.flows.conftest import STAGES, Api, Finish, Start, until_there
-
-#: A training that goes on until it is ended, and keeps where it is.
-ENDLESS = {"training": {"epochs": 10_000_000, "checkpoint_every": "1s", "evaluate_every": 1_000_000}}
-
-
-class Served:
-    """A project that is served, and the runs that are asked for."""
-
-    def __init__(self, home: Path, start: Start, api: Api) -> None:
-        self.home, self.api, self._start = home, api, start
-        self.process: subprocess.Popen[str] | None = None
-
-    @property
-    def store(self) -> Store:
-        return Store(self.home)
-
-    def begin(self, *options: str) -> serve_process.Serving:
-        """Starts `workflow serve`, and comes back when it takes runs."""
-        process = self.process = self._start("-m", "flows.cli", "serve", *options, home=self.home)
-
-        def look() -> serve_process.Serving | None:
-            assert process.poll() is None, process.communicate()
-            found = serve_process.find(self.home)
-            return found if found and found.reports else None
-
-        found: serve_process.Serving = until_there(look)
-        return found
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Ends it with a signal; its exit code and what it printed."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=90)
-        return self.process.returncode, out
-
-    def ask(self, changes: dict[str, Any] | None = None, **parameters: Any) -> Any:
-        """Asks for a training of `line`, as the form in the UI does; the flow run's id."""
-        deployment = self.api.client.read_deployment_by_name("train/line")
-        experiment = load_experiment("line", changes).model_dump(mode="json")
-        asked = {"experiment": experiment, **parameters}
-        return self.api.client.create_flow_run_from_deployment(deployment.id, parameters=asked).id
-
-    def until(self, flow_run_id: Any, *states: str) -> Any:
-        """The flow run, as soon as it is in one of the states."""
-
-        def look() -> Any:
-            run = self.api.flow_run(flow_run_id)
-            # A run that is cancelled tells that it crashed, before whoever serves tells why.
-            assert not run.state.is_final() or run.state.name in (*states, "Crashed"), run.state
-            return run if run.state.name in states else None
-
-        return until_there(look)
-
-    def states(self, flow_run_id: Any) -> dict[str, str]:
-        """The state of each stage of a run that has ended; of one that was retried, at its last try."""
-        return dict(self.api.stages(flow_run_id, 6))
-
-
-@pytest.fixture(scope="module")
-def project(
-    first_home: Path, start_process: Start, prefect: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """A project in which `line` was trained, not served yet. Its deployments are removed in the end."""
-    from prefect.client.orchestration import get_client
-
-    home = tmp_path_factory.mktemp("served") / "home"
-    shutil.copytree(first_home, home, symlinks=True)
-    with get_client(sync_client=True) as client:
-        yield Served(home, start_process, Api(client))
-        for deployment in client.read_deployments():
-            client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
-            client.delete_deployment(deployment.id)
-
-
-@pytest.fixture(scope="module")
-def served(project: Served) -> Iterator[Served]:
-    """The project while it is served."""
-    project.begin("--limit", "3")
-    yield project
-    code, _ = project.end()
-    assert code == 0
+from tests.flows.asking import until_there
+from tests.flows.conftest import STAGES
+from tests.flows.served import ENDLESS, Finish, Served
 
 
 def test_every_preset_is_offered_with_its_parameters(served: Served) -> None:
@@ -158,16 +78,9 @@ def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Served)
     served.until(waiting, "Waiting")
     refused = served.until(served.ask(if_running="cancel"), "Cancelled")
     assert refused.state.message == "another run of line goes on"
-    cancel(served, first)
+    served.cancel(first)
     assert served.until(first, "Cancelled")
     assert served.until(waiting, "Completed")
-
-
-def cancel(served: Served, flow_run_id: Any) -> None:
-    """Cancels a flow run, as the button in the UI does."""
-    from prefect.states import Cancelling
-
-    served.api.client.set_flow_run_state(flow_run_id, Cancelling())
 
 
 def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: Served) -> None:
@@ -200,7 +113,7 @@ def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(pro
     project.begin("--limit", "3")
     again = served.ask(ENDLESS)
     served.api.log(again, "goes on after epoch")
-    cancel(served, again)
+    served.cancel(again)
     assert served.until(again, "Cancelled")
 
 

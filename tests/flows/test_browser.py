@@ -1,0 +1,206 @@
+"""What a colleague without a shell does in the Prefect UI: asks for runs, watches them, and looks at what came of them.
+
+With WORKFLOW_SCREENSHOTS=FOLDER the pages that are seen on the way are kept as pictures; `make screenshots` does that.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.flows.conftest import STAGES
+from tests.flows.served import Served
+
+#: Milliseconds until something that was waited for counts as never happening.
+PATIENCE = 20_000
+
+LOOPBACK = "127.0.0.1"
+
+#: Read before the session's server, for which what a user may have set is put aside.
+SCREENSHOTS = os.environ.get("WORKFLOW_SCREENSHOTS")
+
+Keep = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        # Root, as which containers often run, has no sandbox in it.
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=program, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def asked_hosts() -> set[str]:
+    """The hosts that the browser has asked for something."""
+    return set()
+
+
+@pytest.fixture
+def page(browser: Browser, api_url: str, asked_hosts: set[str]) -> Iterator[Page]:
+    """A window with the UI, which asks nobody but this machine."""
+    context = browser.new_context(base_url=api_url.removesuffix("/api"), viewport={"width": 1280, "height": 900})
+    context.on("request", lambda request: asked_hosts.add(urlsplit(request.url).hostname or LOOPBACK))
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield page
+    context.close()
+    assert asked_hosts == {LOOPBACK}
+
+
+@pytest.fixture
+def keep(page: Page) -> Keep:
+    """Keeps a picture of the window, if pictures are wanted."""
+
+    def shoot(name: str) -> None:
+        if SCREENSHOTS is not None:
+            page.wait_for_timeout(1000)  # for what moves in
+            page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+    return shoot
+
+
+def open_form(page: Page) -> None:
+    """Opens the form for a run of `line`, from the list of the deployments."""
+    page.goto("/deployments")
+    page.get_by_role("link", name="line", exact=True).first.click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Custom run").click()
+    expect(field(page, "retries")).to_be_visible()
+
+
+def field(page: Page, label: str) -> Locator:
+    """A field of the form by its label; of several with one label, the first."""
+    named = page.locator(".schema-form-property__label", has_text=re.compile(rf"^{label}( \(Optional\))?$"))
+    return page.locator(".schema-form-property").filter(has=named).last
+
+
+def submit(page: Page) -> None:
+    """Asks for the run, and opens its page."""
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("button", name="View run").last.click()  # it is told twice, the later before the earlier
+    page.wait_for_url("**/runs/flow-run/*")
+
+
+def expect_state(page: Page, state: str) -> None:
+    """Waits until the run whose page is open is in a state."""
+    expect(page.locator(".page-heading .state-badge")).to_have_text(state)
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Opens one of the tabs of a run's page."""
+    page.locator(".p-tab", has_text=name).click()
+
+
+def expect_stages(page: Page, computed: str) -> None:
+    """Waits until the list of tasks shows one stage as computed and the others as taken from the cache."""
+    open_tab(page, "Task Runs")
+    for stage in STAGES:
+        row = page.locator(".task-run-list-item", has=page.get_by_role("link", name=stage, exact=True))
+        expect(row.locator(".state-badge")).to_have_text("Completed" if stage == computed else "Cached")
+
+
+def open_artifact(page: Page, key: str) -> None:
+    """Opens one of the pages that the run has put into the UI."""
+    open_tab(page, "Artifacts")
+    page.locator("a[href*='/artifacts/artifact/']", has_text=key).first.click()
+    page.wait_for_url("**/artifacts/artifact/*")
+
+
+def expect_picture(page: Page) -> None:
+    """Waits until the first picture of a page is there and has been drawn."""
+    picture = page.locator(".artifact-data-markdown img, .markdown-renderer img").first
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+
+
+def ask(page: Page, **fields: Any) -> None:
+    """Asks for a run of `line` with some fields of the form filled in, and opens its page."""
+    open_form(page)
+    for label, value in fields.items():
+        field(page, label).locator("input").fill(str(value))
+    submit(page)
+
+
+def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: Served, keep: Keep) -> None:
+    open_form(page)
+    field(page, "Epochs").scroll_into_view_if_needed()
+    field(page, "Epochs").locator("input").fill("60")
+    keep("form")
+    submit(page)
+    expect_state(page, "Completed")
+    expect(page.locator(".page-heading")).to_contain_text("line on cpu: training.epochs 180 → 60")
+    keep("run")
+    address = page.url
+    for key in ("line-plan", "line-metrics", "line-plots", "line-report", "line-history"):
+        page.goto(address)
+        open_artifact(page, key)
+        keep(key.removeprefix("line-"))
+        if key == "line-plots":
+            expect_picture(page)
+    page.goto("/runs")
+    run = (served.store.runs / "latest").readlink().name
+    page.get_by_role("link", name=f"verify {run}").first.click()
+    expect_state(page, "Completed")
+    open_artifact(page, "line-verification")
+    expect(page.get_by_role("heading", name=f"{run} is verified")).to_be_visible()
+    keep("verification")
+
+
+def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, keep: Keep) -> None:
+    ask(page, Epochs=10_000_000)
+    expect_state(page, "Running")
+    address = page.url
+    open_artifact(page, "line-training")
+    expect_picture(page)
+    told = page.get_by_text(re.compile(r"epoch [\d,]+ of 10,000,000, loss .* epochs/s, .* s left")).first
+    before = told.inner_text()
+    keep("training")
+    expect(told).not_to_have_text(before)  # without a reload
+    page.goto(address)
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect_state(page, "Cancelled")
+
+
+def test_one_stage_is_run_again(page: Page, served: Served, keep: Keep) -> None:
+    open_form(page)
+    chosen = field(page, "refresh")
+    chosen.scroll_into_view_if_needed()
+    chosen.get_by_role("button").last.press("ArrowDown")
+    page.get_by_role("option", name="evaluate").click()
+    keep("refresh")
+    submit(page)
+    expect_state(page, "Completed")
+    expect(page.locator(".page-heading")).to_contain_text("line on cpu: evaluate forced")
+    expect_stages(page, "evaluate")
+    keep("rerun")
+
+
+def test_a_run_that_failed_is_retried(page: Page, served: Served, keep: Keep) -> None:
+    blocked = served.home / "artifacts" / "evaluate"
+    aside = shutil.move(blocked, served.home / "aside")
+    blocked.write_text("a file where a folder belongs")
+    ask(page, Epochs=61, retries=0)
+    expect_state(page, "Failed")
+    keep("failed")
+    blocked.unlink()
+    shutil.move(aside, blocked)
+    page.get_by_role("button", name="Retry").click()
+    page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+    expect_state(page, "Completed")
+    open_tab(page, "Task Runs")
+    keep("retried")

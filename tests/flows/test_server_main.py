@@ -1,0 +1,48 @@
+"""Transactions of the project's server on SQLite wait for one another, and none is refused."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from prefect.server.database.configurations import AioSqliteConfiguration
+
+from flows.server_main import begin_as_writer, begin_transaction
+
+Begin = Callable[..., AbstractAsyncContextManager[object]]
+
+INCREASE = sa.text("UPDATE counter SET value = value + 1")
+READ = sa.text("SELECT value FROM counter")
+
+
+async def count_to_two(database: Path, begin: Begin) -> int:
+    """Has two transactions each read a number and write a greater one, while the other does; what it is then."""
+    configuration = AioSqliteConfiguration(f"sqlite+aiosqlite:///{database}")
+    engine = await configuration.engine()
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("CREATE TABLE counter AS SELECT 0 AS value"))
+
+    async def count() -> None:
+        session = await configuration.session(engine)
+        async with session, begin(configuration, session):
+            await session.execute(READ)
+            await asyncio.sleep(0.1)
+            await session.execute(INCREASE)
+
+    try:
+        await asyncio.gather(count(), count())
+        async with engine.connect() as connection:
+            return int((await connection.execute(READ)).scalar_one())
+    finally:
+        await engine.dispose()
+
+
+def test_transactions_wait_for_one_another(tmp_path: Path) -> None:
+    assert asyncio.run(count_to_two(tmp_path / "server.db", begin_as_writer)) == 2
+
+
+def test_as_prefect_begins_them_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(sa.exc.OperationalError, match="database is locked"):
+        asyncio.run(count_to_two(tmp_path / "server.db", begin_transaction))
