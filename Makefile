@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long lint format plan ui stop bench clean purge
+.PHONY: help install run test test-long lint format plan ui stop screenshots bench clean purge
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -27,10 +27,10 @@ run: $(INSTALLED) ## train the preset `line`, verify its checkpoint, and say whe
 plan: $(INSTALLED) ## say what `make run` would reuse and what it would run, and why
 	@$(BIN)/workflow plan line
 
-ui: $(INSTALLED) ## start the local Prefect server if needed, and print the address of its UI
+ui: $(INSTALLED) ## open it all: the Prefect server, `workflow serve`, and a verified run
 	@$(BIN)/workflow ui
 
-stop: $(INSTALLED) ## stop the local Prefect server
+stop: $(INSTALLED) ## stop the local Prefect server, and `workflow serve` before it
 	@$(BIN)/workflow server stop
 
 lint: $(INSTALLED) ## check style and types
@@ -48,6 +48,9 @@ test: lint ## check style and types, then run the whole test suite
 
 test-long: $(INSTALLED) ## run the tests that take minutes each: more faults, more inputs
 	@$(BIN)/pytest -m long
+
+screenshots: $(INSTALLED) ## take the pictures of the Prefect UI in docs/ui anew, with Chromium
+	@WORKFLOW_SCREENSHOTS=docs/ui $(BIN)/pytest tests/flows/test_browser.py
 
 bench: $(INSTALLED) ## measure against a plain script, side by side
 	@$(BIN)/python tests/bench/run.py

@@ -14,11 +14,15 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from tests.flows.asking import until_there
 from tests.flows.conftest import STAGES
 from tests.flows.served import Served
 
+#: Pixels of the window.
+WIDTH, HEIGHT = 1280, 900
+
 #: Milliseconds until something that was waited for counts as never happening.
-PATIENCE = 20_000
+PATIENCE = 60_000
 
 LOOPBACK = "127.0.0.1"
 
@@ -52,7 +56,7 @@ def asked_hosts() -> set[str]:
 @pytest.fixture
 def page(browser: Browser, api_url: str, asked_hosts: set[str]) -> Iterator[Page]:
     """A window with the UI, which asks nobody but this machine."""
-    context = browser.new_context(base_url=api_url.removesuffix("/api"), viewport={"width": 1280, "height": 900})
+    context = browser.new_context(base_url=api_url.removesuffix("/api"), viewport={"width": WIDTH, "height": HEIGHT})
     context.on("request", lambda request: asked_hosts.add(urlsplit(request.url).hostname or LOOPBACK))
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -102,6 +106,7 @@ def expect_state(page: Page, state: str) -> None:
 
 def open_tab(page: Page, name: str) -> None:
     """Opens one of the tabs of a run's page."""
+    page.wait_for_load_state("networkidle")  # what comes later opens the first tab again
     page.locator(".p-tab", has_text=name).click()
 
 
@@ -116,8 +121,10 @@ def expect_stages(page: Page, computed: str) -> None:
 def open_artifact(page: Page, key: str) -> None:
     """Opens one of the pages that the run has put into the UI."""
     open_tab(page, "Artifacts")
-    page.locator("a[href*='/artifacts/artifact/']", has_text=key).first.click()
+    page.set_viewport_size({"width": WIDTH, "height": 3 * HEIGHT})  # what is out of sight is not there at all
+    page.locator("a[href*='/artifacts/artifact/']", has_text=key).click()
     page.wait_for_url("**/artifacts/artifact/*")
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
 
 def expect_picture(page: Page) -> None:
@@ -161,18 +168,20 @@ def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: Serv
 
 
 def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, keep: Keep) -> None:
-    ask(page, Epochs=10_000_000)
+    ask(page, **{"Epochs": 1_000_000, "Learning Rate": "0.000001"})
     expect_state(page, "Running")
     address = page.url
+    until_there(lambda: "line-training" in served.api.artifacts(address.rpartition("/")[2]) or None)
+    page.reload()  # the list of a run that is under way shows what there was when it was opened
     open_artifact(page, "line-training")
     expect_picture(page)
-    told = page.get_by_text(re.compile(r"epoch [\d,]+ of 10,000,000, loss .* epochs/s, .* s left")).first
+    told = page.get_by_text(re.compile(r"epoch [\d,]+ of 1,000,000, loss .* epochs/s, .* s left")).first
     before = told.inner_text()
+    until_there(lambda: page.reload() and told.inner_text() != before or None)
     keep("training")
-    expect(told).not_to_have_text(before)  # without a reload
     page.goto(address)
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Confirm").click()
     expect_state(page, "Cancelled")
 
 
