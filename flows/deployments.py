@@ -42,7 +42,7 @@ POOL = "workflow"
 
 HEADER = """\
 # The deployments of the project for `prefect deploy --all` and workers: what `workflow serve` offers by itself.
-# Printed by `workflow deployments`, which takes your own experiments too; see "Workers" in README.md.
+# Printed by `workflow deployments`, which takes your own experiments too; see docs/OPERATIONS.md.
 """
 
 

@@ -177,7 +177,7 @@ def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, k
     expect_picture(page)
     told = page.get_by_text(re.compile(r"epoch [\d,]+ of 1,000,000, loss .* epochs/s, .* s left")).first
     before = told.inner_text()
-    until_there(lambda: page.reload() and told.inner_text() != before or None)
+    until_there(lambda: (page.reload() and told.inner_text() != before) or None)
     keep("training")
     page.goto(address)
     page.get_by_role("button", name="Cancel").click()
