@@ -36,12 +36,18 @@ def verify_run_name() -> str:
 
 def what_is_new(plan: Sequence[Decision]) -> str:
     """Why the stages of a plan run that do, in a few words."""
-    if forced := [decision.stage for decision in plan if decision.reasons == ("forced",)]:
-        return f"{', '.join(forced)} forced"
     running = [decision for decision in plan if decision.status == "will run"]
-    if not running:
-        return "nothing changed"
-    first, *others = running[0].reasons
+    forced = [decision.stage for decision in plan if decision.reasons == ("forced",)]
+    changed = next((decision.reasons for decision in running if decision.reasons != ("forced",)), ())
+    news = [summary(changed)] if changed else []
+    if forced:
+        news.append(f"{', '.join(forced)} forced")
+    return "; ".join(news) or "nothing changed"
+
+
+def summary(reasons: Sequence[str]) -> str:
+    """The first of the reasons why a stage runs, and how many others there are."""
+    first, *others = reasons
     if first.startswith("first run of "):
         return "first run"
     return f"{first} and {len(others)} more" if others else first

@@ -1,0 +1,86 @@
+"""Which flow runs were taken by somebody who is gone."""
+
+import os
+import socket
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Cancelling, Pending
+
+from flows.liveness import claim
+from flows.orphans import GRACE, hand_back_orphans, handed_back, is_orphan, may_live
+from tasks.caching.store import Store
+from tests.flows.asking import Api
+
+NOW = datetime(2026, 11, 26, 3, 30, tzinfo=UTC)
+
+
+def ended_process() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def taken(seconds: float, process: str | None = None) -> FlowRun:
+    """A flow run that was taken so many seconds ago."""
+    state: State[None] = Pending().model_copy(update={"timestamp": NOW - timedelta(seconds=seconds)})
+    return FlowRun(id=uuid4(), flow_id=uuid4(), name="a run", state=state, infrastructure_pid=process)
+
+
+def test_one_that_was_taken_long_ago_by_nobody_is(tmp_path: Path) -> None:
+    assert is_orphan(taken(GRACE.seconds + 1), tmp_path, NOW)
+
+
+def test_one_that_was_taken_just_now_is_none(tmp_path: Path) -> None:
+    assert not is_orphan(taken(GRACE.seconds - 1), tmp_path, NOW)
+
+
+def test_one_that_has_begun_is_none(tmp_path: Path) -> None:
+    run = taken(GRACE.seconds + 1)
+    held = claim(tmp_path, run.id)
+    assert not is_orphan(run, tmp_path, NOW)
+    held.let_go()
+
+
+@pytest.mark.parametrize(
+    ("process", "alive"),
+    [
+        (None, False),
+        (f"{socket.gethostname()}:{os.getpid()}", True),
+        (str(os.getpid()), True),
+        (f"{socket.gethostname()}:{ended_process()}", False),
+        (f"elsewhere.example:{ended_process()}", True),
+        ("garbage", True),
+        ("9" * 30, True),
+    ],
+)
+def test_whether_its_process_may_live(process: str | None, alive: bool, tmp_path: Path) -> None:
+    assert may_live(process) == alive
+    assert is_orphan(taken(GRACE.seconds + 1, process), tmp_path, NOW) != alive
+
+
+def test_it_is_taken_again_unless_it_was_to_be_cancelled() -> None:
+    assert handed_back(taken(100)).is_scheduled()
+    assert handed_back(taken(100).model_copy(update={"state": Cancelling()})).is_cancelled()
+
+
+def test_the_server_is_told(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import orchestration
+
+    deployment = api.client.create_deployment(api.client.create_flow(orchestration.verify), "orphan")
+    try:
+        run = api.client.create_flow_run_from_deployment(deployment, state=Pending()).id
+        told: list[str] = []
+        hand_back_orphans(store.root, told.append)
+        assert (told, api.flow_run(run).state.name) == ([], "Pending")
+        monkeypatch.setattr("flows.orphans.GRACE", timedelta(0))
+        hand_back_orphans(store.root, told.append)
+        assert len(told) == 1
+        assert api.flow_run(run).state.is_scheduled()
+    finally:
+        api.client.delete_deployment(deployment)
