@@ -2,7 +2,9 @@
 
 import shutil
 import signal
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,45 @@ def test_a_schedule_that_is_none_is_refused(
     assert (code, out) == (2, "")
     assert told in error
     assert "Traceback" not in error
+
+
+def test_of_missed_runs_one_is_made_up_for(project: Served, served: Served, tmp_path: Path) -> None:
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    served.end()
+    file = tmp_path / "often.toml"
+    file.write_text("[training]\nepochs = 3\n[schedule]\ninterval = '2s'\n")
+    project.begin(str(file))
+    deployment = project.api.client.read_deployment_by_name("train/often")
+    chosen = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment.id]}})
+
+    def ended() -> Any:
+        found = project.api.client.read_flow_runs(flow_run_filter=chosen, limit=200)
+        return [run for run in found if run.state.is_final()] or None
+
+    until_there(ended)
+    assert project.process is not None
+    project.process.kill()
+    project.process.communicate()
+    left = datetime.now(UTC)
+    time.sleep(9)
+    back = datetime.now(UTC)
+    project.begin(str(file))
+
+    def missed() -> Any:
+        found = project.api.client.read_flow_runs(flow_run_filter=chosen, limit=200)
+        found = [run for run in found if left < run.expected_start_time < back]
+        return found if found and all(run.state.is_final() for run in found) else None
+
+    runs = until_there(missed)
+    assert len(runs) >= 3
+    assert {run.state.name for run in runs} <= {"Completed", "Cancelled"}
+    made_up_for = [run for run in ended() if run.state.is_completed() and run.start_time > back]
+    assert made_up_for
+    # At most one of them takes place, and none if the next that is due was quicker: it does the work of all.
+    assert len([run for run in runs if run.state.is_completed()]) <= 1
+    assert all(
+        "did the work" in run.state.message or "will do the work" in run.state.message
+        for run in runs
+        if run.state.is_cancelled()
+    )
