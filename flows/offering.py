@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
@@ -61,6 +62,8 @@ def worker(
 
     store = project_store()
     show_log()
+    # Its runs are started as `python`, which a service does not find unless it is told where.
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     with prefect_session(store.root, notify=tell):
         from flows.working import work
 
