@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from httpx import HTTPError, HTTPStatusError
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 T = TypeVar("T")
 
@@ -100,7 +100,10 @@ def ask(request: Callable[[], T]) -> T | None:
 
 def once_only() -> contextlib.AbstractContextManager[object]:
     """Surrounds requests that are not repeated if they fail."""
-    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    current = get_settings_context()
+    # Prefect's own `temporary_settings` reads the whole environment anew, which takes longer than most requests.
+    client = current.settings.client.model_copy(update={"max_retries": 0})
+    return SettingsContext(profile=current.profile, settings=current.settings.model_copy(update={"client": client}))
 
 
 def is_silence(error: Exception) -> bool:

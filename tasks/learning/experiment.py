@@ -82,7 +82,9 @@ class LineData(Section):
     def _fits_float32(self) -> Self:
         largest = max(map(abs, (self.start, self.end, *self.line)))
         if largest > LARGEST:
-            raise ValueError(f"x or y reaches {largest:g}, more than float32 can hold: bring the values nearer to 0")
+            raise ValueError(
+                f"x or y reaches {largest:g}, more than float32 can hold: bring start, end, weight and bias nearer to 0"
+            )
         return self
 
     @property
@@ -139,7 +141,10 @@ class Split(Section):
         sizes["test"] = rows - sum(sizes.values())
         for part, size in sizes.items():
             if size < 1:
-                raise ValueError(f"{rows} rows leave the {part} part empty: give more rows or other fractions")
+                raise ValueError(
+                    f"{rows} rows leave the {part} part empty: give more rows (data.rows, or a smaller data.step) or "
+                    "other fractions (split.train, split.validation)"
+                )
         return sizes
 
 

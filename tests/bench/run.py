@@ -1,4 +1,4 @@
-"""`make bench`: what orchestration costs, measured against a plain script and the notebook's loop, side by side.
+"""`make bench`: what orchestration costs, measured against a plain script, a naive flow and the notebook's loop.
 
 Every figure is a ratio to something measured in the same minute, as whole processes in turn (A B A B …), so that it
 holds on a noisy machine. Exits with 1 if a budget is not kept.
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -55,11 +56,23 @@ def medians(rounds: int, **steps: Callable[[], float]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def measure_flows(rounds: int, home: Path) -> list[Budget]:
-    """The train flow against the plain script: everything computed, nothing changed, one setting changed, planned."""
-    environment = os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": str(PROJECT)}
+def environment_of(home: Path) -> dict[str, str]:
+    """The environment of a project in a folder of its own."""
+    environment = os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": str(PROJECT), "DO_NOT_TRACK": "1"}
     # Python keeps compiled modules unless it is told not to, as some containers do.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
+def printed(command: Sequence[str], environment: dict[str, str]) -> Any:
+    """What a command prints as JSON."""
+    done = subprocess.run(command, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def measure_flows(rounds: int, home: Path) -> list[Budget]:
+    """The train flow against the plain script: everything computed, nothing changed, one setting changed, planned."""
+    environment = environment_of(home)
     train = [*WORKFLOW, "train", "line", "--json"]
     rates = iter(range(1, 1000))
 
@@ -93,6 +106,53 @@ def measure_flows(rounds: int, home: Path) -> list[Budget]:
     ]
 
 
+def measure_naive(rounds: int, home: Path) -> list[Budget]:
+    """The train flow against the same stages as a naive Prefect flow, nothing changed: with one server, and alone."""
+    environment = environment_of(home)
+    url = printed([*WORKFLOW, "server", "status", "--json"], environment)["ui"]
+    naive = [PYTHON, str(HERE / "naive_flow.py"), str(home / "naive")]
+    served = environment | {"PREFECT_API_URL": f"{url}/api", "PREFECT_HOME": str(home / "naive-home")}
+    alone = environment | {"PREFECT_PROFILE": "ephemeral", "PREFECT_HOME": str(home / "naive-home")}
+    train = [*WORKFLOW, "train", "line", "--json"]
+    steps: dict[str, Callable[[], float]] = {
+        "ours": lambda: seconds(train, environment),
+        "naive": lambda: seconds(naive, served),
+        "ours_alone": lambda: seconds([*train, "--ephemeral"], environment),
+        "naive_alone": lambda: seconds(naive, alone),
+    }
+    for step in steps.values():
+        step()
+    taken = medians(rounds, **steps)
+    return [
+        Budget(f"nothing changed, {how}", taken[ours] / taken[other], 0.6, f"{taken[ours]:.2f} s, {taken[other]:.2f} s")
+        for how, ours, other in (
+            ("against a naive flow", "ours", "naive"),
+            ("the same without a server", "ours_alone", "naive_alone"),
+        )
+    ]
+
+
+def measure_ui(rounds: int, home: Path) -> list[Budget]:
+    """What a run takes to show itself in the UI, in seconds and as a part of a training of about a minute."""
+    command = [PYTHON, str(HERE / "ui_cost.py")]
+    short = [printed([*command, "180"], environment_of(home))["shown"] for _ in range(rounds)]
+    long = printed([*command, "1000000"], environment_of(home))
+    return [
+        Budget("pages, progress and plan, seconds a run", statistics.median(short), 0.2, ""),
+        Budget("the same, of a long training", long["shown"] / long["flow"], 0.02, f"of {long['flow']:.0f} s"),
+    ]
+
+
+def measure_latency(rounds: int, home: Path) -> list[Budget]:
+    """How long runs wait under `workflow serve`, in seconds."""
+    waits = printed([PYTHON, str(HERE / "latency.py"), str(rounds)], environment_of(home))
+    first, verification = (statistics.median(values) for values in zip(*waits, strict=True))
+    return [
+        Budget("serve: request to first stage, seconds", first, 3.0, ""),
+        Budget("serve: trained to verification, seconds", verification, 2.0, ""),
+    ]
+
+
 def measure_loop(rounds: int) -> list[Budget]:
     """The training loop against the notebook's, per epoch; both in one process, in turn."""
     done = subprocess.run(
@@ -115,12 +175,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         try:
-            budgets = measure_loop(rounds) + measure_flows(rounds, home)
+            budgets = measure_loop(rounds) + measure_flows(rounds, home) + measure_naive(rounds, home)
+            budgets += measure_ui(rounds, home) + measure_latency(rounds, home)
         finally:
             seconds([*WORKFLOW, "server", "stop"], os.environ | {"WORKFLOW_HOME": str(home)})
     for budget in budgets:
         verdict = "kept" if budget.kept else "NOT KEPT"
-        print(f"{budget.name:<38} {budget.ratio:5.2f}  (at most {budget.limit:.2f}, {verdict:<8})  {budget.detail}")
+        print(f"{budget.name:<43} {budget.ratio:6.3f}  (at most {budget.limit:.2f}, {verdict:<8})  {budget.detail}")
     sys.exit(not all(budget.kept for budget in budgets))
 
 

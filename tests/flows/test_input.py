@@ -44,7 +44,7 @@ WRONG = {
     "seed negative": ("[training]\nseed = -1", "training.seed", "input should be greater than or equal to 0 (got -1)"),
     "seed too long": (f"[training]\nseed = {2**63}", "training.seed", "input should be less than"),
     "no rows": ("[data]\nrows = 0", "data.rows", "input should be greater than or equal to 1 (got 0)"),
-    "one row": ("[data]\nrows = 1", "", "1 rows leave the train part empty: give more rows or other fractions"),
+    "one row": ("[data]\nrows = 1", "", "1 rows leave the train part empty: give more rows"),
     "empty test part": ("[data]\nrows = 2\n[split]\ntrain = 0.9999999999", "", "2 rows leave the test part empty"),
     "empty train part": ("[split]\ntrain = 0.01", "", "50 rows leave the train part empty"),
     "empty validation part": ("[split]\nvalidation = 0.001", "", "50 rows leave the validation part empty"),

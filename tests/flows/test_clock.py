@@ -1,0 +1,55 @@
+"""A clock that is set forth and back: what is cached stays so, and the latest run is the one that was made last."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Self
+
+import pytest
+
+from flows.history import read_history
+from tasks.caching.inspection import inspect_store
+from tasks.caching.store import Store
+from tests.flows.conftest import STAGES, Outcome
+
+#: The modules that look at the clock while a run is made.
+CLOCKS = ("tasks.save", "tasks.caching.store", "flows.orchestration")
+
+SetClock = Callable[[timedelta], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Lets the project's clock be so much ahead."""
+
+    def set_it(ahead: timedelta) -> None:
+        class Shifted(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Self:
+                return cls.fromtimestamp((datetime.now(tz) + ahead).timestamp(), tz)
+
+        for module in CLOCKS:
+            monkeypatch.setattr(f"{module}.datetime", Shifted)
+
+    return set_it
+
+
+def latest(store: Store) -> str:
+    return (store.runs / "latest").readlink().name
+
+
+@pytest.mark.parametrize("days", [(1, -1, 1), (-1, 1, -1), (0, -400, 400)], ids=str)
+def test_it_makes_no_difference(
+    store: Store, train: Callable[..., Outcome], set_clock: SetClock, days: tuple[int, ...]
+) -> None:
+    runs: list[Any] = []
+    for number, ahead in enumerate(days):
+        set_clock(timedelta(days=ahead))
+        changes = {"training": {"epochs": 3 + number}}
+        made = train("line", changes)
+        assert made.ran == (list(STAGES) if number == 0 else ["train", "evaluate", "plot", "save"])
+        assert train("line", changes).ran == []
+        assert latest(store) == made.run
+        runs.append(made.run)
+    assert len(set(runs)) == len(days)
+    assert {row.run for row in read_history("line", store).rows} == set(runs)
+    assert inspect_store(store).findings == []

@@ -1,0 +1,121 @@
+"""Ctrl-C and SIGTERM at other moments than in the midst of a training, which `test_resuming` is about."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.caching.inspection import inspect_store
+from tasks.caching.store import Store
+from tests.flows.asking import Api, until_there
+from tests.flows.conftest import made
+from tests.flows.served import Finish, Start
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+NUMBERS = pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+
+TOLD = "interrupted: what is finished is kept, and the same command goes on from there\n"
+
+#: A training that goes on until it is ended, with a state every second.
+ENDLESS = ("train", "line", "--training.epochs", "10000000", "--training.checkpoint-every", "1s")
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+
+def require_ended(process: "subprocess.Popen[str]", number: int) -> None:
+    """It ended by the signal, with one line for a person and no traceback."""
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (CODES[number], TOLD)
+
+
+def require_nothing_left(home: Path) -> None:
+    """No claim, no temporary file, no damage, and no process that has a file of the project open."""
+    assert not list(home.glob(".prefect/alive/*"))
+    assert not list(home.rglob(".tmp-*"))
+    assert inspect_store(Store(home)).problems == []
+    assert users_of(home) == []
+
+
+def users_of(home: Path) -> list[int]:
+    """The processes that have a file below a folder open."""
+    links = (link for link in Path("/proc").glob("[0-9]*/fd/*") if link.is_symlink())
+    return [int(link.parts[2]) for link in links if target(link).startswith(f"{home}/")]
+
+
+def target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed meanwhile
+        return ""
+
+
+def training(home: Path) -> bool | None:
+    """Whether a training has kept where it is."""
+    return any((home / "artifacts/states/train").glob("*/*.pth")) or None
+
+
+@NUMBERS
+def test_a_run_that_waits_for_another_ends_and_leaves_that_one_alone(
+    number: int, start_process: Start, tmp_path: Path, api: Api
+) -> None:
+    first = start_process("-m", "flows.cli", *ENDLESS, home=tmp_path)
+    until_there(lambda: training(tmp_path))
+    second = start_process("-m", "flows.cli", *ENDLESS, home=tmp_path)
+    until_there(lambda: len(list(tmp_path.glob(".prefect/alive/*"))) == 2 or None)
+    time.sleep(1.0)  # it gets to the stage that the first one is at
+    second.send_signal(number)
+    require_ended(second, number)
+    assert first.poll() is None
+    first.send_signal(number)
+    require_ended(first, number)
+    require_nothing_left(tmp_path)
+    for run in api.client.read_flow_runs(limit=2, sort=by_start()):
+        assert run.state.name in ("Crashed", "Cancelled")
+
+
+def by_start() -> Any:
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    return FlowRunSort.EXPECTED_START_TIME_DESC
+
+
+@NUMBERS
+def test_impatience_ends_it_no_worse(
+    number: int, start_process: Start, workflow: Finish, first_home: Path, tmp_path: Path
+) -> None:
+    process = start_process("-m", "flows.cli", *ENDLESS, home=tmp_path)
+    until_there(lambda: training(tmp_path))
+    for _ in range(3):
+        process.send_signal(number)
+        time.sleep(0.05)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode in (CODES[number], -number)
+    assert "Traceback" not in error
+    assert inspect_store(Store(tmp_path)).problems == []
+    again = workflow("train", "line", home=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert made(tmp_path).items() >= made(first_home).items() - verified(first_home)
+
+
+def verified(home: Path) -> set[tuple[str, str]]:
+    """What a verification made, which is no part of a training."""
+    return {(name, digest) for name, digest in made(home).items() if name.startswith(("reload", "predict", "compare"))}
+
+
+@NUMBERS
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+def test_at_its_start_it_ends_without_a_trace(
+    number: int, seconds: float, start_process: Start, workflow: Finish, tmp_path: Path
+) -> None:
+    process = start_process("-m", "flows.cli", *ENDLESS, home=tmp_path)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    # Before Python has come to `main`, it ends in its own way.
+    assert process.returncode in (CODES[number], -number)
+    assert "Traceback" not in error or "KeyboardInterrupt" in error
+    if tmp_path.joinpath("artifacts").exists():
+        require_nothing_left(tmp_path)
