@@ -43,11 +43,13 @@ format: $(INSTALLED) ## mend style
 	@$(BIN)/ruff format .
 
 # A process for each core, and of each file all tests in the same one: they share a server and a trained project.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: lint ## check style and types, then run the whole test suite
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest $(PARALLEL)
 
 test-long: $(INSTALLED) ## run the tests that take minutes each: more faults, more inputs
-	@$(BIN)/pytest -m long
+	@$(BIN)/pytest $(PARALLEL) -m long
 
 screenshots: $(INSTALLED) ## take the pictures of the Prefect UI in docs/ui anew, with Chromium
 	@WORKFLOW_SCREENSHOTS=docs/ui $(BIN)/pytest tests/flows/test_browser.py
