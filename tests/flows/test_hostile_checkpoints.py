@@ -177,3 +177,24 @@ def test_a_forged_checkpoint_that_is_signed_everywhere_is_refused(
     assert done.stderr.count("\n") == 1
     assert json.loads((run.folder / "verification.json").read_bytes())["passed"] is False
     assert not canary.exists()
+
+
+# ---- weights on their way from one stage to the next
+
+
+@pytest.mark.parametrize(("forge", "told"), FORGERIES.values(), ids=FORGERIES)
+def test_forged_weights_of_the_train_stage_whose_record_is_signed_are_refused(
+    trained: Store, forked: Nursery, tmp_path: Path, forge: Forgery, told: str
+) -> None:
+    path, record = records_of(trained)["train"]
+    weights, canary = trained.root / record.outputs["weights"].path, tmp_path / "canary"
+    weights.write_bytes(forge(weights.read_bytes(), canary))
+    contents = {name: (trained.root / output.path).read_bytes() for name, output in record.outputs.items()}
+    sign_record(path, record, contents)
+    done = forked(workflow_in_little_memory, "train", "line", "--refresh", "evaluate", home=trained.root)
+    assert done.returncode == 1
+    assert "train     Cached" in done.stdout, "the forgery is believed as far as digests go"
+    assert done.stderr.startswith("error: stage evaluate failed: ")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not canary.exists()
