@@ -24,7 +24,7 @@ from tests.hostile.forgery import bounded_memory, bounded_time
 from tests.hostile.mutation import mutated, mutated_json
 
 #: Inputs for each reader: in the quick tests, and in the long ones.
-FEW, MANY = 250, 6_250
+FEW, MANY = 1_000, 6_250
 
 #: What reading does not do, as Python's audit hooks name it.
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.", "os.mkdir", "os.rename", "os.remove")

@@ -341,7 +341,7 @@ def test_a_large_dataset_on_a_disk_too_small_for_each_stage(
     forked_to_mount: Nursery, forked: Nursery, tmp_path: Path
 ) -> None:
     #: Megabytes of the disk on which each stage fails.
-    sizes = {"generate": 18, "split": 37, "train": 64, "evaluate": 101, "plot": 120, "none": 200}
+    sizes = {"generate": 18, "split": 37, "train": 64, "evaluate": 101, "plot": 111, "none": 200}
     done = forked_to_mount(train_on_a_growing_disk, str(tmp_path / "small"), sizes, home=tmp_path / "small")
     assert done.returncode == 0, done.stderr
     *failed, last = json.loads(done.stdout)

@@ -1,5 +1,6 @@
 """Files as accidents and attackers leave them: valid ones with something changed, each by a seed of its own."""
 
+import copy
 import json
 import random
 import struct
@@ -96,7 +97,7 @@ def mutated_json(data: bytes, chance: random.Random) -> bytes:
         parent, key = somewhere(content, chance)
         what = chance.randrange(3)
         if what == 0:
-            parent[key] = chance.choice(VALUES)
+            parent[key] = copy.deepcopy(chance.choice(VALUES))  # it may be changed in turn
         elif what == 1:
             del parent[key]
         elif isinstance(parent, dict):
