@@ -14,14 +14,19 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import State
 from prefect.flow_engine import FlowRunEngine
+from prefect.utilities import engine as prefect_engine
 from prefect.utilities.callables import get_call_parameters
 from pydantic_core import to_jsonable_python
 
 from flows.contact import UNANSWERED, contact, once_only, reason
 from flows.liveness import claim, claims_folder, ends_as
 from tasks.caching.claims import Claim
-from tasks.caching.interruption import postponed_interruption
+from tasks.caching.interruption import noted, postponed_interruption
 from tasks.caching.store import project_store
+
+# Prefect's own handler of SIGTERM, while a flow runs, raises an exception too, which can be lost. It is replaced as a
+# whole, because Prefect asks whether the one that is set is the one that it has.
+prefect_engine._prefect_sigterm_handler = noted(prefect_engine._prefect_sigterm_handler)  # type: ignore[assignment]
 
 
 class LastingFlow(Flow[..., Any]):

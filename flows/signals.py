@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-from tasks.caching.interruption import SIGNALS
+from tasks.caching.interruption import SIGNALS, interruptions, noted
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,27 +29,32 @@ def interruptible() -> Iterator[None]:
 
     Raises:
         Interrupted: a signal came; at the latest at the end, if what it interrupted went on regardless, as Prefect does
-            with a flow that was just telling that it had ended.
+            with a flow that was just telling that it had ended, or made another error of it.
     """
-    come: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        come.append(number)
-        raise Interrupted(number)
-
+    interruptions.clear()
     # What is ignored, as Ctrl-C is under nohup, stays ignored.
     numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in numbers:
-        signal.signal(number, interrupt)
+        signal.signal(number, noted(interrupt))
     try:
         yield
-        if come:
-            raise Interrupted(come[0])
+        if interruptions:
+            raise Interrupted(interruptions[0])
+    except Exception as error:
+        if interruptions:
+            raise Interrupted(interruptions[0]) from error
+        raise
     finally:
+        interruptions.clear()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         for number in numbers:
             signal.signal(number, leave)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupts the command."""
+    raise Interrupted(number)
 
 
 def leave(number: int, frame: FrameType | None) -> None:

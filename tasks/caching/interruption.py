@@ -9,6 +9,28 @@ from types import FrameType
 #: What ends a process in good order: Ctrl-C, and what `kill`, systemd and Kubernetes send.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+#: The signals that have interrupted the command which goes on. What one of them interrupted may go on regardless: an
+#: exception that is raised while a library calls back, as pydantic does, can be lost in there.
+interruptions: list[int] = []
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def noted(handler: Handler) -> Handler:
+    """A handler of signals that takes note of each one before it does what it does."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        interruptions.append(number)
+        handler(number, frame)
+
+    return handle
+
+
+def require_uninterrupted() -> None:
+    """Interrupts once more what goes on although an interruption has come."""
+    if interruptions:
+        signal.raise_signal(interruptions[-1])
+
 
 @contextlib.contextmanager
 def postponed_interruption() -> Iterator[Callable[[], bool]]:

@@ -31,6 +31,7 @@ from prefect.transactions import IsolationLevel
 from pydantic import BaseModel, PrivateAttr
 
 from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced, require_unchanged_code
+from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import Order, order_stage
 from tasks.caching.locks import FlockManager
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
@@ -176,6 +177,7 @@ class PrefectRun:
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         """Runs one stage, or reuses its record; returns its artifacts, or pending ones past `until`."""
+        require_uninterrupted()
         available = {name: output for outputs in upstream for name, output in outputs.items()}
         if self.until in {report.name for report in self.reports}:
             return {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.caching.interruption import postponed_interruption
+from tasks.caching.interruption import postponed_interruption, require_uninterrupted
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.states import Keepsake, States
 from tasks.caching.store import Content, Store
@@ -88,6 +88,7 @@ class Desk:
         if self.states is None:
             yield None
             return
+        require_uninterrupted()
         with postponed_interruption() as is_interrupted:
             yield Keepsake(self.states, self.notice, is_interrupted)
 

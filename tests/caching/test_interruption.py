@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from tasks.caching.interruption import SIGNALS, postponed_interruption
+from tasks.caching import interruption
+from tasks.caching.interruption import SIGNALS, postponed_interruption, require_uninterrupted
 
 
 class Ended(BaseException):
@@ -78,3 +79,10 @@ def test_in_another_thread_nothing_is_put_off():
     thread.start()
     thread.join()
     assert answers == [False]
+
+
+def test_one_that_was_lost_takes_place_again(number, monkeypatch):
+    require_uninterrupted()
+    monkeypatch.setattr(interruption, "interruptions", [number])
+    with pytest.raises(Ended):
+        require_uninterrupted()

@@ -33,6 +33,12 @@ PROJECT = Path(__file__).parents[2]
 STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Shows that no test module imports Prefect at its top: `prefect` sets it up before its first import."""
+    if "prefect" in sys.modules:
+        raise pytest.UsageError("Prefect was imported while tests were collected: import it inside of them")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a flow that was called in this process.

@@ -2,8 +2,9 @@
 
 import pytest
 
-from flows.naming import LONGEST, shortened, what_is_new
 from tasks.caching.decision import Decision, Status
+
+pytestmark = pytest.mark.usefixtures("prefect")
 
 
 def decision(stage: str, status: Status, *reasons: str) -> Decision:
@@ -29,9 +30,13 @@ FORCED = decision("evaluate", "will run", "forced")
     ],
 )
 def test_what_is_new(plan: list[Decision], name: str) -> None:
+    from flows.naming import what_is_new
+
     assert what_is_new(plan) == name
 
 
 def test_a_long_name_is_cut() -> None:
+    from flows.naming import LONGEST, shortened
+
     assert shortened("a" * LONGEST) == "a" * LONGEST
     assert shortened("a" * (LONGEST + 1)) == "a" * (LONGEST - 1) + "…"

@@ -5,16 +5,20 @@ import socket
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.states import Cancelling, Pending
 
 from flows.liveness import claim
 from flows.orphans import GRACE, hand_back_orphans, handed_back, is_orphan, may_live
 from tasks.caching.store import Store
 from tests.flows.asking import Api
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+pytestmark = pytest.mark.usefixtures("prefect")
 
 NOW = datetime(2026, 11, 26, 3, 30, tzinfo=UTC)
 
@@ -26,8 +30,11 @@ def ended_process() -> int:
     return process.pid
 
 
-def taken(seconds: float, process: str | None = None) -> FlowRun:
+def taken(seconds: float, process: str | None = None) -> "FlowRun":
     """A flow run that was taken so many seconds ago."""
+    from prefect.client.schemas.objects import FlowRun, State
+    from prefect.states import Pending
+
     state: State[None] = Pending().model_copy(update={"timestamp": NOW - timedelta(seconds=seconds)})
     return FlowRun(id=uuid4(), flow_id=uuid4(), name="a run", state=state, infrastructure_pid=process)
 
@@ -67,11 +74,15 @@ def test_whether_its_process_may_live(form: str | None, alive: bool, tmp_path: P
 
 
 def test_it_is_taken_again_unless_it_was_to_be_cancelled() -> None:
+    from prefect.states import Cancelling
+
     assert handed_back(taken(100)).is_scheduled()
     assert handed_back(taken(100).model_copy(update={"state": Cancelling()})).is_cancelled()
 
 
 def test_the_server_is_told(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.states import Pending
+
     from flows import orchestration
 
     deployment = api.client.create_deployment(api.client.create_flow(orchestration.verify), "orphan")

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from flows.experiments import load_experiment
-from tasks.caching import prefect_run
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
 from tests.flows.asking import Api
@@ -20,7 +19,7 @@ Train = Callable[[int], Any]
 @pytest.fixture
 def train(prefect: None, monkeypatch: pytest.MonkeyPatch) -> Train:
     """Trains `line` with so many retries, and returns the last state of the flow run."""
-    monkeypatch.setattr(prefect_run, "BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr("tasks.caching.prefect_run.BACKOFF_SECONDS", 0.2)
 
     def run(retries: int) -> Any:
         from flows import orchestration

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from prefect.server.database.configurations import AioSqliteConfiguration
 
-from flows.server_main import begin_as_writer, begin_transaction
+pytestmark = pytest.mark.usefixtures("prefect")
 
 Begin = Callable[..., AbstractAsyncContextManager[object]]
 
@@ -19,6 +18,8 @@ READ = sa.text("SELECT value FROM counter")
 
 async def count_to_two(database: Path, begin: Begin) -> int:
     """Has two transactions each read a number and write a greater one, while the other does; what it is then."""
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
     configuration = AioSqliteConfiguration(f"sqlite+aiosqlite:///{database}")
     engine = await configuration.engine()
     async with engine.begin() as connection:
@@ -32,7 +33,9 @@ async def count_to_two(database: Path, begin: Begin) -> int:
             await session.execute(INCREASE)
 
     try:
-        await asyncio.gather(count(), count())
+        for outcome in await asyncio.gather(count(), count(), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
         async with engine.connect() as connection:
             return int((await connection.execute(READ)).scalar_one())
     finally:
@@ -40,9 +43,13 @@ async def count_to_two(database: Path, begin: Begin) -> int:
 
 
 def test_transactions_wait_for_one_another(tmp_path: Path) -> None:
+    from flows.server_main import begin_as_writer
+
     assert asyncio.run(count_to_two(tmp_path / "server.db", begin_as_writer)) == 2
 
 
 def test_as_prefect_begins_them_one_is_refused(tmp_path: Path) -> None:
+    from flows.server_main import begin_transaction
+
     with pytest.raises(sa.exc.OperationalError, match="database is locked"):
         asyncio.run(count_to_two(tmp_path / "server.db", begin_transaction))

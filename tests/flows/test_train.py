@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.pages import cell
-from flows.progress import LINES
 from tasks.caching.manifest import Manifest
 from tasks.caching.store import Store
 
@@ -249,6 +248,8 @@ def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) 
 def test_a_long_training_shows_its_progress_in_the_ui(
     store: Store, train: Callable[..., Any], api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from flows.progress import LINES
+
     for name in ("FIRST_SECONDS", "PAGE_SECONDS", "LINE_SECONDS"):
         monkeypatch.setattr(f"flows.progress.{name}", 0.0)
     monkeypatch.setattr("tasks.learning.loop.PROGRESS_INTERVAL", 0.0)
