@@ -28,6 +28,9 @@ from tasks.caching.store import project_store
 # whole, because Prefect asks whether the one that is set is the one that it has.
 prefect_engine._prefect_sigterm_handler = noted(prefect_engine._prefect_sigterm_handler)  # type: ignore[assignment]
 
+#: The largest integer in JSON that the server can send.
+LARGEST = 2**63 - 1
+
 
 class LastingFlow(Flow[..., Any]):
     """A Prefect flow that runs in a `LastingEngine`."""
@@ -37,7 +40,7 @@ class LastingFlow(Flow[..., Any]):
 
         Prefect has FastAPI turn them into JSON: a library for web servers, which takes a tenth of a second to import.
         """
-        return {name: to_jsonable_python(value) for name, value in parameters.items()}
+        return {name: sendable(to_jsonable_python(value)) for name, value in parameters.items()}
 
     def __call__(self, *arguments: Any, return_state: bool = False, **options: Any) -> Any:
         """Runs the flow, as Prefect does."""
@@ -50,6 +53,15 @@ class LastingFlow(Flow[..., Any]):
         engine = LastingEngine(flow=self, parameters=flow_run.parameters, flow_run=flow_run)
         engine.carry_out()
         return engine.state
+
+
+def sendable(value: Any) -> Any:
+    """A value of JSON with too large an integer as text: Prefect's server takes it, and can then list no flow run."""
+    if isinstance(value, dict):
+        return {name: sendable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [sendable(inner) for inner in value]
+    return str(value) if isinstance(value, int) and not -LARGEST <= value <= LARGEST else value
 
 
 class LastingEngine(FlowRunEngine[..., Any]):

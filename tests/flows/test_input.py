@@ -9,6 +9,7 @@ import pytest
 
 from flows.output import printable
 from tasks.caching.store import Store
+from tests.flows.asking import Api
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -216,3 +217,15 @@ def test_the_flow_refuses_wrong_parameters_of_its_own(
     with pytest.raises(Exception, match=field):
         orchestration.train({}, **parameters)
     require_nothing_made(store)
+
+
+def test_a_number_that_no_server_can_send_does_not_hide_the_runs(store: Store, api: Api) -> None:
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    from flows import orchestration
+
+    state: Any = orchestration.train({"training": {"evaluate_every": 10**30, "seed": 7}}, return_state=True)
+    assert state.is_failed()
+    chosen = FlowRunFilter.model_validate({"id": {"any_": [state.state_details.flow_run_id]}})
+    (run,) = api.client.read_flow_runs(flow_run_filter=chosen)
+    assert run.parameters["experiment"]["training"] == {"evaluate_every": str(10**30), "seed": 7}
