@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help install run test test-long lint format plan ui stop screenshots bench clean purge
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 # The mark is written last. Where it is missing, an install was interrupted, and what it left is thrown away.
 $(INSTALLED): requirements.lock pyproject.toml
