@@ -8,6 +8,7 @@ from typing import Any
 
 from flows import serve_process
 from flows.experiments import load_experiment
+from tasks.caching.claims import taken_over
 from tasks.caching.store import Store
 from tests.flows.asking import Api, until_there
 
@@ -71,6 +72,14 @@ class Served:
         from prefect.states import Cancelling
 
         self.api.client.set_flow_run_state(flow_run_id, Cancelling())
+
+    def claims_are_free(self) -> bool:
+        """Whether no process is at a run any more; a claim may be left, of a run whose end somebody else has told."""
+        for path in self.home.glob(".prefect/alive/*.lock"):
+            with taken_over(path) as is_free:
+                if not is_free:
+                    return False
+        return True
 
     def states(self, flow_run_id: Any) -> dict[str, str]:
         """The state of each stage of a run that has ended; of one that was retried, at its last try."""

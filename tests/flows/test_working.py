@@ -30,4 +30,4 @@ def test_a_worker_trains_verifies_and_ends_in_good_order(
     out, error = worker.communicate(timeout=90)
     assert worker.returncode == 0, out + error
     assert project.api.flow_run(endless).state.name == "Crashed"
-    assert not any(project.home.glob(".prefect/alive/*"))
+    assert project.claims_are_free()
