@@ -56,6 +56,7 @@ def test_one_that_ends_while_it_starts_is_told_with_the_end_of_its_log(
 
 def test_one_that_takes_no_runs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_process, "STARTUP_SECONDS", 0.2)
+    monkeypatch.setattr(serve_process, "COMMAND", ("false",))  # it is not to be started, whatever is wrong
     (tmp_path / ".prefect").mkdir()
     serve_process.log_path(tmp_path).write_text("waits for the server\n")
     with (
