@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from tasks.caching.inspection import ARTIFACT_NAME, IN_USE_SECONDS, artifact_files, files, is_older_than
 from tasks.caching.key import digest_of
-from tasks.caching.manifest import ForeignManifestError, Manifest, ManifestError
+from tasks.caching.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
 from tasks.caching.store import Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
@@ -20,8 +20,16 @@ from tasks.caching.verification import VERIFICATION
 GIVEN_UP_SECONDS = 30 * 24 * 3600.0
 
 
-class ForeignStoreError(Exception):
+class CollectionRefusedError(Exception):
+    """Nothing may be removed: it is not known what all the runs and records of the store need."""
+
+
+class ForeignStoreError(CollectionRefusedError):
     """Another version of this project shares the store, and only that version knows what its runs descend from."""
+
+
+class UnreadableStoreError(CollectionRefusedError):
+    """A run, a record or a file beside them cannot be read, so that what it needs is not known."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,10 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
 
     Raises:
         ForeignStoreError: another version of this project has made a record or a run of the store.
+        UnreadableStoreError: something that names artifacts cannot be read.
     """
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
+    require_runs(manifests, records, store)
     old = is_older_than(min(time.time() - IN_USE_SECONDS, uses.since))
     kept = reasons_to_keep(manifests, store, keep, uses, old)
     wanted = {*records_of(manifests[run] for run in kept), *last_used(store), *uses.paths}
@@ -97,16 +107,15 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
 
 
 def reasons_to_keep(
-    manifests: Mapping[str, Manifest | None], store: Store, keep: Keep, uses: InUse, old: Callable[[Path], bool]
+    manifests: Mapping[str, Manifest], store: Store, keep: Keep, uses: InUse, old: Callable[[Path], bool]
 ) -> dict[str, str]:
     """Why each run stays that does, in words."""
     newest, pointed = newest_runs(manifests, keep.last), pointed_to(store)
     reasons: dict[str, Callable[[str], bool]] = {
-        "its manifest cannot be read: see `workflow check`": lambda run: manifests[run] is None,
         "pinned": lambda run: run in keep.pinned,
         "a pointer such as latest points to it": lambda run: run in pointed,
         "among the newest of its experiment": lambda run: run in newest,
-        "verified": lambda run: keep.verified and passed_verification(store.runs / run),
+        "verified": lambda run: keep.verified and passed_verification(run, store),
         "in use": lambda run: f"artifacts/runs/{run}" in uses.paths,
         "just saved": lambda run: not old(store.runs / run),
     }
@@ -114,28 +123,27 @@ def reasons_to_keep(
     return {run: why for run, why in kept if why}
 
 
-def newest_runs(manifests: Mapping[str, Manifest | None], last: int) -> set[str]:
+def newest_runs(manifests: Mapping[str, Manifest], last: int) -> set[str]:
     """The names of the newest runs of each experiment, as many as asked for."""
     experiments: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for run, manifest in manifests.items():
-        if manifest is not None:
-            experiments[str(manifest.experiment.get("name"))].append((manifest.created, run))
+        experiments[str(manifest.experiment.get("name"))].append((manifest.created, run))
     return {run for runs in experiments.values() for _, run in sorted(runs)[-last:]}
 
 
-def records_of(manifests: Iterable[Manifest | None]) -> set[str]:
+def records_of(manifests: Iterable[Manifest]) -> set[str]:
     """The paths of the records that runs went through."""
-    stages = (stage for manifest in manifests if manifest for stage in manifest.stages)
+    stages = (stage for manifest in manifests for stage in manifest.stages)
     return {f"artifacts/records/{stage.name}/{stage.key}.json" for stage in stages}
 
 
-def artifacts_of(sources: Iterable[Record | Manifest | None]) -> set[str]:
+def artifacts_of(sources: Iterable[Record | Manifest]) -> set[str]:
     """The paths of all artifacts that records and runs name."""
     named: set[str] = set()
     for source in sources:
         if isinstance(source, Record):
             named |= {reference.path for reference in source.outputs.values()}
-        elif source is not None:
+        else:
             named |= {entry.path for entry in source.files.values()}
             named |= {entry.path for stage in source.stages for entry in stage.outputs.values()}
     return named
@@ -152,11 +160,12 @@ def runs_among(paths: Iterable[str]) -> set[str]:
     return {names[2] for names in parts if names[:2] == ("artifacts", "runs") and len(names) > 3}
 
 
-def read_manifests(store: Store) -> Iterator[tuple[str, Manifest | None]]:
-    """Each run's name with its manifest; None if it cannot be read.
+def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
+    """Each run's name with its manifest.
 
     Raises:
         ForeignStoreError: another version of this project has made one of them.
+        UnreadableStoreError: one of them is missing or damaged, or cannot be read now.
     """
     for folder in sorted(store.runs.iterdir()) if store.runs.is_dir() else ():
         if folder.is_symlink() or not folder.is_dir() or folder.name.startswith(".") or not any(folder.iterdir()):
@@ -165,42 +174,74 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest | None]]:
             yield folder.name, Manifest.read(folder)
         except ForeignManifestError as error:
             raise foreign(store.relative(folder)) from error
-        except ManifestError:
-            yield folder.name, None
+        except ManifestError as error:
+            raise unreadable(store.relative(folder / MANIFEST)) from error
 
 
 def read_records(store: Store) -> Iterator[tuple[str, Record]]:
-    """Each record's path, relative to the root, with the record; those that cannot be read are left to `check`.
+    """Each record's path, relative to the root, with the record.
 
     Raises:
         ForeignStoreError: another version of this project has made one of them.
+        UnreadableStoreError: one of them is damaged, or cannot be read now.
     """
     for path in files(store.records):
-        if path.relative_to(store.records).parts[0] in {"locks", "last"}:
+        if path.relative_to(store.records).parts[0] in {"locks", "last"} or path.name.startswith(".tmp-"):
             continue
         try:
             yield str(store.relative(path)), read_record(path)
+        except FileNotFoundError:  # another collection has just removed it
+            continue
         except ForeignRecordError as error:
             raise foreign(store.relative(path)) from error
-        except (FileNotFoundError, UnreadableRecordError):
-            continue
+        except UnreadableRecordError as error:
+            raise unreadable(store.relative(path)) from error
+
+
+def require_runs(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:
+    """Checks that each run that a record names is there: one that was moved away may be put back.
+
+    Raises:
+        UnreadableStoreError: a run is not there.
+    """
+    for path, record in records.items():
+        for run in runs_among(artifacts_of([record])) - manifests.keys():
+            # A run may have been saved after the manifests were read, or another collection have removed both.
+            if not (store.runs / run / MANIFEST).exists() and store.locate(path).exists():
+                raise unreadable(PurePosixPath("artifacts/runs", run, MANIFEST))
 
 
 def foreign(path: PurePosixPath) -> ForeignStoreError:
-    """What is said of a record or a run that another version has made."""
+    """The error that another version has made a record or a run."""
     return ForeignStoreError(
-        f"nothing is removed, because another version of pytorch-workflow made {path} and only that version can tell "
+        f"collection refused: another version of pytorch-workflow made {path} and only that version can tell "
         "which files it needs: collect with that version, or move it out of the store first"
     )
 
 
+def unreadable(path: PurePosixPath) -> UnreadableStoreError:
+    """The error that a file which names others cannot be read."""
+    return UnreadableStoreError(
+        f"collection refused: {path} cannot be read, and may name files that are needed: restore it, or set it aside "
+        "with `workflow check --repair`; `workflow check` says what is wrong with it"
+    )
+
+
 def last_used(store: Store) -> Iterator[str]:
-    """The records that each experiment used last: without them its next run would begin from nothing."""
+    """The records that each experiment used last: without them its next run would begin from nothing.
+
+    Raises:
+        UnreadableStoreError: what an experiment used last cannot be read.
+    """
     for path in files(store.records / "last"):
+        if path.name.startswith(".tmp-"):
+            continue
         try:
             yield f"artifacts/records/{path.stem}/{digest_of(parse_object(read_file(path)))}.json"
-        except (FileNotFoundError, UnusableFileError, ValueError):
+        except FileNotFoundError:
             continue
+        except (UnusableFileError, ValueError) as error:
+            raise unreadable(store.relative(path)) from error
 
 
 def abandoned_states(store: Store) -> Iterator[str]:
@@ -232,12 +273,19 @@ def pointed_to(store: Store) -> set[str]:
     return {link.readlink().name for link in links if link.is_symlink()}
 
 
-def passed_verification(folder: Path) -> bool:
-    """Whether a run passed when it was last verified."""
+def passed_verification(run: str, store: Store) -> bool:
+    """Whether a run passed when it was last verified.
+
+    Raises:
+        UnreadableStoreError: the outcome cannot be read.
+    """
+    path = store.runs / run / VERIFICATION
     try:
-        return parse_object((folder / VERIFICATION).read_bytes()).get("passed") is True
-    except (OSError, ValueError):
+        return parse_object(read_file(path)).get("passed") is True
+    except FileNotFoundError:
         return False
+    except (UnusableFileError, ValueError) as error:
+        raise unreadable(store.relative(path)) from error
 
 
 def sizes(store: Store, paths: Iterable[str]) -> dict[str, int]:

@@ -7,16 +7,27 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tasks.caching import garbage as garbage_module
 from tasks.caching.collection import HOLDER, collect
-from tasks.caching.garbage import GIVEN_UP_SECONDS, ForeignStoreError, Garbage, Keep, find_garbage
+from tasks.caching.garbage import (
+    GIVEN_UP_SECONDS,
+    ForeignStoreError,
+    Garbage,
+    Keep,
+    UnreadableStoreError,
+    find_garbage,
+    read_records,
+)
 from tasks.caching.inspection import inspect_store
 from tasks.caching.locks import FlockManager
-from tasks.caching.records import last_file, open_envelope
+from tasks.caching.records import Record, last_file, open_envelope
 from tasks.caching.reference import Reference
+from tasks.caching.repair import repair_store
 from tasks.caching.stage import Desk
 from tasks.caching.states import States
 from tasks.caching.store import Store, replace_link
@@ -137,6 +148,7 @@ def test_what_is_young_stays(store: Store, records: dict[str, list[str]]) -> Non
 
 def test_what_an_experiment_used_last_stays(store: Store, records: dict[str, list[str]]) -> None:
     shutil.rmtree(store.runs / "line-3")
+    store.locate(records["line-3"][2]).unlink()
     free(store)
     for path in records["line-3"][:2]:
         assert is_whole(store, path)
@@ -157,17 +169,10 @@ def test_what_a_kept_run_was_made_of_stays_without_its_records(store: Store, rec
     assert len(find_garbage(store, Keep(last=1)).artifacts) == 2
 
 
-def test_a_run_whose_manifest_cannot_be_read_stays(store: Store, records: dict[str, list[str]]) -> None:
-    (store.runs / "line-1" / "run.json").write_text("{")
-    age_all(store)
-    assert "cannot be read" in find_garbage(store, Keep(last=1)).kept["line-1"]
-    free(store)
-    assert "line-1" in runs(store)
-
-
 def test_foreign_files_and_what_was_set_aside_stay(store: Store, records: dict[str, list[str]]) -> None:
     (store.runs / "line-1" / ".tmp-1").touch()
     aside = store.root / store.set_aside(store.runs / "line-1")
+    store.set_aside(store.locate(records["line-1"][2]))
     (store.root / "data/notes.txt").write_text("mine")
     age_all(store)
     free(store)
@@ -414,19 +419,112 @@ def test_a_clock_that_is_set_lets_no_more_be_removed(
     require_clean(store)
 
 
-@pytest.mark.parametrize("unread", ["artifacts/records/train/*.json", "artifacts/runs/line-3/run.json"])
-def test_nothing_is_garbage_where_what_names_it_cannot_be_opened(
-    store: Store, records: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, unread: str
-) -> None:
+#: Files that name artifacts, or decide which runs stay: a record, a manifest, what was used last, a verification.
+NAMING = [
+    "artifacts/records/train/*.json",
+    "artifacts/runs/line-3/run.json",
+    "artifacts/records/last/line/train.json",
+    "artifacts/runs/line-1/verification.json",
+]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, pattern: str, number: int) -> None:
+    """Makes files that match a pattern give an error when they are read."""
+    read = Path.read_bytes
+
     def fail(path: Path) -> bytes:
-        if path.match(unread):
-            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        if path.match(pattern):
+            raise OSError(number, os.strerror(number), str(path))
         return read(path)
 
-    read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", fail)
+
+
+@pytest.fixture
+def verified(store: Store, records: dict[str, list[str]]) -> Store:
+    """The same store with a verified run, which would stay for no other reason."""
+    write_verification(store.runs / "line-1", [Check("digests", True, "")], {})
+    age_all(store)
+    return store
+
+
+@pytest.mark.parametrize("pattern", NAMING)
+def test_nothing_is_garbage_where_what_names_it_cannot_be_opened(
+    verified: Store, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    failing(monkeypatch, pattern, errno.EMFILE)
     with pytest.raises(OSError, match="Too many open files"):
-        find_garbage(store, Keep(last=1))
+        find_garbage(verified, Keep(last=1))
+
+
+@pytest.mark.parametrize("pattern", NAMING)
+@pytest.mark.parametrize("fault", ["I/O error", "damage", "a folder in its place"])
+def test_a_collection_is_refused_where_what_names_artifacts_cannot_be_read(
+    verified: Store, monkeypatch: pytest.MonkeyPatch, pattern: str, fault: str
+) -> None:
+    (path, *_) = sorted(verified.root.glob(pattern))
+    match fault:
+        case "I/O error":
+            failing(monkeypatch, pattern, errno.EIO)
+        case "damage":
+            path.write_bytes(path.read_bytes()[:-1])
+        case _:
+            path.unlink()
+            path.mkdir()
+            (path / "something").touch()
+    age_all(verified)
+    before = contents(verified)
+    named = path.relative_to(verified.root) / ("something" if path.is_dir() and "records" in path.parts else "")
+    with pytest.raises(UnreadableStoreError, match=rf"refused: {named} cannot be read.*: restore it, or set it aside"):
+        free(verified)
+    assert contents(verified) == before
+
+
+@pytest.mark.parametrize("moved", ["run.json", "."])
+def test_a_collection_is_refused_while_a_run_is_moved_away(
+    store: Store, records: dict[str, list[str]], tmp_path: Path, moved: str
+) -> None:
+    run, aside = store.runs / "line-3", tmp_path / "aside"
+    (run / moved).rename(aside)
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match=r"refused: artifacts/runs/line-3/run\.json cannot be read"):
+        free(store)
+    aside.rename(run / moved)
+    free(store)
+    assert "line-3" in runs(store)
+    require_clean(store)
+
+
+def test_a_collection_stops_where_a_manifest_becomes_unreadable(
+    store: Store, records: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garbage = find_garbage(store, Keep(last=1))
+    weights = [path for path in contents(store) if "weights-" in path]
+    failing(monkeypatch, "artifacts/runs/line-3/run.json", errno.EIO)
+    with pytest.raises(UnreadableStoreError):
+        collect(store, garbage)
+    assert {*weights} <= contents(store)
+
+
+def test_a_run_that_is_saved_while_the_store_is_read_is_no_hindrance(
+    store: Store, records: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_after_saving(store: Store) -> Iterator[tuple[str, Record]]:
+        save_run(store, "line-5", 5)
+        yield from read_records(store)
+
+    monkeypatch.setattr(garbage_module, "read_records", read_after_saving)
+    assert "artifacts/runs/line-1" in find_garbage(store, Keep(last=1)).runs
+
+
+def test_a_refused_collection_can_take_place_after_a_repair(store: Store, records: dict[str, list[str]]) -> None:
+    (store.runs / "line-1" / "run.json").write_text("{")
+    store.locate(records["line-2"][1]).write_text("{")
+    age_all(store)
+    repair_store(store, inspect_store(store))
+    free(store)
+    assert runs(store) == ["curve-1", "line-3"]
+    require_clean(store)
 
 
 def test_a_folder_that_is_named_like_an_artifact_stays(store: Store, records: dict[str, list[str]]) -> None:
