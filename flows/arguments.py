@@ -1,5 +1,6 @@
 """What the commands take: the arguments that several of them share."""
 
+import re
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -17,6 +18,16 @@ Refresh = Annotated[
 Until = Annotated[StageName | None, Parameter(help="The last stage to run.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for programs.")]
 Ephemeral = Annotated[bool, Parameter(negative=(), help="Use a Prefect server that ends with this command.")]
+
+
+def is_digest(kind: Any, value: str | None) -> None:
+    """Checks that an option is a SHA-256; called by the parser of the command line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("must be a SHA-256: 64 hexadecimal digits, as `workflow train` and `sha256sum` print them")
 
 
 def given(options: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from flows import offering, upkeep
 from flows.alerting import alerts_app
-from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given
+from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given, is_digest
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
@@ -111,6 +111,10 @@ def verify(
     /,
     *,
     device: Annotated[str, Parameter(help="Where to predict: auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    expect: Annotated[
+        str | None,
+        Parameter(help="Fail unless run.json has this SHA-256, as `workflow train` printed it.", validator=is_digest),
+    ] = None,
     ephemeral: Ephemeral = False,
     as_json: AsJson = False,
 ) -> None:
@@ -121,7 +125,7 @@ def verify(
         from flows import orchestration
 
         announce(f"verify {folder.name}", quiet=as_json)
-        orchestration.verify(folder.name, device)
+        orchestration.verify(folder.name, device, expect=expect)
     print_places(find_run(folder.name, project_store()), ui, as_json=as_json)
 
 

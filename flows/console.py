@@ -172,7 +172,8 @@ def print_run(run: RunFolder) -> None:
         soft_wrap=True,
     )
     console.print(f"verified    {verdict(run.verified)}")
-    console.print(f"folder      {escape(str(run.folder))}\n", soft_wrap=True)
+    console.print(f"folder      {escape(str(run.folder))}", soft_wrap=True)
+    console.print(f"run.json    SHA-256 {run.digest}\n", soft_wrap=True)
     stages = plain_table("stage", "status", "seconds", "why", title="Stages")
     for stage in manifest.stages:
         seconds = "" if stage.seconds is None else f"{stage.seconds:.2f}"

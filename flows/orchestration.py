@@ -49,12 +49,16 @@ Device = Annotated[str, Field(pattern=rf"^({DEVICE})$")]
 
 Retries = Annotated[int, Field(ge=0, le=10)]
 
+#: A SHA-256 as `sha256sum` prints it.
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
 
 class VerifySettings(BaseModel):
-    """What a verification depends on: the run's name, and the device that predicts."""
+    """What a verification depends on: the run's name, the device that predicts, and the digest that is expected."""
 
     run: str
     device: str
+    expect: str | None = None
 
 
 def announce_trained(flow: Flow[..., Any], flow_run: FlowRun, state: State[str | None]) -> None:
@@ -134,13 +138,14 @@ def train_now(
 
 
 @partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
-def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0) -> str:
+def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0, expect: Digest | None = None) -> str:
     """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
 
     Args:
         run: A run's name, its folder's path, latest or EXPERIMENT-latest.
         device: Where to predict: auto, cpu, cuda, cuda:N or mps.
         retries: How often a stage is tried again after a fault that may pass.
+        expect: The SHA-256 that run.json must have, as training printed it; any when empty.
 
     Returns:
         The name of the run.
@@ -151,7 +156,7 @@ def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0) -> 
     """
     store = project_store()
     folder = find_folder(run, store)
-    settings = VerifySettings(run=folder.name, device=resolve(device))
+    settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect)
     ask(lambda: tag_run((experiment_of(folder), settings.device)))
     watchers = (RunLog(), *extra_watchers.get())
     with store_in_use(store) as use:

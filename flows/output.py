@@ -47,7 +47,7 @@ def announce(text: str, *, quiet: bool) -> None:
 
 
 def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
-    """Prints where a run's checkpoint and report are, and where the UI is."""
+    """Prints where a run's checkpoint and report are, the digest that stands for it, and where the UI is."""
     if as_json:
         print_json(run.summary() | {"ui": ui})
         return
@@ -55,6 +55,7 @@ def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
     print_line(f"\nrun         {run.folder.name}")
     print_line(f"checkpoint  {folder / run.manifest.checkpoint}")
     print_line(f"report      {folder / 'report.html'}")
+    print_line(f"run.json    SHA-256 {run.digest}")
     if ui:
         print_line(f"Prefect UI  {ui}")
 

@@ -57,11 +57,19 @@ def metrics_summary(run: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{run}, test rows: {figures}"
 
 
-def report_page(folder: Path, url: str | None) -> str:
-    """Where the report and the other files of a run are; the report as a link if it is served."""
+def report_page(folder: Path, digest: str, url: str | None) -> str:
+    """Where the report and the other files of a run are; the report as a link if it is served.
+
+    Args:
+        folder: of the run.
+        digest: SHA-256 of its manifest.
+        url: of the report.
+    """
     report = f"[Open the report]({url})" if url else "`workflow serve` would serve it, so that it can be opened here."
     files = (f"- {cell(str(path.relative_to(folder)))}" for path in sorted(folder.rglob("*")) if path.is_file())
-    return "\n".join((f"# {cell(folder.name)}", "", report, "", f"Files in {cell(str(folder))}:", "", *files))
+    expect = f"run.json has SHA-256 `{digest}`, which `workflow verify --expect` takes."
+    title, where = f"# {cell(folder.name)}", f"Files in {cell(str(folder))}:"
+    return "\n".join((title, "", report, "", expect, "", where, "", *files))
 
 
 def plots_page(run: str, folder: Path) -> str:

@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from flows.elsewhere import homes_elsewhere, train_elsewhere, write_experiment
 from flows.experiments import merge, settle
-from flows.problems import list_problems
+from flows.problems import InputError, list_problems
 from tasks.caching.explanation import differences
 from tasks.caching.key import flatten
-from tasks.caching.manifest import ArtifactEntry, Manifest, StageEntry
+from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
 from tasks.caching.records import UnreadableRecordError, open_envelope
 from tasks.caching.store import DamagedArtifactError, Store
+from tasks.caching.sums import find_altered
 from tasks.learning.experiment import Experiment
 
 Outcome = Literal["identical", "within tolerance", "different"]
@@ -72,17 +73,35 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         notify: is told what goes on.
 
     Raises:
-        InputError: the device is not there.
+        InputError: the device is not there, or the run's folder is not as it was saved.
         TrainingError: the training failed.
     """
     experiment = experiment_of(manifest, device)
     settle(experiment)
+    require_whole(manifest, store)
     with homes_elsewhere("reproduce") as home:
         source = home / "reproduce.toml"
         write_experiment(experiment, source)
         notify(f"training {experiment.name} on {experiment.training.device} once more, in an empty store")
         train_elsewhere(source, home, "save")
         return compare_with(manifest, store, Store(home))
+
+
+def require_whole(manifest: Manifest, store: Store) -> None:
+    """Checks that a run's folder is as it was saved: what is compared are the digests that its manifest names.
+
+    Raises:
+        InputError: a file of it is missing or altered.
+    """
+    altered = find_altered(store, manifest.run, {*manifest.files, MANIFEST, REPORT})
+    for name, entry in manifest.files.items():
+        try:
+            store.path(entry.reference())
+        except DamagedArtifactError as error:
+            altered.setdefault(name, str(error))
+    if altered:
+        first = next(iter(altered.values()))
+        raise InputError(f"run {manifest.run} is damaged, so there is nothing to compare with: {first}")
 
 
 def experiment_of(manifest: Manifest, device: str) -> Experiment:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.problems import InputError
-from tasks.caching.manifest import MANIFEST, Manifest, ManifestError
+from tasks.caching.manifest import MANIFEST, Manifest, ManifestError, manifest_digest
 from tasks.caching.store import Store, replace_link
 from tasks.caching.strict_json import parse_object
 from tasks.caching.verification import VERIFICATION
@@ -57,6 +57,18 @@ class RunFolder:
         verification = self.verification
         return None if verification is None else verification.get("passed") is True
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, which names the digests of the other files: `workflow verify --expect` takes it.
+
+        Raises:
+            InputError: the manifest cannot be read any more.
+        """
+        try:
+            return manifest_digest(self.folder)
+        except OSError as error:
+            raise InputError(f"run {self.folder.name} is damaged: {error}") from error
+
     def summary(self) -> dict[str, Any]:
         """The run in short, as JSON."""
         return {
@@ -67,6 +79,7 @@ class RunFolder:
             "folder": str(self.folder),
             "checkpoint": str(self.folder / self.manifest.checkpoint),
             "report": str(self.folder / "report.html"),
+            "digest": self.digest,
             "metrics": self.metrics,
             "verified": self.verified,
         }

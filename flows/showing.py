@@ -19,7 +19,8 @@ def show_run(run: RunFolder, experiment: str, store: Store) -> None:
     name, metrics = run.folder.name, run.metrics
     show_table(experiment, "metrics", pages.metrics_rows(metrics), pages.metrics_summary(name, metrics))
     show_page(experiment, "plots", pages.plots_page(name, run.folder), f"Plots of {name}")
-    show_page(experiment, "report", pages.report_page(run.folder, report_url(name, store.root)), f"Report of {name}")
+    report = pages.report_page(run.folder, run.digest, report_url(name, store.root))
+    show_page(experiment, "report", report, f"Report of {name}")
 
 
 def show_history(experiment: str, store: Store) -> None:

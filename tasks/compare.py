@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.caching.key import flatten, version
 from tasks.caching.manifest import MANIFEST, REPORT, Environment, Manifest
-from tasks.caching.records import DamagedArtifactError, UnreadableRecordError, open_envelope
+from tasks.caching.records import DamagedArtifactError, check_record, record_of
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.store import Store
+from tasks.caching.store import Store, run_path
 from tasks.caching.sums import SUMS, find_altered
 from tasks.caching.verification import Check, VerificationError, read_checks, write_checks
 
@@ -59,7 +59,7 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
         check_rows(compare_predictions(recorded, repeated, rtol, atol), asked),
         check_metrics("metrics.json", flatten(before), flatten(now), rtol, atol, asked),
         check_metrics("model.json", flatten(description["metrics"]), flatten(now), rtol, atol, asked),
-        check_record(manifest, desk.store),
+        check_folder(manifest, desk.store),
     )
     if failed := [check.detail for check in checks if not check.passed]:
         raise VerificationError("; ".join(failed), checks)
@@ -105,28 +105,22 @@ def check_metrics(
     return Check(f"metrics in {file}", True, f"{len(names)} metrics agree {asked}")
 
 
-def check_record(manifest: Manifest, store: Store) -> Check:
-    """Whether the manifest and the report, which the manifest cannot vouch for, are those that were saved."""
-    key = manifest.stage("save").key
-    try:
-        saved = open_envelope((store.records / f"save/{key}.json").read_bytes(), key).outputs
-    except (OSError, UnreadableRecordError):
-        return check_sums(manifest, store, "the record of the save is gone")
-    if saved[MANIFEST].path != store.run_path(manifest.run, MANIFEST):
-        return check_sums(manifest, store, "the experiment was saved again since")
-    try:
-        for name in (MANIFEST, REPORT):
-            store.path(saved[name])
-    except DamagedArtifactError as error:
-        return Check("record", False, str(error))
-    return Check("record", True, "manifest and report are as they were saved")
+def check_folder(manifest: Manifest, store: Store) -> Check:
+    """Whether a run's folder is as it was saved: by its list of digests, and by the record of the save if there is one.
 
-
-def check_sums(manifest: Manifest, store: Store, why: str) -> Check:
-    """The same by the run's own list of digests, where there is no record to ask."""
+    The manifest cannot vouch for itself: the record is looked for among all of them, and not under the key that the
+    manifest gives.
+    """
     if altered := find_altered(store, manifest.run, {*manifest.files, MANIFEST, REPORT}):
         return Check("record", False, "; ".join(f"{name}: {wrong}" for name, wrong in altered.items()))
-    return Check("record", True, f"{why}: manifest and report were compared with {SUMS}, if the run has one")
+    record = record_of(run_path(manifest.run, MANIFEST), "save", store)
+    if record is None:
+        return Check("record", True, f"every file is as {SUMS} says; no record of the save is left to compare with")
+    try:
+        check_record(record, store)
+    except DamagedArtifactError as error:
+        return Check("record", False, f"not as it was saved: {error}")
+    return Check("record", True, f"every file is as {SUMS} and the record of the save say")
 
 
 def is_close(before: Any, now: Any, rtol: float, atol: float) -> bool:

@@ -1,10 +1,11 @@
 """Stage `reload`: a run's checkpoint in a fresh model, once everything about the run was found as it was left."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tasks.caching.key import flatten
-from tasks.caching.manifest import Manifest, ManifestError
+from tasks.caching.manifest import MANIFEST, Manifest, ManifestError, manifest_digest
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
 from tasks.caching.store import DamagedArtifactError, Store
@@ -16,10 +17,11 @@ EXPECTED = ("model.json", "metrics.json", *(f"plots/{file}" for file in PLOTS.va
 
 
 class ReloadView(View):
-    """What is verified, and where."""
+    """What is verified, and where; with the digest that its manifest must have, if one is expected."""
 
     run: str
     device: str
+    expect: str | None
 
 
 @stage(
@@ -32,8 +34,10 @@ def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Out
     """Checks the manifest and every digest that it names, and loads the checkpoint strictly into a fresh model."""
     from tasks.learning.checkpoint import load_network
 
-    manifest = Manifest.read(desk.store.runs / view.run)
-    require_consistent(manifest, view.run)
+    folder = desk.store.runs / view.run
+    expected = check_expected(folder, view.expect)
+    manifest = Manifest.read(folder)
+    require_consistent(manifest)
     files = [manifest.file(name) for name in (manifest.checkpoint, *EXPECTED)]
     artifacts = {"predictions": manifest.artifact("evaluate", "predictions")}
     artifacts |= {part: entry.reference() for part, entry in manifest.stage("split").outputs.items()}
@@ -45,6 +49,7 @@ def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Out
     require_digests(description, checkpoint, artifacts["predictions"])
     load_network(description, desk.store.read(checkpoint), view.device)
     checks = (
+        *expected,
         Check("digests", True, f"{len(files) + len(artifacts)} files are as the manifest and model.json say"),
         Check("checkpoint", True, f"{len(description['tensors'])} tensors loaded strictly into a fresh model"),
     )
@@ -57,20 +62,43 @@ def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Out
     }
 
 
-def require_consistent(manifest: Manifest, run: str) -> None:
-    """Checks that a manifest does not contradict itself, or the folder that it lies in.
+def check_expected(folder: Path, digest: str | None) -> tuple[Check, ...]:
+    """Checks that a run is the very one that is expected, by the digest of its manifest; nothing if none is given.
+
+    Raises:
+        VerificationError: it is another one, or was altered.
+    """
+    if digest is None:
+        return ()
+    found = manifest_digest(folder)
+    if found != digest:
+        why = f"{folder.name} is not the run that was expected: its {MANIFEST} has SHA-256 {found} instead of {digest}"
+        raise VerificationError(why, (Check("expected digest", False, why),))
+    return (Check("expected digest", True, f"{MANIFEST} has the SHA-256 that was expected"),)
+
+
+def require_consistent(manifest: Manifest) -> None:
+    """Checks that a manifest does not contradict itself.
 
     Raises:
         ManifestError: it does.
     """
-    told = {
-        "run": (manifest.run, run),
-        "seed": (manifest.seed, flatten(manifest.experiment).get("training.seed")),
-        "files": (sorted(manifest.files), sorted((manifest.checkpoint, *EXPECTED))),
-    }
-    for field, (value, expected) in told.items():
-        if value != expected:
-            raise ManifestError(f"the manifest of run {run} was altered: {field} is {value!r} instead of {expected!r}")
+    require_equal(manifest, "seed", manifest.seed, flatten(manifest.experiment).get("training.seed"))
+    require_equal(manifest, "files", sorted(manifest.files), sorted((manifest.checkpoint, *EXPECTED)))
+    trained = manifest.artifact("train", "weights").digest
+    require_equal(manifest, "the digest of its checkpoint", manifest.file(manifest.checkpoint).digest, trained)
+
+
+def require_equal(manifest: Manifest, field: str, value: object, expected: object) -> None:
+    """Checks a field of a manifest.
+
+    Raises:
+        ManifestError: it has another value than the rest of the manifest implies.
+    """
+    if value != expected:
+        raise ManifestError(
+            f"the manifest of run {manifest.run} was altered: {field} is {value!r} instead of {expected!r}"
+        )
 
 
 def require_whole(store: Store, reference: Reference) -> None:

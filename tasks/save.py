@@ -9,7 +9,7 @@ from tasks.caching.environment import describe_environment
 from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.store import Store
+from tasks.caching.store import Store, run_path
 from tasks.caching.sums import SUMS, list_sums
 from tasks.learning.devices import fallback_notice
 from tasks.learning.experiment import Data, Model, SettledTraining, Split
@@ -39,7 +39,7 @@ class SaveView(View):
     SaveView,
     # With the dataset and the parts, so that the manifest of a run always names the rows that it was made of.
     inputs=("dataset", "train", "validation?", "test", "weights", "model", "predictions", *COPIES),
-    outputs=("checkpoint", MODEL, *COPIES.values(), MANIFEST, REPORT),
+    outputs=("checkpoint", MODEL, *COPIES.values(), MANIFEST, REPORT, SUMS),
     libraries=("jinja2",),
 )
 def save(view: SaveView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
@@ -49,7 +49,7 @@ def save(view: SaveView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs
         files = compose_files(view, inputs, desk, run, now)
         saved = desk.store.publish_run(run, files | {SUMS: list_sums(files)})
     checkpoint = checkpoint_name(view)
-    return {"checkpoint" if file == checkpoint else file: saved[file] for file in files}
+    return {"checkpoint" if file == checkpoint else file: reference for file, reference in saved.items()}
 
 
 def checkpoint_name(view: SaveView) -> str:
@@ -89,7 +89,7 @@ def complete_description(
 def write_manifest(view: SaveView, desk: Desk, run: str, now: datetime, files: Mapping[str, bytes]) -> Manifest:
     """The manifest of a run that holds these files."""
     training = view.training
-    entries = {file: Reference.of_content(desk.store.run_path(run, file), files[file]) for file in sorted(files)}
+    entries = {file: Reference.of_content(run_path(run, file), files[file]) for file in sorted(files)}
     return Manifest(
         run=run,
         created=now.isoformat(timespec="seconds"),

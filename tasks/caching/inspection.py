@@ -18,7 +18,7 @@ from tasks.caching.reference import Reference
 from tasks.caching.states import whole_content
 from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
-from tasks.caching.sums import SUMS, find_altered
+from tasks.caching.sums import SIGNATURE, SUMS, find_altered
 from tasks.caching.uses import find_uses
 from tasks.caching.verification import VERIFICATION
 
@@ -151,8 +151,6 @@ class _Walk:
         except ManifestError as error:
             self._find(folder, "damaged", str(error))
             return
-        if manifest.run != folder.name:
-            self._find(folder, "damaged", f"its manifest is that of {manifest.run}")
         made = [entry for stage in manifest.stages for entry in stage.outputs.values()]
         for entry in (*manifest.files.values(), *made):
             self._reference(entry.reference(), folder)
@@ -163,7 +161,9 @@ class _Walk:
         for name, wrong in find_altered(self._store, folder.name, saved).items():
             self._find(folder / name, damaged_or_missing(folder / name), wrong)
         for path in files(folder):
-            if str(path.relative_to(folder)) not in {*saved, SUMS, VERIFICATION} and not self._is_left_over(path):
+            if str(path.relative_to(folder)) not in {*saved, SUMS, SIGNATURE, VERIFICATION} and not self._is_left_over(
+                path
+            ):
                 self._find(path, "foreign", "the run did not make it")
         if not (folder / REPORT).exists():
             self._find(folder / REPORT, "missing", "every run has a report", folder)

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
-from tasks.caching.store import UnusableFileError, read_file
+from tasks.caching.store import UnusableFileError, artifact_folder, file_digest, read_file, run_path
 from tasks.caching.strict_json import parse_object
 
 #: Name of the manifest in the run folder.
@@ -50,6 +50,11 @@ class ArtifactEntry(Part):
     def reference(self) -> Reference:
         """The entry as a reference."""
         return Reference(self.path, self.digest, self.size, self.kind)
+
+    def is_made_by(self, stage: str) -> bool:
+        """Whether the path is one under which a stage publishes an artifact of this digest and kind."""
+        folder, _, name = self.path.rpartition("/")
+        return folder == artifact_folder(stage, self.kind) and name.endswith(f"-{self.digest}.{self.kind}")
 
 
 class StageEntry(Part):
@@ -144,13 +149,25 @@ class Manifest(Part):
     stages: list[StageEntry]
     files: dict[str, ArtifactEntry]
 
+    @model_validator(mode="after")
+    def _names_what_it_owns(self) -> Self:
+        """A run is judged by the files in its own folder, and by artifacts where its stages publish them."""
+        for name, entry in self.files.items():
+            if entry.path != run_path(self.run, name):
+                raise ValueError(f"files.{name} is {entry.path}, which is not in the run's own folder")
+        for stage in self.stages:
+            for name, entry in stage.outputs.items():
+                if not entry.is_made_by(stage.name):
+                    raise ValueError(f"{name} of stage {stage.name} is {entry.path}, which that stage does not publish")
+        return self
+
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The manifest of a run folder.
 
         Raises:
             ForeignManifestError: it is of another schema; the message says what to do.
-            ManifestError: there is none, or it is damaged; likewise.
+            ManifestError: there is none, it is damaged, or it is that of another run; likewise.
         """
         path = folder / MANIFEST
         try:
@@ -162,11 +179,12 @@ class Manifest(Part):
         try:
             fields = parse_object(content)
             check_schema(Form.model_validate(fields).schema_version, path)
-            return cls.model_validate(fields)
+            manifest = cls.model_validate(fields)
+            if manifest.run != folder.name:
+                raise ValueError(f"it is that of run {manifest.run}")
+            return manifest
         except ValidationError as error:
-            first = error.errors()[0]
-            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise ManifestError(f"{path} is damaged ({what}): train again to make a new run") from error
+            raise ManifestError(f"{path} is damaged ({describe(error)}): train again to make a new run") from error
         except ValueError as error:
             raise ManifestError(f"{path} is damaged (the file: {error}): train again to make a new run") from error
 
@@ -201,6 +219,22 @@ class Manifest(Part):
             if entry.name == name:
                 return entry
         raise ManifestError(f"run {self.run} has no stage {name}")
+
+
+def describe(error: ValidationError) -> str:
+    """The first problem of a manifest: its field, if it is about a single one, and what is wrong."""
+    first = error.errors()[0]
+    field, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
+
+
+def manifest_digest(folder: Path) -> str:
+    """SHA-256 of the manifest in a run folder, 64 hexadecimal digits: it stands for the run, whose files it names.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return file_digest(folder / MANIFEST)
 
 
 def check_schema(version: int, path: Path) -> None:

@@ -7,6 +7,7 @@ run can say what changed.
 A record of another schema is a miss, and the run's own record takes its place: it can always be made anew.
 """
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,6 +127,25 @@ def read_record(path: Path) -> Record:
     return open_envelope(envelope, path.stem)
 
 
+def record_of(path: str, stage: str, store: Store) -> Record | None:
+    """The record of a stage that names an artifact, found by looking through all of them; None if none does.
+
+    Args:
+        path: of the artifact, relative to the root.
+        stage: name of the stage.
+        store: where the records lie.
+
+    Raises:
+        OSError: no file can be read now, whichever it is.
+    """
+    for place in sorted((store.records / stage).glob("*.json")):
+        with contextlib.suppress(FileNotFoundError, UnreadableRecordError):
+            record = read_record(place)
+            if path in {reference.path for reference in record.outputs.values()}:
+                return record
+    return None
+
+
 def open_envelope(envelope: bytes, key: str) -> Record:
     """The record of a key, out of the envelope that Prefect puts around it.
 
@@ -175,6 +195,7 @@ __all__ = [
     "open_envelope",
     "read_record",
     "record_name",
+    "record_of",
     "record_path",
     "remember_last",
 ]

@@ -69,7 +69,7 @@ class Store:
             content: its bytes, or a function that is called once with the open file and writes them.
         """
         stem, _, kind = name.rpartition(".")
-        place = f"{'data' if kind == 'parquet' else 'artifacts'}/{stage}"
+        place = artifact_folder(stage, kind)
         folder = self.locate(place)
         folder.mkdir(parents=True, exist_ok=True)
         with temporary_file(folder) as temporary:
@@ -113,7 +113,7 @@ class Store:
             OSError: the run exists already.
             ValueError: a name leads out of the folder.
         """
-        references = {name: Reference.of_content(self.run_path(run, name), content) for name, content in files.items()}
+        references = {name: Reference.of_content(run_path(run, name), content) for name, content in files.items()}
         self.runs.mkdir(parents=True, exist_ok=True)
         with temporary_folder(self.runs) as temporary:
             for name, content in files.items():
@@ -126,10 +126,6 @@ class Store:
             temporary.rename(self.runs / run)
         fsync_folder(self.runs)
         return references
-
-    def run_path(self, run: str, name: str) -> str:
-        """The path of a file of a run, relative to the root, as references have it."""
-        return str(PurePosixPath("artifacts/runs") / run / name)
 
     def locate(self, path: str) -> Path:
         """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk."""
@@ -213,6 +209,16 @@ class Store:
         if identity not in self._digests:
             self._digests[identity] = file_digest(path)
         return self._digests[identity]
+
+
+def artifact_folder(stage: str, kind: str) -> str:
+    """The folder of a stage's artifacts of a kind, relative to the root."""
+    return f"{'data' if kind == 'parquet' else 'artifacts'}/{stage}"
+
+
+def run_path(run: str, name: str) -> str:
+    """The path of a file of a run, relative to the root, as references have it."""
+    return str(PurePosixPath("artifacts/runs") / run / name)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """SHA256SUMS in a run folder: the digest of every file that was saved there, as `sha256sum --check` takes them.
 
-The manifest vouches for the other files, and the record of the save for the manifest and the report as well. But a
-record is that of the newest run with its key, and can be deleted: the list lasts as long as the folder.
+The manifest names the digests of the other files, and the record of the save those of the manifest and the report as
+well. But a record is that of the newest run with its key, and can be deleted: the list lasts as long as the folder.
 """
 
 import hashlib
@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from tasks.caching.reference import Reference
-from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file
+from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file, run_path
 
 #: Name of the list in the run folder.
 SUMS = "SHA256SUMS"
+
+#: Where `ssh-keygen -Y sign` puts a signature of the list; a run need not have one.
+SIGNATURE = f"{SUMS}.sig"
 
 LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\n]+)\n")
 
@@ -27,8 +30,6 @@ def list_sums(files: Mapping[str, bytes]) -> bytes:
 def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, str]:
     """What is wrong with the files of a run by its list, in words by the name of the file; empty if nothing is.
 
-    Nothing is if there is no list: runs of old have none.
-
     Args:
         store: where the run lies.
         run: its name.
@@ -37,15 +38,16 @@ def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, s
     Raises:
         OSError: no file can be read now, whichever it is.
     """
+    path = run_path(run, SUMS)
     try:
-        text = read_file(store.locate(store.run_path(run, SUMS))).decode()
+        text = read_file(store.locate(path)).decode()
     except FileNotFoundError:
-        return {}
+        return {SUMS: f"artifact missing: {path}"}
     except (UnusableFileError, ValueError) as error:
         return {SUMS: f"the list of digests cannot be read: {error}"}
     entries = [LINE.fullmatch(line) for line in text.splitlines(keepends=True)]
     digests = {entry["name"]: entry["digest"] for entry in entries if entry}
-    found = ((name, what_is_wrong(store, store.run_path(run, name), digests[name])) for name in names & digests.keys())
+    found = ((name, what_is_wrong(store, run_path(run, name), digests[name])) for name in names & digests.keys())
     altered = {name: wrong for name, wrong in found if wrong}
     # The names are taken from the manifest: the list is wrong about them only if it is right about the manifest.
     if not altered and (None in entries or digests.keys() != names):

@@ -14,7 +14,7 @@ from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Environment,
 from tasks.caching.records import Record, last_file, record_name, remember_last
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, StageReport, View, stage
-from tasks.caching.store import Store, replace_file
+from tasks.caching.store import Store, replace_file, run_path
 from tasks.caching.sums import SUMS, list_sums
 
 PROJECT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def save_run(store: Store, name: str, number: int, experiment: str = "line") -> 
     trained = {"weights": Desk("train", store).publish("weights.pth", b"weights %d" % number)}
     files = {"line.pth": b"weights %d" % number, REPORT: b"<html>"}
     ingredients = {"make": {"rows": 4}, "train": {"number": number}, "save": {"number": number, "name": experiment}}
-    checkpoint = Reference.of_content(store.run_path(name, "line.pth"), files["line.pth"])
+    checkpoint = Reference.of_content(run_path(name, "line.pth"), files["line.pth"])
     manifest = Manifest(
         run=name,
         created=f"2026-01-01T00:00:{number:02d}+00:00",

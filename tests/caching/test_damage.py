@@ -33,7 +33,7 @@ FILES = {
 }
 
 #: Kinds of which none has to be there: nothing was made, verified or kept, then.
-OPTIONAL = {"record", "last ingredients", "list of digests", "verification", "state"}
+OPTIONAL = {"record", "last ingredients", "verification", "state"}
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ from tasks.caching.manifest import (
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
 
-WEIGHTS = Reference.of_content("artifacts/train/weights.pth", b"weights")
+SHA = hashlib.sha256(b"weights").hexdigest()
+WEIGHTS = Reference.of_content(f"artifacts/train/weights-{SHA}.pth", b"weights")
+CHECKPOINT = Reference.of_content("artifacts/runs/line-1/line.pth", b"weights")
 MADE = Manifest(
     run="line-1",
     created="2026-01-02T03:04:05+00:00",
@@ -37,13 +40,22 @@ MADE = Manifest(
         StageEntry.of(StageReport("train", "0" * 64, "run", ("first run of line",), 1.5, {"weights": WEIGHTS})),
         StageEntry.of(StageReport("save", "1" * 64, "running", ("first run of line",))),
     ],
-    files={"line.pth": ArtifactEntry(**WEIGHTS.to_json())},
+    files={"line.pth": ArtifactEntry(**CHECKPOINT.to_json())},
 )
 
 
-def lay(folder: Path, content: bytes) -> Path:
+def lay(root: Path, content: bytes, run: str = "line-1") -> Path:
+    folder = root / run
+    folder.mkdir(exist_ok=True)
     (folder / MANIFEST).write_bytes(content)
     return folder
+
+
+def train_outputs(**fields: Any) -> bytes:
+    """The manifest with another entry for the weights that stage `train` made."""
+    stages = MADE.model_dump(mode="json")["stages"]
+    stages[0]["outputs"]["weights"] |= fields
+    return changed(stages=stages)
 
 
 def changed(**fields: Any) -> bytes:
@@ -95,6 +107,19 @@ def test_a_manifest_that_ends_early_is_damaged_wherever_it_ends(tmp_path: Path) 
         (changed(stages=[{}]), r"stages\.0\.name"),
         (changed(files={"x": {**WEIGHTS.to_json(), "path": "../../x"}}), r"files\.x: .*must stay inside"),
         (changed(files={"x": {**WEIGHTS.to_json(), "digest": "?"}}), r"files\.x: .*not a SHA-256"),
+        (
+            changed(files={"line.pth": WEIGHTS.to_json()}),
+            r"files\.line\.pth is artifacts/train/.*not in the run's",
+        ),
+        (changed(files={"plots/x.png": CHECKPOINT.to_json()}), r"files\.plots/x\.png is .*not in the run's own folder"),
+        (changed(run="line-2"), r"files\.line\.pth is artifacts/runs/line-1/line\.pth, which is not in the run's own"),
+        (changed(run="line-2", files={}), "the file: it is that of run line-2"),
+        (train_outputs(path=f"data/train/weights-{SHA}.pth"), "weights of stage train is data/.*does not publish"),
+        (train_outputs(path=f"artifacts/runs/weights-{SHA}.pth"), "weights of stage train is .*does not publish"),
+        (train_outputs(path=f"artifacts/train/x/weights-{SHA}.pth"), "weights of stage train is .*does not publish"),
+        (train_outputs(path="artifacts/train/weights.pth"), "weights of stage train is .*does not publish"),
+        (train_outputs(digest="0" * 64), "weights of stage train is .*does not publish"),
+        (train_outputs(kind="parquet"), "weights of stage train is .*does not publish"),
         (changed(schema_version="?"), "schema_version"),
         (changed(experiment={}), "experiment: .*it has no name"),
         (changed(experiment={"name": 3}), "experiment: .*it has no name"),
@@ -114,7 +139,7 @@ def test_a_manifest_that_ends_early_is_damaged_wherever_it_ends(tmp_path: Path) 
 def test_a_damaged_manifest_names_the_file_the_field_and_what_to_do(tmp_path: Path, content: bytes, field: str) -> None:
     with pytest.raises(ManifestError, match=rf"is damaged \({field}.*train again to make a new run") as error:
         Manifest.read(lay(tmp_path, content))
-    assert str(error.value).startswith(str(tmp_path / MANIFEST))
+    assert str(error.value).startswith(str(tmp_path / "line-1" / MANIFEST))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,6 @@ def test_a_list_that_is_none_is_named(store: Store, run: Path, content: bytes) -
     assert list(altered(store)) == [SUMS]
 
 
-def test_of_a_run_of_old_nothing_is_known(store: Store) -> None:
-    store.publish_run("line-1", FILES)
-    assert altered(store) == {}
+def test_a_missing_list_is_named(store: Store, run: Path) -> None:
+    (run / SUMS).unlink()
+    assert altered(store) == {SUMS: "artifact missing: artifacts/runs/line-1/SHA256SUMS"}

@@ -1,5 +1,6 @@
 """The history of an experiment: on runs made up here, at the command line, and in the Prefect UI."""
 
+import hashlib
 import io
 import json
 import os
@@ -36,6 +37,10 @@ MADE = {"generate": ("dataset",), "split": ("train", "test"), "train": ("weights
 CALM = (0.0250, 0.0253, 0.0252, 0.0249, 0.0251, 0.0254)
 
 
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def save_night(
     store: Store,
     night: int,
@@ -49,7 +54,7 @@ def save_night(
 ) -> Path:
     """A run as the stage `save` leaves it, made at two in a night of a November; with records if it has code."""
     outputs = {
-        stage: {made: Reference.of_content(f"data/{stage}/{made}.parquet", data) for made in names}
+        stage: {made: Reference.of_content(f"data/{stage}/{made}-{sha256(data)}.parquet", data) for made in names}
         for stage, names in MADE.items()
     }
     ingredients = {stage: {"stage": stage, "data": data.hex(), **(code or {})} for stage in MADE}

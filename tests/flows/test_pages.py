@@ -85,9 +85,10 @@ def test_the_plan_is_summed_up_in_a_line() -> None:
 def test_the_report_is_linked_if_it_is_served(tmp_path: Path, url: str | None, shown: str) -> None:
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "a_b.png").touch()
-    page = report_page(tmp_path, url)
+    page = report_page(tmp_path, "0a1b", url)
     assert shown in page
     assert "- plots/a\\_b.png" in page
+    assert "run.json has SHA-256 `0a1b`, which `workflow verify --expect` takes." in page
 
 
 def test_the_plots_are_carried_inside_the_page(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def copy_run(run: Path, name: str, created: str) -> Path:
     """Another run, made at another time."""
     folder = run.parent / name
     shutil.copytree(run, folder)
-    manifest = json.loads((folder / "run.json").read_bytes()) | {"run": name, "created": created}
-    (folder / "run.json").write_text(json.dumps(manifest))
+    text = (folder / "run.json").read_text().replace(run.name, name)
+    (folder / "run.json").write_text(json.dumps(json.loads(text) | {"created": created}))
     return folder
 
 
