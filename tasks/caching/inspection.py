@@ -160,10 +160,9 @@ class _Walk:
         """Checks the files of a run that its manifest does not vouch for."""
         for name, wrong in find_altered(self._store, folder.name, saved).items():
             self._find(folder / name, damaged_or_missing(folder / name), wrong)
+        own = {*saved, SUMS, SIGNATURE, VERIFICATION}
         for path in files(folder):
-            if str(path.relative_to(folder)) not in {*saved, SUMS, SIGNATURE, VERIFICATION} and not self._is_left_over(
-                path
-            ):
+            if str(path.relative_to(folder)) not in own and not self._is_left_over(path):
                 self._find(path, "foreign", "the run did not make it")
         if not (folder / REPORT).exists():
             self._find(folder / REPORT, "missing", "every run has a report", folder)
