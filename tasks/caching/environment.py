@@ -1,6 +1,7 @@
 """Where a run takes place, for its manifest."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -36,14 +37,30 @@ def git_commit(folder: Path) -> str | None:
     git = shutil.which("git")
     if git is None or not (folder / ".git").exists():
         return None
-    command = [git, "-C", str(folder)]
     try:
-        commit = subprocess.run(
-            [*command, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=GIT_SECONDS
-        )
-        changes = subprocess.run(
-            [*command, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=GIT_SECONDS
-        )
+        commit, changes = ask_git(git, folder, "rev-parse", "HEAD"), ask_git(git, folder, "status", "--porcelain")
     except (subprocess.SubprocessError, OSError):
         return None
-    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+    return commit + ("+changes" if changes else "")
+
+
+def ask_git(git: str, folder: Path, *words: str) -> str:
+    """What a command of git that changes nothing prints about a checkout.
+
+    Inside a hook, git's own variables name the repository of that hook, which may be another one. Its optional locks
+    would make a command of the user's fail that runs meanwhile.
+
+    Raises:
+        subprocess.SubprocessError: it fails, or takes too long.
+        OSError: it cannot be started.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        [git, "--no-optional-locks", "-C", str(folder), *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=GIT_SECONDS,
+    )
+    return done.stdout.strip()

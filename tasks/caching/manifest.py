@@ -180,7 +180,7 @@ class Manifest(Part):
             fields = parse_object(content)
             check_schema(Form.model_validate(fields).schema_version, path)
             manifest = cls.model_validate(fields)
-            if manifest.run != folder.name:
+            if manifest.run != folder.resolve().name:
                 raise ValueError(f"it is that of run {manifest.run}")
             return manifest
         except ValidationError as error:

@@ -14,7 +14,11 @@ from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, field_validator,
 from tasks.learning.devices import DEVICE
 
 Real = Annotated[float, AllowInfNan(False)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+#: The largest integer that the form in the Prefect UI can carry: a browser's numbers are float64, and it rounds others.
+LARGEST_INTEGER = 2**53 - 1
+
+Seed = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 
 #: The largest finite float32.
 LARGEST = (2 - 2**-23) * 2.0**127
@@ -188,7 +192,9 @@ class Training(Section):
         0.0, ge=0, le=LARGEST_DECAY, description="L2 penalty (sgd, adam) or decoupled decay (adamw)."
     )
     epochs: int = Field(100, ge=1, le=MOST_EPOCHS, description="Passes over the training rows.")
-    batch_size: int | None = Field(None, ge=1, description="Rows per update; all of them when not given.")
+    batch_size: int | None = Field(
+        None, ge=1, le=LARGEST_INTEGER, description="Rows per update; all of them when not given."
+    )
     shuffle: bool = Field(
         True, description="Whether each epoch visits the rows in a new seeded order. Unused by full batch."
     )

@@ -72,12 +72,12 @@ class Outcome:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digest of every artifact but for the two that tell the time."""
+        """The digest of every artifact but for the three that depend on the time."""
         return {
             f"{report.name}.{name}": reference.digest
             for report in self.reports
             for name, reference in report.outputs.items()
-            if name not in ("run.json", "report.html")
+            if name not in ("run.json", "report.html", "SHA256SUMS")
         }
 
 
@@ -229,7 +229,7 @@ def made(home: Path) -> dict[str, str]:
         f"{record.stage}/{record.key}/{name}": output.digest
         for record in records
         for name, output in record.outputs.items()
-        if name not in ("run.json", "report.html")
+        if name not in ("run.json", "report.html", "SHA256SUMS")
     }
 
 

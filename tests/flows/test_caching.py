@@ -66,7 +66,7 @@ def digests_of(store: Store) -> dict[str, str]:
         f"{stage}.{name}": output.digest
         for stage, (_, record) in records_of(store).items()
         for name, output in record.outputs.items()
-        if name not in ("run.json", "report.html")
+        if name not in ("run.json", "report.html", "SHA256SUMS")
     }
 
 

@@ -43,7 +43,22 @@ WRONG = {
     "batch size 0": ("[training]\nbatch_size = 0", "training.batch_size", "input should be greater than or equal to 1"),
     "batch size 10⁹": ("[training]\nbatch_size = 1_000_000_000", "", "batch_size (1,000,000,000) is above the 40"),
     "seed negative": ("[training]\nseed = -1", "training.seed", "input should be greater than or equal to 0 (got -1)"),
-    "seed too long": (f"[training]\nseed = {2**63}", "training.seed", "input should be less than"),
+    "split seed too long": (
+        f"[split]\nseed = {2**53}",
+        "split.seed",
+        "input should be less than or equal to 9",
+    ),
+    "noise seed too long": (
+        f"[data]\nseed = {2**53}",
+        "data.seed",
+        "input should be less than or equal to 9",
+    ),
+    "seed too long": (f"[training]\nseed = {2**53}", "training.seed", "input should be less than or equal to 9"),
+    "batch too large": (
+        f"[training]\nbatch_size = {2**53}",
+        "training.batch_size",
+        "input should be less than or equal",
+    ),
     "no rows": ("[data]\nrows = 0", "data.rows", "input should be greater than or equal to 1 (got 0)"),
     "one row": ("[data]\nrows = 1", "", "1 rows leave the train part empty: give more rows"),
     "empty test part": ("[data]\nrows = 2\n[split]\ntrain = 0.9999999999", "", "2 rows leave the test part empty"),

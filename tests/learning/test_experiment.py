@@ -1,4 +1,5 @@
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,6 +74,24 @@ def test_the_two_parameters_must_have_different_names() -> None:
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(section: type[Any], settings: dict[str, Any]) -> None:
     assert next(iter(settings)) in problems(section, **settings)
+
+
+def integers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every integer in a JSON schema, with where it stands."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer":
+            yield path, schema
+        for name, inner in schema.items():
+            yield from integers(inner, f"{path}/{name}")
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from integers(inner, path)
+
+
+def test_every_integer_is_one_that_json_carries_in_a_browser() -> None:
+    found = dict(integers(Experiment.model_json_schema()))
+    assert len(found) == 10
+    assert [path for path, schema in found.items() if not schema.get("maximum", 2**53) < 2**53] == []
 
 
 def test_whole_numbers_stand_for_real_ones() -> None:

@@ -24,6 +24,19 @@ def test_parameters_are_drawn_weight_first_right_after_seeding(placement):
     assert all(tensor.shape == (1,) and tensor.dtype == torch.float32 for tensor in state.values())
 
 
+def test_every_seed_draws_parameters_of_its_own():
+    seeds = [0, 1, 88, 2**32 - 1, 2**32, 2**32 + 1, 2**32 + 88, 2**33, 2**40, 2**52, 2**53 - 1]
+    networks = [build_network(Model(), "constructor", "cpu", seed) for seed in seeds]
+    assert len({tuple(parameter.item() for parameter in network.parameters()) for network in networks}) == len(seeds)
+
+
+@pytest.mark.parametrize("seed", [0, 88, 2**32 - 1])
+def test_a_seed_of_32_bits_is_the_generators_own(seed):
+    torch.manual_seed(seed)
+    weight = torch.randn(1)
+    assert torch.equal(next(build_network(Model(), "constructor", "cpu", seed).parameters()), weight)
+
+
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_linear_layer_is_drawn_as_torch_draws_it(placement):
     network = build_network(Model(kind="linear"), placement, "cpu", 88)
