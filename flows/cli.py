@@ -265,8 +265,8 @@ def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line.
 
-    Exits with 0 when done, 1 when a run or a verification failed, 2 on bad input, 130 after Ctrl-C and 143 after
-    SIGTERM.
+    Exits with 0 when done, 1 when a run or a verification failed, 2 on bad input, 130 after Ctrl-C, 143 after SIGTERM
+    and 129 after SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):
         # An arrow that a terminal's encoding does not have is no reason to end a training.

@@ -35,7 +35,8 @@ def printable(text: str) -> str:
 
 def tell(text: str) -> None:
     """Prints a line on the error stream, which programs that read the output do not see."""
-    sys.stderr.write(f"{printable(text)}\n")
+    with contextlib.suppress(OSError):  # a terminal that was closed is no reason to end otherwise
+        sys.stderr.write(f"{printable(text)}\n")
 
 
 def announce(text: str, *, quiet: bool) -> None:

@@ -1,13 +1,12 @@
 """`workflow serve`: one process that offers the deployments and has their runs carried out.
 
 Prefect's own runner, but for two things. The processes of the runs are forked from one that has imported Prefect:
-a run begins within half a second, not two. And at Ctrl-C or SIGTERM the runs may end in good order, where the runner
-of Prefect 3.8 kills them at once and leaves them Running for ever.
+a run begins within half a second, not two. And at Ctrl-C, SIGTERM or SIGHUP the runs may end in good order, where the
+runner of Prefect 3.8 kills them at once and leaves them Running for ever.
 """
 
 import asyncio
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterable
 from multiprocessing.context import SpawnProcess
 from typing import Self, cast
@@ -21,6 +20,7 @@ from prefect.runner._control_channel import ControlChannel
 from prefect.runner._process_manager import ProcessHandle
 
 from flows.executing import PRELOADED, execute
+from flows.signals import heeded
 
 #: Seconds between two looks for runs that are due.
 QUERY_SECONDS = 0.5
@@ -74,7 +74,7 @@ class ForkingStarter:
 async def serve(
     deployments: Iterable[RunnerDeployment], limit: int, on_ready: Callable[[], None], chore: Callable[[], None]
 ) -> None:
-    """Offers deployments until Ctrl-C or SIGTERM; runs that go on then have half a minute to keep where they are.
+    """Offers deployments until a signal ends it; the runs of that moment have half a minute to keep their states.
 
     Args:
         deployments: to offer.
@@ -90,7 +90,7 @@ async def serve(
         await asyncio.sleep(0.01)
     stopping = asyncio.Event()
     # After the runner has begun, since it puts a handler of its own in place.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in heeded():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     on_ready()
     chores = asyncio.create_task(repeat(chore))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command alike: through everything that cleans up, with one line and with its exit code."""
+"""Ctrl-C, SIGTERM and SIGHUP end a command alike: it cleans up, prints one line, and exits with the signal's code."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-from tasks.caching.interruption import SIGNALS, interruptions, noted
+from tasks.caching.interruption import SIGNALS, Handler, interruptions, noted
 
 
 class Interrupted(KeyboardInterrupt):
@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As shells tell a process that ended by a signal: 130 after Ctrl-C, 143 after SIGTERM."""
+        """The code by which shells show that a signal ended a process: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.number
 
 
@@ -32,10 +32,7 @@ def interruptible() -> Iterator[None]:
             with a flow that was just telling that it had ended, or made another error of it.
     """
     interruptions.clear()
-    # What is ignored, as Ctrl-C is under nohup, stays ignored.
-    numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in numbers:
-        signal.signal(number, noted(interrupt))
+    handle(noted(interrupt))
     try:
         yield
         if interruptions:
@@ -48,8 +45,18 @@ def interruptible() -> Iterator[None]:
         interruptions.clear()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
-        for number in numbers:
-            signal.signal(number, leave)
+        handle(leave)
+
+
+def handle(handler: Handler) -> None:
+    """Handles every signal that ends a command."""
+    for number in heeded():
+        signal.signal(number, handler)
+
+
+def heeded() -> list[signal.Signals]:
+    """The signals that end a command, but for those that are ignored, as SIGHUP is under nohup."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from prefect.workers.process import ProcessWorker
 
 from flows.serving import repeat
+from flows.signals import heeded
 from flows.watch_keeping import keep_watch
 
 #: Seconds that flow runs have to keep where they are, and then the worker to tell of it.
@@ -43,7 +44,7 @@ async def work(pool: str, name: str | None, limit: int, root: Path, notify: Call
     """
     worker = OrderlyWorker(work_pool_name=pool, name=name, limit=limit, create_pool_if_not_found=True)
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in heeded():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     working = asyncio.create_task(worker.start())
     watching = asyncio.create_task(repeat(lambda: keep_watch(root, notify)))

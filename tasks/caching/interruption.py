@@ -1,4 +1,4 @@
-"""Interruptions (Ctrl-C, SIGTERM) put off until the work has come to a point where it can stop without loss."""
+"""Interruptions (Ctrl-C, SIGTERM, SIGHUP) put off until the work has come to a point where it can stop without loss."""
 
 import contextlib
 import signal
@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-#: What ends a process in good order: Ctrl-C, and what `kill`, systemd and Kubernetes send.
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: What ends a process in good order: Ctrl-C, what `kill`, systemd and Kubernetes send, and a terminal that is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: The signals that have interrupted the command which goes on. What one of them interrupted may go on regardless: an
 #: exception that is raised while a library calls back, as pydantic does, can be lost in there.

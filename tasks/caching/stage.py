@@ -83,7 +83,7 @@ class Desk:
     def resumable(self) -> Iterator[Keepsake | None]:
         """What keeps the states of the work inside, and has those of an earlier run that was killed.
 
-        None for a stage that keeps none. Ctrl-C and SIGTERM wait until the work has kept its state.
+        None for a stage that keeps none. Ctrl-C, SIGTERM and SIGHUP wait until the work has kept its state.
         """
         if self.states is None:
             yield None

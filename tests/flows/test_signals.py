@@ -1,8 +1,11 @@
-"""Ctrl-C and SIGTERM at other moments than in the midst of a training, which `test_resuming` is about."""
+"""Ctrl-C, SIGTERM and SIGHUP at other moments than in the midst of a training, which `test_resuming` is about."""
 
 import contextlib
+import os
+import pty
 import signal
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +19,7 @@ from tests.flows.asking import Api, until_there
 from tests.flows.conftest import AtStage, made
 from tests.flows.served import Finish, Start
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 NUMBERS = pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 
 TOLD = "interrupted: what is finished is kept, and the same command goes on from there\n"
@@ -138,3 +141,62 @@ def test_an_interruption_that_a_library_swallows_is_not_lost(
     assert "evaluate" not in out
     assert {run.state.name for run in api.since(began)} <= {"Crashed", "Failed"}
     assert command("train", "line")[0] == 0
+
+
+def test_a_training_whose_terminal_is_closed_keeps_its_state(
+    start_process: Start, workflow: Finish, api_url: str, tmp_path: Path
+) -> None:
+    """In a terminal of its own, which is then closed: the kernel sends SIGHUP, and nothing can be printed any more."""
+    words = ("train", "line", "--training.epochs", "10000000", "--training.checkpoint-every", "1000s")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(WORKFLOW_HOME=str(tmp_path), PREFECT_API_URL=api_url)
+        os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *words])  # noqa: S606
+    shown = read_until(terminal, b"epochs/s")
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == CODES[signal.SIGHUP], shown
+    assert training(tmp_path), "the state was kept at the signal, since nothing else asks for it"
+    require_nothing_left(tmp_path)
+
+
+def read_until(terminal: int, text: bytes) -> bytes:
+    """What a terminal shows until it shows a text."""
+    shown = b""
+    while text not in shown:
+        shown += os.read(terminal, 65536)
+    return shown
+
+
+def test_what_nohup_ignores_stays_ignored(start_process: Start, tmp_path: Path) -> None:
+    code = f"import signal, flows.cli; signal.signal(signal.SIGHUP, signal.SIG_IGN); flows.cli.main({ENDLESS})"
+    process = start_process("-c", code, home=tmp_path)
+    until_there(lambda: training(tmp_path))
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == CODES[signal.SIGTERM]
+
+
+@NUMBERS
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3])
+def test_while_the_command_is_imported_it_ends_without_a_word(number: int, seconds: float, tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("workflow")
+    process = subprocess.Popen(
+        [script, "--help"], env=os.environ | {"WORKFLOW_HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True
+    )
+    until_there(lambda: catches(process.pid, number) or None)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode in (CODES[number], 0), "it may have ended before"
+    assert error in ("", TOLD)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal, and one that is not Python's for Ctrl-C."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
