@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# A .venv acts on the folder that it was made in. One that was copied or moved with the project is made anew.
+ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(CURDIR)"
+$(shell rm -f $(INSTALLED))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-long lint format plan ui stop screenshots bench clean purge
 
@@ -17,7 +22,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@if [ -f $@ ]; then rm $@; else echo "making $(VENV) (a few minutes the first time)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@pwd -P > $@
 
 install: $(INSTALLED) ## make .venv from requirements.lock
 

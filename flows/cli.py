@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from flows import offering, upkeep
 from flows.alerting import alerts_app
 from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given, is_digest
+from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
@@ -280,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     try:
         with interruptible():
+            require_same_checkout(Path(sys.argv[0]))
             app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
     except Exception as error:
         if debug:
