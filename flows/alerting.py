@@ -21,7 +21,7 @@ alerts_app: App = App(
 
 @alerts_app.command
 def create(
-    url: str,
+    url: Annotated[str, Parameter(help="Where alerts go: a URL of apprise, such as ntfy://ntfy.sh/my-trainings.")],
     /,
     *,
     fresh: Annotated[

@@ -10,7 +10,10 @@ from flows.train import Refreshable, StageName
 
 UNCHANGED: Any = ExperimentOptions()
 Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
-Changes = Annotated[ExperimentOptions, Parameter(name="*", group="Experiment: every field may be changed")]  # type: ignore[valid-type]
+RunName = Annotated[str, Parameter(help="A run's name, its folder's path, `latest` or `EXPERIMENT-latest`.")]
+#: The heading of the experiment's fields in the help.
+FIELDS = "Experiment: every field may be changed; a default is that of a file without the field"
+Changes = Annotated[ExperimentOptions, Parameter(name="*", group=FIELDS)]  # type: ignore[valid-type]
 Refresh = Annotated[
     list[Refreshable] | None,
     Parameter(negative=(), help="Run this stage even if cached; may be repeated, or `all`."),

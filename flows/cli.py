@@ -7,21 +7,22 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 
 from flows import offering, upkeep
 from flows.alerting import alerts_app
-from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given, is_digest
+from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, RunName, Source, Until, given, is_digest
 from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history
-from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
+from flows.output import announce, print_json, print_line, print_places, print_plain, stage_lines, tell
 from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
 from flows.signals import Interrupted, interruptible
+from flows.train import require_reached
 from tasks.caching.key import version
 from tasks.caching.store import project_store
 from tasks.caching.trouble import tell_error
@@ -67,6 +68,7 @@ def train(
     """Train, evaluate, plot and save a model; what has not changed is reused."""
     experiment = load_experiment(source, given(changes))
     settled = settle(experiment)
+    require_reached(refresh or (), until)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         tell(note)
     with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
@@ -108,7 +110,7 @@ def plan(
 
 @app.command
 def verify(
-    run: Annotated[str, Parameter(help="A run's name, its folder's path, `latest` or `EXPERIMENT-latest`.")] = "latest",
+    run: RunName = "latest",
     /,
     *,
     device: Annotated[str, Parameter(help="Where to predict: auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -131,9 +133,19 @@ def verify(
 
 
 @app.command
-def runs(*, as_json: AsJson = False) -> None:
-    """List the runs: experiment, device, metrics, verified or not."""
+def runs(
+    *,
+    experiment: Annotated[str | None, Parameter(help="List the runs of this experiment only.")] = None,
+    last: Annotated[
+        int | None, Parameter(help="List the newest runs only, so many.", validator=validators.Number(gte=1))
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs, oldest first: experiment, device, metrics, verified or not."""
     found, damaged = list_runs(project_store())
+    if experiment is not None:
+        found = [run for run in found if run.manifest.experiment["name"] == experiment]
+    found = found[-last:] if last else found
     if as_json:
         print_json([*(run.summary() for run in found), *({"run": run, "damaged": why} for run, why in damaged.items())])
         return
@@ -141,6 +153,8 @@ def runs(*, as_json: AsJson = False) -> None:
 
     if found:
         print_runs(found)
+    elif experiment is not None:
+        print_line(f"There is no run of {experiment}: `workflow runs` lists all runs.")
     elif not damaged:
         print_line("There is no run yet: `workflow train` makes one.")
     for problem in damaged.values():
@@ -148,7 +162,7 @@ def runs(*, as_json: AsJson = False) -> None:
 
 
 @app.command
-def show(run: str = "latest", /, *, as_json: AsJson = False) -> None:
+def show(run: RunName = "latest", /, *, as_json: AsJson = False) -> None:
     """Show one run: configuration, metrics, stages and files."""
     found = find_run(run, project_store())
     if as_json:
@@ -160,7 +174,13 @@ def show(run: str = "latest", /, *, as_json: AsJson = False) -> None:
 
 
 @app.command
-def compare(run: str, other: str, /, *more: str, as_json: AsJson = False) -> None:
+def compare(
+    run: RunName,
+    other: Annotated[str, Parameter(help="The run to compare with, named likewise.")],
+    /,
+    *more: Annotated[str, Parameter(help="Further runs.")],
+    as_json: AsJson = False,
+) -> None:
     """Compare runs: where their configurations differ, and their metrics side by side."""
     from flows.comparing import compare_runs
 
@@ -219,6 +239,14 @@ def presets(*, as_json: AsJson = False) -> None:
         from flows.console import print_presets
 
         print_presets(experiments)
+
+
+@app.command
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="The shell to complete in.")], /
+) -> None:
+    """Print a script with which a shell completes commands and options: eval it, or keep it where the shell looks."""
+    print_plain(app.generate_completion(prog_name="workflow", shell=shell))
 
 
 @server_app.command

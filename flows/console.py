@@ -94,8 +94,8 @@ class StageLines:
     def progress(self, done: int, total: int, loss: float) -> None:
         """Moves the bar."""
         if self._bar is not None:
-            self._bar.start()
             self._bar.update(self._task, completed=done, total=total, loss=loss)
+            self._bar.start()  # only now, when it has something to show
 
     def notice(self, name: str, text: str) -> None:
         """Prints what the stage has to say."""

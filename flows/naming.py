@@ -23,9 +23,9 @@ def train_run_name() -> str:
     experiment = place(asked["experiment"], asked["device"])
     try:
         settled = settle(experiment)
-    except InputError:  # the flow will tell it
+        plan = plan_training(settled, project_store(), frozenset(asked["refresh"]), asked["until"])
+    except InputError:  # the flow will fail with it
         return f"{experiment.name} on {experiment.training.device}"
-    plan = plan_training(settled, project_store(), frozenset(asked["refresh"]), asked["until"])
     return shortened(f"{experiment.name} on {settled.training.device}: {what_is_new(plan)}")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic.fields import FieldInfo
 
+from tasks.learning.descriptions import full_description
 from tasks.learning.experiment import Experiment
 
 
@@ -24,7 +25,7 @@ def option_of(info: FieldInfo) -> tuple[Any, FieldInfo]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return options_of(kind) | None, FieldInfo(default=None, description=info.description)
     option = copy(info)
-    option.default = None
+    option.description, option.default = full_description(info), None
     if kind == kind | None:
         # After the field's bounds, which hold for what is not None.
         option.metadata = [*option.metadata, BeforeValidator(lambda text: None if text == "none" else text)]

@@ -1,7 +1,7 @@
 """The plan of the train flow: what would run, and why. Imports neither Prefect nor torch."""
 
 from flows.experiments import SettledExperiment
-from flows.train import pipeline
+from flows.train import pipeline, require_reached
 from tasks.caching.decision import Decision, Planner
 from tasks.caching.store import Store
 
@@ -9,7 +9,12 @@ from tasks.caching.store import Store
 def plan_training(
     experiment: SettledExperiment, store: Store, refresh: frozenset[str] = frozenset(), until: str | None = None
 ) -> list[Decision]:
-    """What would become of each stage of the train flow; runs and writes nothing."""
+    """What would become of each stage of the train flow; runs and writes nothing.
+
+    Raises:
+        InputError: a stage that is to be refreshed comes after the last one to run.
+    """
+    require_reached(refresh, until)
     planner = Planner(experiment.name, experiment, store, refresh, until)
     pipeline(planner)
     return planner.decisions

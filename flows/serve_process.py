@@ -83,7 +83,8 @@ def the_only_one(root: Path) -> Iterator[Callable[[str], None]]:
         if not free:
             found = find(root)
             by = f"process {found.pid}" if found else "it has only just begun"
-            raise ServerError(f"`workflow serve` runs already ({by}): end it first, or use what it offers")
+            end = "with Ctrl-C where it was started, or with `workflow server stop`"
+            raise ServerError(f"`workflow serve` runs already ({by}): end it first, {end}, or use what it offers")
         os.ftruncate(lock.descriptor, 0)
         os.pwrite(lock.descriptor, json.dumps(asdict(Serving(os.getpid()))).encode(), 0)
 

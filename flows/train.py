@@ -4,9 +4,10 @@ This is the file to read first. Each line of `pipeline` runs one stage, or reuse
 module of that name in tasks/. `workflow plan` walks these very lines to say what would run, without running it.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
 
+from flows.problems import InputError
 from tasks.caching.stage import Run
 from tasks.evaluate import evaluate
 from tasks.generate import generate
@@ -17,6 +18,8 @@ from tasks.train import train
 
 #: The stages by name, in order.
 StageName = Literal["generate", "split", "train", "evaluate", "plot", "save"]
+
+STAGES: tuple[str, ...] = get_args(StageName)
 
 #: What can be made to run although it is cached.
 Refreshable = Literal[StageName, "all"]
@@ -30,6 +33,17 @@ def pipeline(run: Run) -> Mapping[str, Any]:
     scores = run(evaluate, parts, fitted)
     figures = run(plot, parts, fitted, scores)
     return run(save, dataset, parts, fitted, scores, figures)
+
+
+def require_reached(refresh: Iterable[str], until: str | None) -> None:
+    """Checks that a run gets as far as the stages that it is to run again.
+
+    Raises:
+        InputError: it would end before one of them.
+    """
+    reached = STAGES if until is None else STAGES[: STAGES.index(until) + 1]
+    if missed := [stage for stage in refresh if stage in STAGES and stage not in reached]:
+        raise InputError(f"refresh names {missed[0]}, which is not reached: until ends the run after {until}")
 
 
 if __name__ == "__main__":

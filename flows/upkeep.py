@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from flows.arguments import UNCHANGED, AsJson, Changes, Source, given
+from flows.arguments import UNCHANGED, AsJson, Changes, RunName, Source, given
 from flows.experiments import load_experiment, settle
 from flows.output import print_json, print_plain, tell
 from flows.runs import find_folder, find_run
@@ -66,7 +66,7 @@ def collect(
 
 
 def reproduce(
-    run: Annotated[str, Parameter(help="A run's name, its folder's path, `latest` or `EXPERIMENT-latest`.")] = "latest",
+    run: RunName = "latest",
     /,
     *,
     device: Annotated[str, Parameter(help="Train on this device in place of the run's own.")] = "",

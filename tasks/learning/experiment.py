@@ -7,10 +7,20 @@ experiment are reported together, by pydantic, before anything runs.
 
 import math
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
+from tasks.learning.descriptions import full_description
 from tasks.learning.devices import DEVICE
 
 Real = Annotated[float, AllowInfNan(False)]
@@ -57,6 +67,15 @@ class Section(BaseModel):
     """What the sections share: unknown keys are refused, types are strict, and values cannot change afterwards."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The JSON schema, of which the form in the Prefect UI is made, with descriptions that say what is allowed."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for name, info in cls.model_fields.items():
+            properties[name]["description"] = full_description(info)
+        return schema
 
 
 class LineData(Section):

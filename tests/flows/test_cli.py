@@ -160,6 +160,13 @@ def test_without_a_server_that_answers_nothing_runs(store: Store, workflow: Any)
         (["train", "line", "--training.patience", "3"], "set split.validation"),
         (["plan", "nope"], "there is no preset 'nope'"),
         (["plan", "--until", "traim"], "--until"),
+        (["plan", "--refresh", "save", "--until", "split"], "refresh names save, which is not reached: until"),
+        (
+            ["train", "--refresh", "save", "--until", "split"],
+            "refresh names save, which is not reached: until",
+        ),
+        (["runs", "--last", "0"], "--last"),
+        (["completion", "powershell"], "powershell"),
         (["verify", "nope"], "there is no run 'nope'"),
         (["verify", "latest"], "there is no run yet"),
         (["verify", "../../../etc"], "is no run of this project"),
@@ -303,6 +310,45 @@ def test_runs_lists_every_run_for_people_and_for_programs(two_runs: tuple[str, s
     assert (code, error) == (0, "")
     assert all(name in out.replace("\n", "") or name[:12] in out for name in two_runs)
     assert "not yet" in out
+
+
+def test_runs_lists_those_of_an_experiment_or_the_newest(
+    two_runs: tuple[str, str], command: Command, train: Callable[..., Any]
+) -> None:
+    other = train(changes={"name": "other", "training": {"epochs": 2}}).run
+    names = [*two_runs, other]
+    for words, expected in (
+        ((), names),
+        (("--last", "2"), names[-2:]),
+        (("--experiment", "line"), names[:2]),
+        (("--experiment", "line", "--last", "1"), names[1:2]),
+    ):
+        assert [entry["run"] for entry in json.loads(command("runs", *words, "--json")[1])] == expected
+    assert command("runs", "--experiment", "none")[1] == "There is no run of none: `workflow runs` lists all runs.\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(command: Command, shell: str) -> None:
+    code, out, _ = command("completion", shell)
+    assert code == 0
+    assert {"reproduce", "history", "--refresh"} <= set(re.split(r"[^-\w]+", out))
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=out, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["show"], "A run's name, its folder's path"),
+        (["compare"], "The run to compare with"),
+        (["compare"], "Further runs"),
+        (["alerts", "create"], "a URL of apprise"),
+        (["reproduce"], "A run's name, its folder's path"),
+        (["train"], "At least 1, at most"),
+    ],
+)
+def test_arguments_are_described_in_the_help(command: Command, words: list[str], text: str) -> None:
+    assert text in " ".join(command(*words, "--help")[1].replace("│", " ").split())
 
 
 def test_runs_of_a_new_project_says_how_to_make_one(store: Store, command: Command) -> None:

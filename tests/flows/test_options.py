@@ -1,17 +1,23 @@
+from collections.abc import Callable
+
 import pytest
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from flows.options import ExperimentOptions
+from tasks.learning.descriptions import full_description
 from tasks.learning.experiment import Experiment
 
+Describe = Callable[[FieldInfo], str | None]
 
-def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, str | None]:
+
+def leaves(model: type[BaseModel], describe: Describe, prefix: str = "") -> dict[str, str | None]:
     """The fields of a model at any depth, with their descriptions."""
     found: dict[str, str | None] = {}
     for name, info in model.model_fields.items():
         kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
         nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        found |= leaves(nested[0], f"{prefix}{name}.") if nested else {f"{prefix}{name}": info.description}
+        found |= leaves(nested[0], describe, f"{prefix}{name}.") if nested else {f"{prefix}{name}": describe(info)}
     return found
 
 
@@ -22,8 +28,8 @@ def given(**values: object) -> dict[str, object]:
 
 
 def test_every_field_of_the_experiment_is_an_option_with_its_help() -> None:
-    options = leaves(ExperimentOptions)
-    assert options == leaves(Experiment)
+    options = leaves(ExperimentOptions, lambda info: info.description)
+    assert options == leaves(Experiment, full_description)
     assert all(options.values())
 
 
