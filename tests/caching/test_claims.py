@@ -1,6 +1,7 @@
 """A claim is found held while its holder lives, and free once the holder is dead, however it died."""
 
 import errno
+import fcntl
 import os
 import signal
 from pathlib import Path
@@ -58,6 +59,39 @@ def test_only_one_takes_a_claim_over(path: Path) -> None:
     hold(path).let_go()
     with taken_over(path) as first, taken_over(path) as second:
         assert (first, second) == (True, False)
+
+
+@pytest.mark.parametrize("operation", ["replace", "unlink"])
+def test_a_claim_is_locked_for_as_long_as_it_has_its_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """When it gets its name, and when it loses it: another process may look just then."""
+    found_free: list[bool] = []
+    operate = getattr(os, operation)
+
+    def look(file: Path, *others: Path) -> None:
+        with taken_over(file) as is_dead:
+            found_free.append(is_dead)
+        operate(file, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, look)
+        claim = hold(path, b"mine")
+        claim.end()
+    assert found_free
+    assert not any(found_free)
+
+
+def test_a_claim_that_ends_while_it_is_looked_at_is_not_taken_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, lock = hold(path), fcntl.flock
+
+    def end_before(descriptor: int, operation: int) -> None:
+        claim.end()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", end_before)
+    with taken_over(path) as is_dead:
+        assert not is_dead
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])

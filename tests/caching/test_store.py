@@ -25,6 +25,7 @@ from tasks.caching.store import (
     replace_file,
     replace_link,
 )
+from tests.caching.conftest import Disk
 
 CONTENT = b"the content of an artifact"
 OTHER = b"THE CONTENT OF AN ARTIFACT"
@@ -43,42 +44,6 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 def files(folder: Path) -> list[str]:
     return sorted(name for name, content in tree(folder).items() if content is not None)
-
-
-class Disk:
-    """Stands between the code and the disk: notes what makes things durable or visible, and can fail at any of it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.fails_at: int | None = None
-        for name in ("replace", "rename"):
-            monkeypatch.setattr(os, name, self._moving(getattr(os, name)))
-        monkeypatch.setattr(os, "fsync", self._syncing(os.fsync))
-
-    def _note(self, *call: Any) -> None:
-        if len(self.calls) == self.fails_at:
-            raise OSError("the disk failed")
-        self.calls.append(call)
-
-    def _moving(self, move: Callable[..., None]) -> Callable[..., None]:
-        def moved(source: Path, target: Path) -> None:
-            self._note("rename", Path(source), Path(target))
-            move(source, target)
-
-        return moved
-
-    def _syncing(self, sync: Callable[[int], None]) -> Callable[[int], None]:
-        def synced(descriptor: int) -> None:
-            path = Path(f"/proc/self/fd/{descriptor}").readlink()
-            self._note("fsync", path, path.read_bytes() if path.is_file() else None)
-            sync(descriptor)
-
-        return synced
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
 
 
 class TestPublishing:
@@ -407,6 +372,19 @@ class TestRuns:
         with pytest.raises(ValueError, match=r"must stay inside|is not in the subpath"):
             store.publish_run("line-1", {"run.json": b"{}", name: b""})
         assert not store.root.exists()
+
+
+class TestSettingAside:
+    def test_it_is_on_disk_where_it_went_and_gone_from_where_it_was(self, store: Store, disk: Disk) -> None:
+        path = store.root / store.publish("train", "weights.pth", CONTENT).path
+        disk.calls.clear()
+        place = store.set_aside(path)
+        there = store.root / place / path.relative_to(store.root)
+        moved, *synced = disk.calls
+        assert moved == ("rename", path, there)
+        assert sorted(synced) == sorted([("fsync", there.parent, None), ("fsync", path.parent, None)])
+        assert there.read_bytes() == CONTENT
+        assert not path.exists()
 
 
 class TestReplacing:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tasks.caching.environment import describe_environment
 from tasks.caching.reference import Reference
 from tasks.caching.store import Store
 from tests.hostile.forgery import trap, with_pickle_of
@@ -143,6 +144,21 @@ def test_with_other_library_versions_it_passes_within_a_tolerance(
     monkeypatch.setattr("tasks.compare.version", lambda name: "2.99.0")
     assert command("verify")[0] == 0
     verification = json.loads((run.folder / "verification.json").read_bytes())
+    assert "50 rows agree within 1e-05 of the value and 1e-06" in verification["checks"][3]["detail"]
+
+
+def test_of_a_run_that_was_trained_on_another_device_it_passes_within_a_tolerance(
+    store: Store,
+    train: Callable[..., Any],
+    command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "tasks.save.describe_environment", lambda device, note, threads: describe_environment("cuda:0", note, threads)
+    )
+    train()
+    assert command("verify", "--device", "cpu")[0] == 0
+    verification = json.loads((store.runs / "latest" / "verification.json").read_bytes())
     assert "50 rows agree within 1e-05 of the value and 1e-06" in verification["checks"][3]["detail"]
 
 
@@ -327,6 +343,22 @@ def test_metrics_that_were_made_up_are_caught(run: Run, caught: Callable[[], str
     assert "1 metrics in metrics.json do not agree exactly: first test.mae, saved 0.001, now 0.0252" in caught()
 
 
+def test_beyond_the_tolerance_predictions_and_metrics_are_caught(
+    run: Run, caught: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By 0.00005, where values of 0.3 to 1 may differ by 0.00001 at the most."""
+    monkeypatch.setattr("tasks.compare.version", lambda name: "2.99.0")
+    metrics = json.loads((run.folder / "metrics.json").read_bytes())
+    metrics["test"]["mae"] += 5e-5
+    run.replace("metrics.json", json.dumps(metrics).encode())
+    asked = "within 1e-05 of the value and 1e-06"
+    assert f"1 metrics in metrics.json do not agree {asked}: first test.mae" in caught()
+    weights = run.weights()
+    weights["bias"] += 5e-5
+    run.forge(dump(weights))
+    assert f"50 of 50 predictions do not agree {asked}" in caught()
+
+
 def test_a_verification_that_passed_is_overwritten_by_one_that_fails(
     run: Run, command: Callable[..., tuple[int, str, str]], caught: Callable[[], str]
 ) -> None:
@@ -359,6 +391,16 @@ def test_a_report_that_was_altered_is_caught(
     run: Run, caught: Callable[[], str], damage: Callable[[Path], Any]
 ) -> None:
     damage(run.folder / "report.html")
+    assert "report.html" in caught()
+
+
+def test_a_report_that_was_altered_is_caught_after_the_experiment_was_saved_again(
+    run: Run, caught: Callable[[], str], train: Callable[..., Any]
+) -> None:
+    """The record of the save is by then that of the other run, whose report is whole."""
+    assert train(refresh=["save"]).run != run.name
+    report = run.folder / "report.html"
+    report.write_bytes(report.read_bytes() + b" ")
     assert "report.html" in caught()
 
 
