@@ -122,6 +122,19 @@ def test_what_the_holder_begot_does_not_inherit_it(path: Path, start_python: Sta
         assert is_dead
 
 
+def test_a_child_neither_holds_nor_ends_what_its_parent_holds(path: Path) -> None:
+    claim = hold(path)
+    child = os.fork()
+    if child == 0:
+        held = claim.held
+        claim.end()
+        os._exit(held)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert path.exists()
+    claim.end()
+
+
 @pytest.mark.parametrize("operation", ["write", "replace"])
 def test_a_claim_that_cannot_be_made_leaves_nothing_and_names_its_folder(
     path: Path, monkeypatch: pytest.MonkeyPatch, operation: str

@@ -181,9 +181,11 @@ def test_states_go_when_nobody_will_go_on_with_them(store: Store) -> None:
     States(store, "train", "a" * 64).keep(1, b"state")
     age_all(store, 29 * DAY)
     assert find_garbage(store, Keep()).states == {}
+    (store.artifacts / "states" / "elsewhere").symlink_to(store.root)
     age_all(store, 31 * DAY)
     assert len(free(store).states) == 1
     assert not list(store.artifacts.glob("states/train/*/*"))
+    assert (store.artifacts / "states" / "elsewhere").is_symlink()
 
 
 def test_what_killed_runs_left_goes_when_it_is_old(store: Store, records: dict[str, list[str]]) -> None:
@@ -195,6 +197,18 @@ def test_what_killed_runs_left_goes_when_it_is_old(store: Store, records: dict[s
     assert len(free(store).left_over) == 2
     require_clean(store)
     assert not list(store.root.rglob(".tmp-*"))
+
+
+def test_what_a_killed_run_was_saving_is_no_run(store: Store, records: dict[str, list[str]]) -> None:
+    """It may be all but saved, and then counts neither among the newest runs nor among those that cannot be read."""
+    before = find_garbage(store, Keep(last=1))
+    shutil.copytree(store.runs / "line-3", store.runs / ".tmp-whole")
+    (store.runs / ".tmp-half").mkdir()
+    (store.runs / ".tmp-half/line.pth").write_bytes(b"half")
+    age_all(store)
+    found = find_garbage(store, Keep(last=1))
+    assert (found.kept, found.runs.keys()) == (before.kept, before.runs.keys())
+    assert found.left_over.keys() == {"artifacts/runs/.tmp-whole", "artifacts/runs/.tmp-half"}
 
 
 def test_killed_at_every_operation(store: Store, records: dict[str, list[str]], tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import io
 import os
@@ -20,6 +21,7 @@ from tasks.caching.store import (
     DamagedArtifactError,
     Store,
     UnusableFileError,
+    locked_folder,
     project_store,
     read_file,
     replace_file,
@@ -372,6 +374,19 @@ class TestRuns:
         with pytest.raises(ValueError, match=r"must stay inside|is not in the subpath"):
             store.publish_run("line-1", {"run.json": b"{}", name: b""})
         assert not store.root.exists()
+
+
+class TestRemoving:
+    def test_nobody_publishes_between_the_look_and_the_removal(self, store: Store) -> None:
+        path = store.locate(store.publish("train", "weights.pth", CONTENT).path)
+
+        def is_old(path: Path) -> bool:
+            with pytest.raises(BlockingIOError), locked_folder(path.parent, fcntl.LOCK_SH | fcntl.LOCK_NB):
+                pass
+            return True
+
+        assert store.remove_if(path, is_old)
+        assert not path.exists()
 
 
 class TestSettingAside:
