@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_a_claim_that_ended_leaves_nothing_and_ends_once(path: Path) -> None:
 def test_nothing_but_the_claim_stays_in_the_folder(path: Path) -> None:
     hold(path).let_go()
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_nobody_else_may_open_a_claim_and_so_hold_it_for_ever(path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        hold(path).let_go()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_claim_that_is_gone_is_of_nobody(path: Path) -> None:
