@@ -1,6 +1,9 @@
 """The self-test of the resumption: it passes on the real thing, and fails on what is not."""
 
 import json
+import signal
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +45,21 @@ def test_what_passes(report: ResumeReport, passed: bool) -> None:
 def test_where_a_training_went_on_is_read_off_its_output() -> None:
     assert went_on_after("  train     goes on after epoch 1,234, where an earlier run ended\n") == [1234]
     assert went_on_after("  train     Completed  1.0 s") == []
+
+
+def test_a_training_that_does_not_heed_sigterm_is_ended_by_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+    monkeypatch.setattr(elsewhere, "GRACE_SECONDS", 0.1)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            elsewhere.end(process)
+            assert process.poll() == -signal.SIGKILL
+        finally:
+            process.kill()
 
 
 def test_too_few_epochs_are_refused() -> None:
