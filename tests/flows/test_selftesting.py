@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flows.experiments import load_experiment, preset_names
 from flows.problems import InputError
 from flows.selftesting import ResumeReport, selftest_resume, went_on_after
 from tasks.learning.experiment import Experiment
+from tests.flows.asking import Api
 
 SAME, OTHER = ("a" * 64, "a" * 64), ("a" * 64, "b" * 64)
 
@@ -67,7 +69,8 @@ def test_too_few_epochs_are_refused() -> None:
         selftest_resume(load_experiment("line", {"training": {"epochs": 3}}), 3, lambda text: None)
 
 
-def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], store: Any) -> None:
+def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], store: Any, api: Api) -> None:
+    began = datetime.now(UTC)
     words = ("--kills", "2", "--training.epochs", "900", "--training.batch-size", "16", "--training.optimizer", "adam")
     code, out, error = command("selftest", "resume", "line", *words, "--json")
     assert code == 0, error
@@ -75,6 +78,8 @@ def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], st
     assert set(report["outputs"]) == {"weights", "model", "history", "untrained"}
     assert len(report["resumed_after"]) == 2
     assert not list(store.root.glob("artifacts/*")), "the project's own store is left alone"
+    ends = sorted(run.state.name for run in api.since(began))
+    assert ends == ["Completed", "Completed", "Crashed", "Crashed"], "Prefect is told of those that were killed"
 
 
 def test_a_training_that_does_not_go_on_fails(
