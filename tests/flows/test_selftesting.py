@@ -15,6 +15,7 @@ import pytest
 from flows import elsewhere, selftesting
 from flows.elsewhere import write_experiment
 from flows.experiments import load_experiment, preset_names
+from flows.liveness import claim
 from flows.problems import InputError
 from flows.selftesting import ResumeReport, selftest_resume, went_on_after
 from tasks.learning.experiment import Experiment
@@ -62,6 +63,21 @@ def test_a_training_that_does_not_heed_sigterm_is_ended_by_force(monkeypatch: py
             assert process.poll() == -signal.SIGKILL
         finally:
             process.kill()
+
+
+def test_prefect_is_told_of_trainings_that_were_killed_in_a_store_that_goes(api: Api) -> None:
+    from prefect import flow
+    from prefect.states import Running
+
+    @flow(name="train")
+    def train() -> None:
+        """Never runs."""
+
+    flow_run = api.create(train, Running())
+    with elsewhere.homes_elsewhere("test") as folder:
+        claim(folder / "killed", flow_run).let_go()
+    assert api.flow_run(flow_run).state.name == "Crashed"
+    assert not folder.exists()
 
 
 def test_too_few_epochs_are_refused() -> None:

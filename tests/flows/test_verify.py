@@ -233,6 +233,22 @@ def test_weights_that_are_not_numbers_are_caught(run: Run, caught: Callable[[], 
     assert "bias: the value at index [0] is nan, not a finite number" in caught()
 
 
+def test_a_model_that_predicts_otherwise_under_no_grad_is_caught(
+    run: Run, caught: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from tasks.learning import predictions
+
+    predict = predictions.predict
+    monkeypatch.setattr(
+        predictions,
+        "predict",
+        lambda network, x, device, mode: predict(network, x, device, mode) + (mode is torch.no_grad),
+    )
+    assert "the model predicts otherwise under no_grad than under inference_mode" in caught()
+
+
 def test_a_tensor_too_many_is_caught(run: Run, caught: Callable[[], str]) -> None:
     weights = run.weights()
     run.forge(dump(weights | {"extra": weights["bias"]}))
