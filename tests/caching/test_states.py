@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,12 @@ def test_states_of_another_key_are_not_offered(states, store):
 def test_a_desk_without_states_has_no_keepsake(store):
     with Desk("train", store).resumable() as keepsake:
         assert keepsake is None
+
+
+def test_work_that_takes_long_does_not_begin_after_an_interruption_that_was_lost(states, store, monkeypatch):
+    monkeypatch.setattr("tasks.caching.interruption.interruptions", [signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt), Desk("train", store, states=states).resumable():
+        pytest.fail("it began")
 
 
 def test_no_state_is_set_aside_because_no_file_can_be_opened(states, keepsake, notices, store, monkeypatch):
