@@ -464,6 +464,11 @@ class TestProjectStore:
         monkeypatch.delenv("WORKFLOW_HOME", raising=False)
         assert (project_store().root / "pyproject.toml").is_file()
 
+    def test_an_empty_workflow_home_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("WORKFLOW_HOME", "")
+        assert project_store().root == Path(__file__).resolve().parents[2]
+
     def test_it_is_one_for_the_whole_process(self) -> None:
         assert project_store() is project_store()
 
