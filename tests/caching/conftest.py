@@ -60,6 +60,42 @@ def start_python() -> Iterator[StartPython]:
         process.communicate()
 
 
+class Disk:
+    """Stands between the code and the disk: notes what makes things durable or visible, and can fail at any of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.fails_at: int | None = None
+        for name in ("replace", "rename"):
+            monkeypatch.setattr(os, name, self._moving(getattr(os, name)))
+        monkeypatch.setattr(os, "fsync", self._syncing(os.fsync))
+
+    def _note(self, *call: Any) -> None:
+        if len(self.calls) == self.fails_at:
+            raise OSError("the disk failed")
+        self.calls.append(call)
+
+    def _moving(self, move: Callable[..., None]) -> Callable[..., None]:
+        def moved(source: Path, target: Path) -> None:
+            self._note("rename", Path(source), Path(target))
+            move(source, target)
+
+        return moved
+
+    def _syncing(self, sync: Callable[[int], None]) -> Callable[[int], None]:
+        def synced(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            self._note("fsync", path, path.read_bytes() if path.is_file() else None)
+            sync(descriptor)
+
+        return synced
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
 #: To be put before what a process does: `fork()` makes a child of it which outlives it, and lives until the test ends.
 FORK = """
 import os

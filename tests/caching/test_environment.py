@@ -1,6 +1,7 @@
 """The commit of the checkout that a run is made by, whatever repository git is told to look at."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -50,13 +51,19 @@ def test_inside_a_hook_the_commit_is_that_of_the_own_checkout(
     assert git_commit(own) == head
 
 
-def test_changes_are_said_and_a_folder_without_history_has_no_commit(
-    git: Git, checkouts: list[Path], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["file", "new"])
+def test_a_checkout_that_differs_from_its_commit_says_so(git: Git, checkouts: list[Path], name: str) -> None:
     own, _ = checkouts
-    (own / "file").write_text("changed")
+    (own / name).write_text("changed")
     assert git_commit(own) == git(own, "rev-parse", "HEAD") + "+changes"
+
+
+def test_without_a_checkout_or_without_git_there_is_no_commit(
+    checkouts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert git_commit(tmp_path) is None
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert git_commit(checkouts[0]) is None
 
 
 def test_no_optional_lock_is_taken(git: Git, checkouts: list[Path]) -> None:

@@ -144,6 +144,14 @@ def test_another_schedule_misses_nothing(runs: Runs) -> None:
     assert runs.began == ["nightly", "hourly"]
 
 
+def test_a_run_is_known_to_have_begun_however_long_the_name_of_the_schedule_before(runs: Runs) -> None:
+    for schedule in ("of the last night of each month", "nightly"):
+        runs.start(schedule, planned=nightly(2, schedule))
+        runs.end(schedule)
+    runs.start("missed", planned=nightly(1))
+    assert set(runs.refused) == {"missed"}
+
+
 def test_after_the_clock_was_set_back_planned_runs_take_place(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     with monkeypatch.context() as tomorrow:

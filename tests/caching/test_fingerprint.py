@@ -1,5 +1,6 @@
 import itertools
 import os
+import re
 import time
 from pathlib import Path
 from textwrap import dedent
@@ -202,6 +203,20 @@ def test_an_edit_inside_type_checking_changes_nothing(project: Path) -> None:
     assert changed("tasks.draw", project, {"tasks/draw.py": code.replace("a import b", "c import d")}) == set()
 
 
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        ("if TYPE_CHECKING:\n    from a import b\nelse:\n    b = 1", "b"),
+        ("if typing.TYPE_CHECKING:\n    pass\nelif X:\n    Y = 1", "module body"),
+        ("def f():\n    if TYPE_CHECKING:\n        pass\n    else:\n        return 1", "f"),
+    ],
+)
+def test_what_runs_in_place_of_type_checking_counts(project: Path, code: str, place: str) -> None:
+    write(project, "tasks/draw.py", code)
+    edit = {"tasks/draw.py": code.replace("1", "2")}
+    assert changed("tasks.draw", project, edit) == {f"tasks/draw.py: {place}"}
+
+
 @pytest.mark.parametrize("package", ["tasks", "tasks/learning"])
 def test_the_code_of_every_package_on_the_way_counts(project: Path, package: str) -> None:
     assert changed("tasks.fit", project, {f"{package}/__init__.py": "SEED = 1"}) == {f"{package}/__init__.py: SEED"}
@@ -257,6 +272,10 @@ def test_a_hash_is_that_of_the_syntax_tree_and_not_of_the_file_name(project: Pat
     write(project, "tasks/one.py", "X = 1")
     write(project, "tasks/two.py", "X = 1")
     assert fingerprint("tasks.one", project)["tasks/one.py: X"] == fingerprint("tasks.two", project)["tasks/two.py: X"]
+
+
+def test_a_hash_is_long_enough_that_no_two_edits_share_it(project: Path) -> None:
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in fingerprint("tasks.fit", project).values())
 
 
 def test_the_fingerprint_of_the_real_project_is_quick() -> None:

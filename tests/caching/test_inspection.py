@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tasks.caching.stage import Desk
 from tasks.caching.states import States
 from tasks.caching.store import Store
 from tasks.caching.uses import store_in_use
+from tasks.caching.verification import VERIFICATION
 from tests.caching.conftest import NoView, finish, make, of_another_version, save_run
 
 
@@ -144,6 +146,13 @@ def test_a_record_under_another_key_is_found(store, table):
     assert "another key" in inspection.problems[0].what
 
 
+def test_a_run_under_the_name_of_another_is_found(store):
+    """What its manifest vouches for lies in the other folder: nothing would look at its own files."""
+    save_run(store, "line-1", 1)
+    shutil.copytree(store.runs / "line-1", store.runs / "line-2")
+    assert kinds(inspect_store(store)) == {"artifacts/runs/line-2": "damaged"}
+
+
 def test_orphaned_and_foreign_files_are_told_and_left(store, table):
     orphan = store.locate(Desk("make", store).publish("table.parquet", b"more").path)
     (orphan.parent / "notes.txt").write_text("mine")
@@ -165,6 +174,23 @@ def test_left_over_temporaries_are_removed_once_no_run_can_be_writing_them(store
     assert kinds(inspection) == {"data/make/.tmp-0123": "left over"}
     assert repair_store(store, inspection).removed == ["data/make/.tmp-0123"]
     assert not temporary.exists()
+
+
+def test_a_left_over_link_goes_and_what_it_points_to_stays(store, table):
+    link = store.locate(table.path).parent / ".tmp-0123"
+    link.symlink_to(store.records)
+    age(link)
+    assert repair_store(store, inspect_store(store)).removed == ["data/make/.tmp-0123"]
+    assert not link.is_symlink()
+    assert inspect_store(store).counts["records"] == 2
+
+
+def test_a_damaged_verification_is_set_aside_without_its_run(store):
+    save_run(store, "line-1", 1)
+    (store.runs / "line-1" / VERIFICATION).write_bytes(b"{")
+    repair = repair_store(store, inspect_store(store))
+    assert list(repair.set_aside) == ["artifacts/runs/line-1/verification.json"]
+    assert repair.remaining.findings == []
 
 
 def test_a_damaged_state_is_found(store):

@@ -87,6 +87,12 @@ class TestOneProcess:
         assert manager.is_lock_holder(KEY, "one")
         assert manager.is_locked(KEY)
 
+    def test_no_lock_stands_for_two_keys(self, manager: FlockManager) -> None:
+        keys = [f"train/{number}.json" for number in range(200)]
+        assert all(manager.acquire_lock(key, "one", acquire_timeout=0) for key in keys)
+        for key in keys:
+            manager.release_lock(key, "one")
+
     def test_a_lock_may_be_released_in_another_thread(self, manager: FlockManager) -> None:
         manager.acquire_lock(KEY, "one")
         thread = threading.Thread(target=manager.release_lock, args=(KEY, "one"))

@@ -1,6 +1,8 @@
 """Resumable states: two generations, each whole or not offered, gone when the stage has its record."""
 
 import errno
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,20 @@ def test_newest_is_by_number_and_not_by_text(states):
     states.keep(9, b"nine")
     states.keep(1000, b"thousand")
     assert [content for _, content in states.newest()] == [b"thousand", b"nine"]
+
+
+def test_a_state_is_on_disk_with_its_name_before_an_older_one_goes(states, store, disk, monkeypatch):
+    removals = []
+    unlink = os.unlink
+    monkeypatch.setattr(os, "unlink", lambda path, **options: (removals.append(len(disk.calls)), unlink(path)))
+    for step in (1, 2, 3):
+        states.keep(step, b"state %d" % step)
+    newest = files(store)[-1]
+    *_, written, named, synced = disk.calls
+    assert written == ("fsync", named[1], b"state 3")
+    assert named == ("rename", named[1], newest)
+    assert synced == ("fsync", newest.parent, None)
+    assert removals[-1] == len(disk.calls)
 
 
 def test_a_failing_write_leaves_the_states_as_they_were(states, store):
@@ -107,6 +123,12 @@ def test_states_of_another_key_are_not_offered(states, store):
 def test_a_desk_without_states_has_no_keepsake(store):
     with Desk("train", store).resumable() as keepsake:
         assert keepsake is None
+
+
+def test_work_that_takes_long_does_not_begin_after_an_interruption_that_was_lost(states, store, monkeypatch):
+    monkeypatch.setattr("tasks.caching.interruption.interruptions", [signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt), Desk("train", store, states=states).resumable():
+        pytest.fail("it began")
 
 
 def test_no_state_is_set_aside_because_no_file_can_be_opened(states, keepsake, notices, store, monkeypatch):

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import io
 import os
@@ -20,11 +21,13 @@ from tasks.caching.store import (
     DamagedArtifactError,
     Store,
     UnusableFileError,
+    locked_folder,
     project_store,
     read_file,
     replace_file,
     replace_link,
 )
+from tests.caching.conftest import Disk
 
 CONTENT = b"the content of an artifact"
 OTHER = b"THE CONTENT OF AN ARTIFACT"
@@ -43,42 +46,6 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 def files(folder: Path) -> list[str]:
     return sorted(name for name, content in tree(folder).items() if content is not None)
-
-
-class Disk:
-    """Stands between the code and the disk: notes what makes things durable or visible, and can fail at any of it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.fails_at: int | None = None
-        for name in ("replace", "rename"):
-            monkeypatch.setattr(os, name, self._moving(getattr(os, name)))
-        monkeypatch.setattr(os, "fsync", self._syncing(os.fsync))
-
-    def _note(self, *call: Any) -> None:
-        if len(self.calls) == self.fails_at:
-            raise OSError("the disk failed")
-        self.calls.append(call)
-
-    def _moving(self, move: Callable[..., None]) -> Callable[..., None]:
-        def moved(source: Path, target: Path) -> None:
-            self._note("rename", Path(source), Path(target))
-            move(source, target)
-
-        return moved
-
-    def _syncing(self, sync: Callable[[int], None]) -> Callable[[int], None]:
-        def synced(descriptor: int) -> None:
-            path = Path(f"/proc/self/fd/{descriptor}").readlink()
-            self._note("fsync", path, path.read_bytes() if path.is_file() else None)
-            sync(descriptor)
-
-        return synced
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
 
 
 class TestPublishing:
@@ -409,6 +376,32 @@ class TestRuns:
         assert not store.root.exists()
 
 
+class TestRemoving:
+    def test_nobody_publishes_between_the_look_and_the_removal(self, store: Store) -> None:
+        path = store.locate(store.publish("train", "weights.pth", CONTENT).path)
+
+        def is_old(path: Path) -> bool:
+            with pytest.raises(BlockingIOError), locked_folder(path.parent, fcntl.LOCK_SH | fcntl.LOCK_NB):
+                pass
+            return True
+
+        assert store.remove_if(path, is_old)
+        assert not path.exists()
+
+
+class TestSettingAside:
+    def test_it_is_on_disk_where_it_went_and_gone_from_where_it_was(self, store: Store, disk: Disk) -> None:
+        path = store.root / store.publish("train", "weights.pth", CONTENT).path
+        disk.calls.clear()
+        place = store.set_aside(path)
+        there = store.root / place / path.relative_to(store.root)
+        moved, *synced = disk.calls
+        assert moved == ("rename", path, there)
+        assert sorted(synced) == sorted([("fsync", there.parent, None), ("fsync", path.parent, None)])
+        assert there.read_bytes() == CONTENT
+        assert not path.exists()
+
+
 class TestReplacing:
     def test_a_file_is_replaced_durably_and_at_once(self, tmp_path: Path, disk: Disk) -> None:
         path = tmp_path / "records" / "last.json"
@@ -470,6 +463,11 @@ class TestProjectStore:
     def test_it_is_else_the_checkout(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("WORKFLOW_HOME", raising=False)
         assert (project_store().root / "pyproject.toml").is_file()
+
+    def test_an_empty_workflow_home_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("WORKFLOW_HOME", "")
+        assert project_store().root == Path(__file__).resolve().parents[2]
 
     def test_it_is_one_for_the_whole_process(self) -> None:
         assert project_store() is project_store()

@@ -42,8 +42,15 @@ def test_a_missing_file_is_named(store: Store, run: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff", b"no digest  run.json\n", list_sums({"run.json": b"{}"}), list_sums(FILES | {"../other": b""})],
-    ids=["empty", "no text", "no digest", "a file too few", "a file too many"],
+    [
+        b"",
+        b"\xff",
+        b"no digest  run.json\n",
+        list_sums({"run.json": b"{}"}),
+        list_sums(FILES | {"../other": b""}),
+        list_sums(FILES) + b"rest",
+    ],
+    ids=["empty", "no text", "no digest", "a file too few", "a file too many", "a line too many"],
 )
 def test_a_list_that_is_none_is_named(store: Store, run: Path, content: bytes) -> None:
     (run / SUMS).write_bytes(content)

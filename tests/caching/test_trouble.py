@@ -7,7 +7,7 @@ import pytest
 
 from tasks.caching.states import Keepsake, States
 from tasks.caching.store import HashingSink, fsync_folder, write_durably
-from tasks.caching.trouble import ADVICE, DESCRIPTORS, ROOM, require_descriptors, require_room, tell_error
+from tasks.caching.trouble import ADVICE, DESCRIPTORS, ROOM, is_transient, require_descriptors, require_room, tell_error
 from tasks.caching.uses import store_in_use, uses_folder
 
 
@@ -15,6 +15,14 @@ from tasks.caching.uses import store_in_use, uses_folder
 def test_an_error_of_the_storage_is_told_with_its_place_and_what_to_do(number):
     told = tell_error(OSError(number, os.strerror(number), "/somewhere/data"))
     assert told == f"/somewhere/data: {os.strerror(number)}; {ADVICE[number]}"
+
+
+def test_an_error_may_pass_that_came_of_one_which_may():
+    full = OSError(errno.ENOSPC, "No space left on device")
+    wrong = ValueError("wrong")
+    for error, cause in ((RuntimeError(), full), (wrong, None), (RuntimeError(), wrong)):
+        error.__cause__ = cause
+        assert is_transient(error) == (cause is full)
 
 
 def test_without_a_place_none_is_told():

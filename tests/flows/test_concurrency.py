@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flows.turns import point_in_turn, take_turn
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
 from tests.flows.asking import Api
@@ -138,3 +139,16 @@ def test_a_run_that_ends_after_one_that_began_later_is_not_the_latest(
         expected[f"{name}-latest"] = older.run
     assert pointed_to(trained) == expected
     assert inspect_store(trained).findings == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"[1]", b'{"begun": "7"}', b'{"begun": 1, "latest": null}', b"[" * 100_000]
+)
+def test_turns_begin_anew_if_their_file_is_garbage(store: Store, content: bytes) -> None:
+    take_turn(store)
+    (file,) = (store.records / "locks").glob("turns.json")
+    file.write_bytes(content)
+    turn = take_turn(store)
+    assert turn == 1
+    assert point_in_turn(store.runs / "line-1", "line", store, turn)
+    assert set(pointed_to(store).values()) == {"line-1"}

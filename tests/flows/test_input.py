@@ -239,8 +239,14 @@ def test_a_number_that_no_server_can_send_does_not_hide_the_runs(store: Store, a
 
     from flows import orchestration
 
-    state: Any = orchestration.train({"training": {"evaluate_every": 10**30, "seed": 7}}, return_state=True)
+    state: Any = orchestration.train(
+        {"training": {"evaluate_every": 10**30, "epochs": [10**30], "seed": 7}}, return_state=True
+    )
     assert state.is_failed()
     chosen = FlowRunFilter.model_validate({"id": {"any_": [state.state_details.flow_run_id]}})
     (run,) = api.client.read_flow_runs(flow_run_filter=chosen)
-    assert run.parameters["experiment"]["training"] == {"evaluate_every": str(10**30), "seed": 7}
+    assert run.parameters["experiment"]["training"] == {
+        "evaluate_every": str(10**30),
+        "epochs": [str(10**30)],
+        "seed": 7,
+    }

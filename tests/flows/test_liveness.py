@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from flows import liveness
+from flows.experiments import load_experiment
 from flows.liveness import claim, claims_folder, ends_as, is_given_up, mark_ended_runs
 from tests.flows.asking import Api
+from tests.flows.conftest import AtStage
 
 
 @pytest.fixture
@@ -136,6 +138,21 @@ def test_a_claim_ends_with_a_flow_that_failed_and_told_it(store: Any, train: Any
     failed = train(changes={"training": {"loss": "mse", "learning_rate": 1e30}}, until="train", may_fail=True)
     assert "diverged" in str(failed.error)
     assert api.flow_run(failed.flow_run_id).state.name == "Failed"
+    assert list(claims_folder(store.root).iterdir()) == []
+
+
+def test_a_run_that_prefect_knew_before_is_claimed_while_it_runs(store: Any, api: Api, at_stage: AtStage) -> None:
+    """As one of a deployment, whose process may die with that of `workflow serve`."""
+    from prefect.states import Pending
+
+    from flows import orchestration
+
+    parameters = {"experiment": load_experiment("line").model_dump(mode="json"), "until": "generate"}
+    flow_run = api.client.create_flow_run(orchestration.train, parameters=parameters, state=Pending())
+    claimed: list[str] = []
+    at_stage("train.generate", lambda: claimed.extend(path.stem for path in claims_folder(store.root).iterdir()))
+    assert orchestration.train.carry_out(flow_run).is_completed()
+    assert claimed == [str(flow_run.id)]
     assert list(claims_folder(store.root).iterdir()) == []
 
 

@@ -73,6 +73,14 @@ def test_whether_its_process_may_live(form: str | None, alive: bool, tmp_path: P
     assert is_orphan(taken(GRACE.seconds + 1, process), tmp_path, NOW) != alive
 
 
+def test_the_process_of_another_user_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(number: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert may_live(f"{socket.gethostname()}:1")
+
+
 def test_it_is_taken_again_unless_it_was_to_be_cancelled() -> None:
     from prefect.states import Cancelling
 

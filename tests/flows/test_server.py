@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -120,8 +122,11 @@ class Answering:
     """A web server in this process that answers every request alike."""
 
     def __init__(self, body: bytes, code: int = 200, content_type: str = "application/json") -> None:
+        asked: list[Message] = []
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                asked.append(self.headers)
                 self.send_response(code)
                 self.send_header("Content-Type", content_type)
                 self.end_headers()
@@ -130,6 +135,7 @@ class Answering:
             def log_request(self, *args: object) -> None:
                 pass
 
+        self.asked = asked
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.http.server_address[1]
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
@@ -583,6 +589,13 @@ def test_password_of_the_server_is_sent(root: Path, fake: None) -> None:
     assert server_process._authorization() == {"Authorization": "Basic dXNlcjpzZWNyZXQ="}
 
 
+def test_password_is_sent_to_whatever_may_be_the_server(root: Path, home: Path) -> None:
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "user:secret"
+    with Answering(json.dumps({"home": str(home)}).encode()) as web:
+        assert server_process.answers(Server(1, web.port, "", 0.0), home)
+    assert [headers["Authorization"] for headers in web.asked] == ["Basic dXNlcjpzZWNyZXQ="]
+
+
 # --- The real server
 
 
@@ -613,6 +626,8 @@ def test_prefects_server(root: Path) -> None:
     assert httpx.get(f"{running.ui_url}/ui-settings").json()["api_url"] == running.api.url
     assert httpx.get(f"{running.api.url}/admin/settings").json()["server"]["analytics_enabled"] is False
     assert "<html" in httpx.get(f"{running.ui_url}/v2/").text
+    foreign = httpx.get(f"{running.api.url}/health", headers={"Origin": "http://elsewhere.example"})
+    assert "Access-Control-Allow-Origin" not in foreign.headers
 
     settings.configure_prefect(root, running.api)
     ran = subprocess.run([sys.executable, "-c", RUN_FLOWS], capture_output=True, text=True, check=True)

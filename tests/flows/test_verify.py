@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tasks.caching.environment import describe_environment
+from tasks.caching.key import version
 from tasks.caching.reference import Reference
 from tasks.caching.store import Store, run_path
 from tasks.caching.sums import SUMS, list_sums
@@ -149,12 +151,28 @@ def test_a_run_may_be_named_in_every_way(run: Run, command: Callable[..., tuple[
         assert (code, json.loads(out)["run"], json.loads(out)["verified"]) == (0, run.name, True), error
 
 
-def test_with_other_library_versions_it_passes_within_a_tolerance(
-    run: Run, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_with_another_version_of_a_library_it_passes_within_a_tolerance(
+    run: Run, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    monkeypatch.setattr("tasks.compare.version", lambda name: "2.99.0")
+    monkeypatch.setattr("tasks.compare.version", lambda name: "2.99.0" if name == library else version(name))
     assert command("verify")[0] == 0
     verification = json.loads((run.folder / "verification.json").read_bytes())
+    assert "50 rows agree within 1e-05 of the value and 1e-06" in verification["checks"][3]["detail"]
+
+
+def test_of_a_run_that_was_trained_on_another_device_it_passes_within_a_tolerance(
+    store: Store,
+    train: Callable[..., Any],
+    command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "tasks.save.describe_environment", lambda device, note, threads: describe_environment("cuda:0", note, threads)
+    )
+    train()
+    assert command("verify", "--device", "cpu")[0] == 0
+    verification = json.loads((store.runs / "latest" / "verification.json").read_bytes())
     assert "50 rows agree within 1e-05 of the value and 1e-06" in verification["checks"][3]["detail"]
 
 
@@ -225,6 +243,22 @@ def test_weights_that_are_not_numbers_are_caught(run: Run, caught: Callable[[], 
     weights["bias"] *= float("nan")
     run.forge(dump(weights))
     assert "bias: the value at index [0] is nan, not a finite number" in caught()
+
+
+def test_a_model_that_predicts_otherwise_under_no_grad_is_caught(
+    run: Run, caught: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from tasks.learning import predictions
+
+    predict = predictions.predict
+    monkeypatch.setattr(
+        predictions,
+        "predict",
+        lambda network, x, device, mode: predict(network, x, device, mode) + (mode is torch.no_grad),
+    )
+    assert "the model predicts otherwise under no_grad than under inference_mode" in caught()
 
 
 def test_a_tensor_too_many_is_caught(run: Run, caught: Callable[[], str]) -> None:
@@ -339,6 +373,22 @@ def test_metrics_that_were_made_up_are_caught(run: Run, caught: Callable[[], str
     assert "1 metrics in metrics.json do not agree exactly: first test.mae, saved 0.001, now 0.0252" in caught()
 
 
+def test_beyond_the_tolerance_predictions_and_metrics_are_caught(
+    run: Run, caught: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By 0.00005, where values of 0.3 to 1 may differ by 0.00001 at the most."""
+    monkeypatch.setattr("tasks.compare.version", lambda name: "2.99.0")
+    metrics = json.loads((run.folder / "metrics.json").read_bytes())
+    metrics["test"]["mae"] += 5e-5
+    run.replace("metrics.json", json.dumps(metrics).encode())
+    asked = "within 1e-05 of the value and 1e-06"
+    assert f"1 metrics in metrics.json do not agree {asked}: first test.mae" in caught()
+    weights = run.weights()
+    weights["bias"] += 5e-5
+    run.forge(dump(weights))
+    assert f"50 of 50 predictions do not agree {asked}" in caught()
+
+
 def test_a_verification_that_passed_is_overwritten_by_one_that_fails(
     run: Run, command: Callable[..., tuple[int, str, str]], caught: Callable[[], str]
 ) -> None:
@@ -374,6 +424,16 @@ def test_a_report_that_was_altered_is_caught(
     assert "report.html" in caught()
 
 
+def test_a_report_that_was_altered_is_caught_after_the_experiment_was_saved_again(
+    run: Run, caught: Callable[[], str], train: Callable[..., Any]
+) -> None:
+    """The record of the save is by then that of the other run, whose report is whole."""
+    assert train(refresh=["save"]).run != run.name
+    report = run.folder / "report.html"
+    report.write_bytes(report.read_bytes() + b" ")
+    assert "report.html" in caught()
+
+
 def test_metrics_made_up_in_the_description_are_caught(run: Run, caught: Callable[[], str]) -> None:
     description = json.loads((run.folder / "model.json").read_bytes())
     del description["metrics"]["test"]["mae"]
@@ -393,6 +453,11 @@ def test_a_run_whose_record_is_gone_is_verified_by_itself(
 def test_a_run_with_other_threads_is_verified_exactly(
     store: Store, command: Callable[..., tuple[int, str, str]]
 ) -> None:
-    assert command("train", "line", "--training.threads", "1", "--verify")[0] == 0
+    import torch
+
+    assert command("train", "line", "--training.threads", "1")[0] == 0
+    torch.set_num_threads(2)
+    assert command("verify")[0] == 0
+    assert torch.get_num_threads() == 1, "the last bit of a larger model's sums depends on it"
     verification = json.loads((store.runs / "latest" / "verification.json").read_bytes())
     assert verification["checks"][3]["detail"].startswith("50 rows agree exactly")

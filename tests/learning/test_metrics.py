@@ -84,3 +84,16 @@ def test_by_part_in_the_order_of_the_table():
     assert list(found) == ["train", "test"]
     assert [(part["rows"], part["mae"], part["loss"]) for part in found.values()] == [(2, 0, 0), (1, 2, 4)]
     json.dumps(found, allow_nan=False)
+
+
+def test_what_float32_would_round_away_counts():
+    error = 1 + 2**-12  # its square has more digits than a float32 holds
+    table = pa.table(
+        {
+            "split": ["train"],
+            "target": pa.array([0], pa.float32()),
+            "prediction": pa.array([error], pa.float32()),
+        }
+    )
+    found = metrics_by_part(table, "mse")["train"]
+    assert found["mse"] == found["loss"] == error**2

@@ -174,6 +174,16 @@ def test_a_comment_of_a_zip_file_is_refused(comment):
         load(buffer.getvalue())
 
 
+def test_a_directory_that_two_readers_would_find_in_two_places_is_refused():
+    """torch.save tells where it begins twice, as a file beyond 4 GB would need it; one reader goes by the other."""
+    place = WHOLE.rindex(b"PK\x05\x06") + 16
+    elsewhere = int.from_bytes(WHOLE[place : place + 4], "little") - 8
+    altered = WHOLE[:place] + elsewhere.to_bytes(4, "little") + WHOLE[place + 4 :]
+    assert zipfile.ZipFile(io.BytesIO(altered)).namelist(), "Python goes by the first"
+    with pytest.raises(CheckpointError, match="has other bytes before or after it"):
+        load(altered)
+
+
 @pytest.mark.parametrize("end", ["data.pkl", "data/0", "version"])
 def test_a_file_without_one_of_its_records_is_refused(end):
     with pytest.raises(CheckpointError):

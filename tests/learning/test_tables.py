@@ -125,6 +125,12 @@ def test_notices_a_flipped_bit_in_a_page(noise, read):
         read(damaged(parquet(noise)))
 
 
+def test_notices_it_in_a_table_with_texts_too(noise):
+    texts = noise.append_column("split", pa.array(["train"] * noise.num_rows))
+    with pytest.raises(ValueError, match=r"no readable Parquet file.*CRC"):
+        read_table(damaged(parquet(texts)))
+
+
 def test_without_checksums_a_flipped_bit_passes(noise):
     """What the checksums are for: the same file without them gives another number, and no error."""
     sink = io.BytesIO()
