@@ -66,6 +66,11 @@ def test_without_a_checkout_or_without_git_there_is_no_commit(
     assert git_commit(checkouts[0]) is None
 
 
+def test_a_checkout_that_git_cannot_read_has_no_commit(checkouts: list[Path]) -> None:
+    (checkouts[0] / ".git" / "HEAD").write_text("garbage")
+    assert git_commit(checkouts[0]) is None
+
+
 def test_no_optional_lock_is_taken(git: Git, checkouts: list[Path]) -> None:
     """A look must not rewrite the index, whose lock a command of the user's may need at that moment."""
     own, _ = checkouts
