@@ -5,6 +5,7 @@ The project's own is one background process, reached on the loopback interface o
 """
 
 import http.client
+import json
 import os
 import socket
 import time
@@ -30,6 +31,8 @@ HANG_SECONDS = 10.0
 # What SQLite's log of changes grows to before it is emptied: without it, the server answers everything with HTTP 500.
 ROOM = 8 * 1024 * 1024
 LOG_LINES_SHOWN = 20
+# Prefect's server says `true` when it is asked how it is.
+HEALTH_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -210,8 +213,12 @@ def _why_unreachable(url: str) -> str | None:
         return "the address must start with http:// or https://"
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=ANSWER_SECONDS) as response:  # noqa: S310 - checked above
-            html = "html" in response.headers.get("Content-Type", "")
-            return "it serves a web page, not an API: the address usually ends with /api" if html else None
+            if "html" in response.headers.get("Content-Type", ""):
+                return "it serves a web page, not an API: the address usually ends with /api"
+            json.loads(response.read(HEALTH_BYTES))
+            return None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return "another program answers there"
     except urllib.error.HTTPError as error:
         error.close()
         # A refusal is an answer: Prefect's client brings the credentials that this question does without.

@@ -328,15 +328,19 @@ def test_named_server_that_does_not_answer(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "content_type", "reason"),
+    ("code", "content_type", "body", "reason"),
     [
-        (200, "text/html", "usually ends with /api"),
-        (502, "text/plain", "HTTP 502"),
-        (401, "application/json", None),
+        (200, "text/html", b"", "usually ends with /api"),
+        (200, "text/plain", b"It works!", "another program answers there"),
+        (200, "application/json", b"", "another program answers there"),
+        (200, "application/json", b"\xff" * 100, "another program answers there"),
+        (200, "application/json", b"[" * 2000, "another program answers there"),
+        (502, "text/plain", b"", "HTTP 502"),
+        (401, "application/json", b"", None),
     ],
 )
-def test_answers_of_a_named_server(root: Path, code: int, content_type: str, reason: str | None) -> None:
-    with Answering(b"", code, content_type) as other:
+def test_answers_of_a_named_server(root: Path, code: int, content_type: str, body: bytes, reason: str | None) -> None:
+    with Answering(body, code, content_type) as other:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{other.port}"
         if reason is None:
             assert server.find_api(root).external
