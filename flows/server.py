@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows import server_process
+from flows.database import LONG_CHECK_SECONDS, find_damage, require_known_schema, set_aside_if_damaged
 from flows.server_process import ANSWER_SECONDS, Server
 from flows.settings import LOOPBACK, Api, ServerError, configure_prefect, named_api, prefect_home
 from tasks.caching.trouble import require_free, tell_error
@@ -101,14 +102,32 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
         raise ServerError(f"No Prefect server can work in {home}: {tell_error(error)}") from error
 
 
-def lack_of_room(api: Api | None, root: Path) -> str:
-    """That the disk of the project's own server is full, in words; empty if it is not, or the server is another."""
-    if api is not None and not api.external:
-        try:
-            require_free(prefect_home(root), ROOM)
-        except OSError as full:
-            return tell_error(full)
-    return ""
+def check_database(root: Path, notify: Callable[[str], None] | None = None) -> None:
+    """Has a server that comes and goes with one command find a database that it can use, if it is the project's.
+
+    Raises:
+        ServerError: it is damaged and still open, or of a later version of Prefect.
+        OSError: it is damaged and cannot be moved.
+    """
+    home = prefect_home(root)
+    require_known_schema(home)
+    if find_damage(home):
+        with _lock(home):
+            if server_process.find(home) is None:
+                set_aside_if_damaged(home, notify or (lambda message: None))
+
+
+def find_trouble(api: Api | None, root: Path) -> str:
+    """Why the project's own server fails, in words: a full disk, a damaged database; empty if it is not known."""
+    if api is None or api.external:
+        return ""
+    home = prefect_home(root)
+    try:
+        require_free(home, ROOM)
+    except OSError as full:
+        return tell_error(full)
+    damage = find_damage(home)
+    return damage and f"its database is damaged, {damage}: end it with `workflow server stop`"
 
 
 def stop(root: Path) -> bool:
@@ -165,6 +184,22 @@ def _wait_for_found(home: Path) -> Server | None:
 
 
 def _start_new(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
+    """Start a server, with a new database if the one that is there is damaged.
+
+    Raises:
+        ServerError: it ends or does not answer in time, no port is free, or its database is of a later version.
+    """
+    set_aside_if_damaged(home, notify)
+    require_known_schema(home)
+    try:
+        return _start_on_a_port(root, home, notify)
+    except ServerError:
+        if not set_aside_if_damaged(home, notify, LONG_CHECK_SECONDS):
+            raise
+        return _start_on_a_port(root, home, notify)
+
+
+def _start_on_a_port(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
     """Start a server on the first port that it can have.
 
     Raises:

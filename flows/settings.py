@@ -65,6 +65,8 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         # that is gone for the 14 s between them, in which it may have been started anew.
         "PREFECT_API_REQUEST_TIMEOUT": "20",
         "PREFECT_CLIENT_MAX_RETRIES": "3",
+        # For --ephemeral: with a new database, a busy machine takes longer than Prefect's 20 s.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
     }
 
 
