@@ -4,12 +4,13 @@ Nothing in this module imports Prefect: what it sets counts only if it is in pla
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from flows.toml_file import read_toml
 
 LOOPBACK = "127.0.0.1"
 
@@ -179,7 +180,7 @@ def _shipped_profiles_path() -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
