@@ -19,7 +19,7 @@ from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history
 from flows.output import announce, print_json, print_line, print_places, print_plain, stage_lines, tell
-from flows.problems import InputError, list_problems
+from flows.problems import InputError, clipped, list_problems, require_shallow
 from flows.runs import find_folder, find_run, list_runs
 from flows.signals import Interrupted, interruptible
 from flows.train import require_reached
@@ -310,6 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with interruptible():
             require_same_checkout(Path(sys.argv[0]))
+            require_shallow(words)
             app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
     except Exception as error:
         if debug:
@@ -328,7 +329,7 @@ def report_error(error: Exception) -> int:
     found = error.__cause__ if isinstance(error, CycloptsError) else error
     if isinstance(found, ValidationError):
         error = list_problems(found, "the command line")
-    tell(f"error: {tell_error(error)}")
+    tell(clipped(f"error: {tell_error(error)}"))
     return 2 if isinstance(error, InputError | CycloptsError) else 1
 
 

@@ -19,6 +19,8 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
+import flows.answers  # noqa: F401 - from here on, Prefect's clients take an answer that is not Prefect's for none
+
 T = TypeVar("T")
 
 #: The services that have sent everything, and the others.

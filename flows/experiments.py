@@ -1,7 +1,6 @@
 """Experiments from presets, TOML files and the command line."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 
 from flows.problems import InputError, list_problems
 from flows.scheduling import Schedule
+from flows.toml_file import ExcessError, read_toml
 from tasks.learning.devices import resolve_device, thread_count
 from tasks.learning.experiment import Experiment, SettledTraining, Training
 
@@ -44,7 +44,7 @@ def load_file(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Ex
         InputError: no such preset or file, no TOML, or not a valid experiment; with all problems in one message.
     """
     path = find_source(source)
-    settings = read_toml(path)
+    settings = read_settings(path)
     if path.parent != PRESETS:
         settings.setdefault("name", path.stem)
     try:
@@ -71,18 +71,18 @@ def find_source(source: str) -> Path:
     return path
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
         InputError: it cannot be read or is no TOML; names the line and column where TOML's rules are broken.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
+    except ExcessError as error:
+        raise InputError(f"{path} is no TOML of an experiment: {error}") from error
     except ValueError as error:  # of TOML, of UTF-8, or of a number with too many digits
         raise InputError(f"{path} is no TOML: {error}") from error
-    except RecursionError as error:
-        raise InputError(f"{path} is no TOML of an experiment: it is nested too deeply") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -10,8 +10,13 @@ Three facts about Prefect 3.8 decide what may be said:
 - `TZID` in an rrule is ignored in favour of the time zone of the schedule.
 """
 
+import contextlib
 import re
+import signal
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import TYPE_CHECKING, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -36,6 +41,19 @@ UNITS = {"s": timedelta(seconds=1), "min": timedelta(minutes=1), "h": timedelta(
 #: A length of time as people write it.
 DURATION = rf"^(?P<number>[1-9][0-9]{{0,5}}) ?(?P<unit>{'|'.join(UNITS)})$"
 
+#: The longest interval: Prefect's server plans three runs ahead, and has no dates after the year 9999.
+LONGEST = timedelta(days=3650)
+
+#: Letters of a rule, at most, and of the name of a time zone.
+MOST_LETTERS, MOST_LETTERS_OF_ZONE = 500, 64
+
+#: Seconds of computing that the next moments of a schedule may take. The server computes them again and again.
+PATIENCE = 3.0
+
+
+class TooSlowError(Exception):
+    """Something took more computing than it may."""
+
 
 class Schedule(BaseModel):
     """When an experiment is trained by itself, and what becomes of a run that comes while another one goes on."""
@@ -43,14 +61,20 @@ class Schedule(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     cron: str | None = Field(
-        None, description="Minute, hour, day, month and weekday, as in crontab: '30 3 * * *' is daily at 03:30."
+        None,
+        max_length=MOST_LETTERS,
+        description="Minute, hour, day, month and weekday, as in crontab: '30 3 * * *' is daily at 03:30.",
     )
     interval: str | None = Field(None, description="Time from run to run, such as 90min, 6h or 1d, counted in UTC.")
     rrule: str | None = Field(
-        None, description="A rule of iCalendar (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=3;BYMINUTE=0."
+        None,
+        max_length=MOST_LETTERS,
+        description="A rule of iCalendar (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=3;BYMINUTE=0.",
     )
     timezone: str | None = Field(
-        None, description="Time zone of cron and rrule, such as Europe/Berlin; UTC when not given."
+        None,
+        max_length=MOST_LETTERS_OF_ZONE,
+        description="Time zone of cron and rrule, such as Europe/Berlin; UTC when not given.",
     )
     if_running: Literal["wait", "cancel"] = Field(
         "wait", description="What a run does while another one of the experiment goes on: wait for it, or be cancelled."
@@ -71,9 +95,11 @@ class Schedule(BaseModel):
     def _is_a_duration(cls, text: str | None) -> str | None:
         if text is not None:
             try:
-                duration(text)
+                length = duration(text)
             except InputError as error:
                 raise ValueError(str(error)) from error
+            if length > LONGEST:
+                raise ValueError(f"{text!r} is longer than ten years")
         return text
 
     @model_validator(mode="after")
@@ -132,23 +158,52 @@ def next_moments(schedule: Schedule, start: datetime, count: int) -> list[dateti
         count: how many.
 
     Raises:
-        InputError: its rule is none.
+        InputError: its rule is none, or takes too long to compute.
     """
     from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
     zone = schedule.timezone or UTC_NAME
     try:
-        rule: IntervalSchedule | CronSchedule | RRuleSchedule
-        if schedule.interval is not None:
-            rule = IntervalSchedule(interval=duration(schedule.interval), anchor_date=ANCHOR, timezone=zone)
-        elif schedule.cron is not None:
-            rule = CronSchedule(cron=schedule.cron, timezone=zone)
-        else:
-            rule = RRuleSchedule(rrule=schedule.rrule or "", timezone=zone)
-        return list(rule._get_dates_generator(n=count, start=start))
-    except ValueError as error:
+        with limited(PATIENCE):
+            rule: IntervalSchedule | CronSchedule | RRuleSchedule
+            if schedule.interval is not None:
+                rule = IntervalSchedule(interval=duration(schedule.interval), anchor_date=ANCHOR, timezone=zone)
+            elif schedule.cron is not None:
+                rule = CronSchedule(cron=schedule.cron, timezone=zone)
+            else:
+                rule = RRuleSchedule(rrule=schedule.rrule or "", timezone=zone)
+            return list(rule._get_dates_generator(n=count, start=start))
+    except TooSlowError as error:
+        raise InputError(
+            f"schedule.{schedule.kind}: what {schedule.words!r} stands for takes more than {PATIENCE:g} s to compute, "
+            "and the server computes it again and again: give a simpler rule, or an interval"
+        ) from error
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InputError(f"schedule.{schedule.kind}: {why.removeprefix('Value error, ')}") from error
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Lets a computation use so many seconds of this process's time; in the main thread only, which alone gets signals.
+
+    Raises:
+        TooSlowError: it needs more.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooSlowError
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def duration(text: str) -> timedelta:

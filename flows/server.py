@@ -5,6 +5,7 @@ The project's own is one background process, reached on the loopback interface o
 """
 
 import http.client
+import json
 import os
 import socket
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows import server_process
+from flows.database import LONG_CHECK_SECONDS, find_damage, require_known_schema, set_aside_if_damaged
 from flows.server_process import ANSWER_SECONDS, Server
 from flows.settings import LOOPBACK, Api, ServerError, configure_prefect, named_api, prefect_home
 from tasks.caching.trouble import require_free, tell_error
@@ -30,6 +32,8 @@ HANG_SECONDS = 10.0
 # What SQLite's log of changes grows to before it is emptied: without it, the server answers everything with HTTP 500.
 ROOM = 8 * 1024 * 1024
 LOG_LINES_SHOWN = 20
+# Prefect's server says `true` when it is asked how it is.
+HEALTH_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,32 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
         raise ServerError(f"No Prefect server can work in {home}: {tell_error(error)}") from error
 
 
-def lack_of_room(api: Api | None, root: Path) -> str:
-    """That the disk of the project's own server is full, in words; empty if it is not, or the server is another."""
-    if api is not None and not api.external:
-        try:
-            require_free(prefect_home(root), ROOM)
-        except OSError as full:
-            return tell_error(full)
-    return ""
+def check_database(root: Path, notify: Callable[[str], None] | None = None) -> None:
+    """Has a server that comes and goes with one command find a database that it can use, if it is the project's.
+
+    Raises:
+        ServerError: it is damaged and still open, or of a later version of Prefect.
+        OSError: it is damaged and cannot be moved.
+    """
+    home = prefect_home(root)
+    require_known_schema(home)
+    if find_damage(home):
+        with _lock(home):
+            if server_process.find(home) is None:
+                set_aside_if_damaged(home, notify or (lambda message: None))
+
+
+def find_trouble(api: Api | None, root: Path) -> str:
+    """Why the project's own server fails, in words: a full disk, a damaged database; empty if it is not known."""
+    if api is None or api.external:
+        return ""
+    home = prefect_home(root)
+    try:
+        require_free(home, ROOM)
+    except OSError as full:
+        return tell_error(full)
+    damage = find_damage(home)
+    return damage and f"its database is damaged, {damage}: end it with `workflow server stop`"
 
 
 def stop(root: Path) -> bool:
@@ -162,6 +184,22 @@ def _wait_for_found(home: Path) -> Server | None:
 
 
 def _start_new(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
+    """Start a server, with a new database if the one that is there is damaged.
+
+    Raises:
+        ServerError: it ends or does not answer in time, no port is free, or its database is of a later version.
+    """
+    set_aside_if_damaged(home, notify)
+    require_known_schema(home)
+    try:
+        return _start_on_a_port(root, home, notify)
+    except ServerError:
+        if not set_aside_if_damaged(home, notify, LONG_CHECK_SECONDS):
+            raise
+        return _start_on_a_port(root, home, notify)
+
+
+def _start_on_a_port(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
     """Start a server on the first port that it can have.
 
     Raises:
@@ -210,8 +248,12 @@ def _why_unreachable(url: str) -> str | None:
         return "the address must start with http:// or https://"
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=ANSWER_SECONDS) as response:  # noqa: S310 - checked above
-            html = "html" in response.headers.get("Content-Type", "")
-            return "it serves a web page, not an API: the address usually ends with /api" if html else None
+            if "html" in response.headers.get("Content-Type", ""):
+                return "it serves a web page, not an API: the address usually ends with /api"
+            json.loads(response.read(HEALTH_BYTES))
+            return None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return "another program answers there"
     except urllib.error.HTTPError as error:
         error.close()
         # A refusal is an answer: Prefect's client brings the credentials that this question does without.

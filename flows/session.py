@@ -32,11 +32,11 @@ def prefect_session(
 
     Raises:
         ServerError: the server that is to be used does not answer or stops answering, or the project's own cannot be
-            started.
-        OSError: too few files can be opened.
+            started, or its database is of a later version of Prefect.
+        OSError: too few files can be opened, or a damaged database cannot be moved aside.
     """
     require_descriptors()
-    from flows.server import ServerError, find_api, lack_of_room
+    from flows.server import ServerError, check_database, find_api, find_trouble
     from flows.settings import configure_prefect
 
     configure_prefect(root)
@@ -45,6 +45,7 @@ def prefect_session(
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
     api = None
     if ephemeral:
+        check_database(root, notify)
         forget_servers()
     else:
         api = find_api(root, notify)
@@ -66,7 +67,7 @@ def prefect_session(
         except Exception as error:
             if (silence := silence_behind(error)) is None:
                 raise
-            why = lack_of_room(api, root) or reason(silence)
+            why = find_trouble(api, root) or reason(silence)
             what_to_do = REFUSED if is_refusal(silence) else SILENT
             raise ServerError(what_to_do.format(why=why)) from error
 

@@ -4,12 +4,13 @@ Nothing in this module imports Prefect: what it sets counts only if it is in pla
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from flows.toml_file import read_toml
 
 LOOPBACK = "127.0.0.1"
 
@@ -65,6 +66,8 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         # that is gone for the 14 s between them, in which it may have been started anew.
         "PREFECT_API_REQUEST_TIMEOUT": "20",
         "PREFECT_CLIENT_MAX_RETRIES": "3",
+        # For --ephemeral: with a new database, a busy machine takes longer than Prefect's 20 s.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
     }
 
 
@@ -177,7 +180,7 @@ def _shipped_profiles_path() -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:

@@ -450,7 +450,11 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
 
 
 def test_ephemeral_leaves_no_server_behind(trained: Store, workflow: Any) -> None:
+    database = trained.root / ".prefect" / "prefect.db"
+    database.parent.mkdir(exist_ok=True)
+    database.write_text("garbage")
     done = workflow("train", "line", "--ephemeral", "--json", home=trained.root, PREFECT_API_URL="")
+    assert done.stderr.startswith("The database of the Prefect server is damaged (file is not a database)"), done.stderr
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads(done.stdout)["ui"] is None

@@ -85,6 +85,15 @@ WRONG = {
     "field that steers the terminal": ('"\\u001b]0;evil\\u0007" = 1', "\ufffd]0;evil\ufffd", "unknown field"),
 }
 
+#: The same for what can be said in a file alone.
+EXCESSIVE = {
+    "seed of 6,000 digits": (f"[training]\nseed = 0x{'f' * 5000}", "training.seed: input should be less than"),
+    "interval of 2,700 years": ("[schedule]\ninterval = '999999d'", "schedule.interval: '999999d' is longer than ten"),
+    "cron too long": (f"[schedule]\ncron = '{'0,' * 50_000}0 * * * *'", "schedule.cron: string should have at most"),
+    "rrule too long": (f"[schedule]\nrrule = 'FREQ=DAILY;BYHOUR={'1,' * 300}1'", "schedule.rrule: string should have"),
+    "time zone too long": (f"[schedule]\ntimezone = '{'z' * 10**5}'", "schedule.timezone: string should have at most"),
+}
+
 #: What of a file is no TOML, and what is said of it.
 UNREADABLE = {
     "no value": (b"[training]\nepochs =\n", "is no TOML: Invalid value (at line 2, column 9)"),
@@ -96,6 +105,10 @@ UNREADABLE = {
     "zeros": (bytes(100), "is no TOML: Invalid statement (at line 1, column 1)"),
     "a number too long": (b"[training]\nseed = " + b"9" * 5000, "is no TOML: Exceeds the limit"),
     "nested without end": (b"name = " + b"[" * 100_000, "is no TOML of an experiment: it is nested too deeply"),
+    "nested tables": (b"data = " + b"{a = " * 20 + b"1" + b"}" * 20, "it is nested too deeply: data has more than 12"),
+    "a key without end": (b"training" + b".a" * 40_000 + b" = 1", "it is nested too deeply: training.a.a.a.a.a.a… has"),
+    "a long key": (b"[training.device" + b".a" * 20 + b"]", "it is nested too deeply: training.device.a.a.… has more"),
+    "too large": (b"#" * 1_000_001, "is no TOML of an experiment: it has more than 1,000,000 bytes"),
 }
 
 
@@ -135,6 +148,14 @@ def test_a_file_with_a_wrong_value_is_refused_by_the_name_of_the_field(
     require_refused(command(verb, write(text.encode())), f"{field}: {what}" if field else what, store)
 
 
+@pytest.mark.parametrize("verb", ["train", "plan", "serve"])
+@pytest.mark.parametrize(("text", "message"), EXCESSIVE.values(), ids=EXCESSIVE)
+def test_a_file_with_a_value_beyond_all_bounds_is_refused_by_the_name_of_the_field(
+    store: Store, command: Command, write: Callable[[bytes], str], text: str, message: str, verb: str
+) -> None:
+    require_refused(command(verb, write(text.encode())), message, store)
+
+
 @pytest.mark.parametrize(("content", "message"), UNREADABLE.values(), ids=UNREADABLE)
 def test_a_file_that_is_no_toml_is_refused_by_line_and_column(
     store: Store, command: Command, write: Callable[[bytes], str], content: bytes, message: str
@@ -146,6 +167,33 @@ def test_a_file_that_is_no_toml_is_refused_by_line_and_column(
 def test_a_path_that_is_too_long_for_any_file_is_refused(store: Store, command: Command, length: int) -> None:
     require_refused(command("train", "n" * length + ".toml"), "there is no file", store)
     require_refused(command("train", "n" * length), "there is no preset", store)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--training=" + '{"device":' * 1000 + "1" + "}" * 1000,
+        "--training" + ".device" * 1000 + "=1",
+        "--name=" + "[" * 100_000,
+    ],
+    ids=["JSON", "option", "text"],
+)
+def test_an_option_that_is_nested_without_end_is_refused(store: Store, command: Command, word: str) -> None:
+    require_refused(command("train", "line", word), word[:40], store)
+
+
+@pytest.mark.parametrize("words", [["line", "--name", "n" * 10**6], ["n" * 10**6], ["line", "--" + "n" * 10**6]])
+def test_what_is_told_of_a_very_long_value_has_an_end(store: Store, command: Command, words: list[str]) -> None:
+    _, _, error = told = command("train", *words)
+    require_refused(told, "n" * 900, store)
+    assert len(error) < 2000
+
+
+def test_of_very_many_problems_some_are_told(store: Store, command: Command, write: Callable[[bytes], str]) -> None:
+    file = write(b"".join(b"field%d = 1\n" % number for number in range(1000)))
+    _, _, error = told = command("train", file)
+    require_refused(told, "field29: unknown field\n  and 970 more\n", store)
+    assert error.count("\n") == 32
 
 
 def options(settings: dict[str, Any]) -> list[str]:

@@ -28,6 +28,9 @@ TROUBLE: dict[str, tuple[Callable[[Wire], None], str]] = {
     "hung": (Wire.go_dead, "timed out"),
     "answers 500": (lambda wire: wire.answer(500), "HTTP 500"),
     "answers 503": (lambda wire: wire.answer(503), "HTTP 503"),
+    "another: HTML": (lambda wire: wire.answer(200, "<html>It works!</html>", "text/html"), "another program answers"),
+    "another: JSON": (lambda wire: wire.answer(200, '{"status": "ok"}'), "another program answers"),
+    "another: not HTTP": (lambda wire: wire.say(b"SSH-2.0-OpenSSH_9.2p1\r\n"), "disconnected without sending"),
 }
 
 

@@ -1,6 +1,8 @@
 """When experiments are trained by themselves; moments are pinned, those around a change of the clocks above all."""
 
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,8 @@ def test_intervals(interval: str, seconds: int) -> None:
         ({"cron": "0 3 * * *", "timezone": "Mars/Phobos"}, "'Mars/Phobos' is no time zone"),
         ({"cron": "0 3 * * *", "timezone": "../../etc/passwd"}, "is no time zone"),
         ({"cron": "0 3 * * *", "timezone": "Europe"}, "is no time zone"),
-        ({"cron": "0 3 * * *", "timezone": "a" * 300}, "is no time zone"),
+        ({"cron": "0 3 * * *", "timezone": "a" * 60}, "is no time zone"),
+        ({"cron": "0 3 * * *", "timezone": "a" * 300}, "at most 64 characters"),
         ({"cron": "0 3 * * *", "if_running": "skip"}, "if_running"),
         ({"crom": "0 3 * * *"}, "crom"),
     ],
@@ -126,6 +129,29 @@ def test_a_rule_that_never_runs_is_refused(schedule: Schedule, told: str) -> Non
     with pytest.raises(InputError) as error:
         to_prefect(schedule)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "rrule", ["FREQ=DAILY;INTERVAL=0", "FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30", "FREQ=SECONDLY;COUNT=1000000000"]
+)
+def test_a_rule_that_takes_too_long_to_compute_is_refused(rrule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.scheduling.PATIENCE", 0.2)
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(InputError, match=rf"schedule.rrule: what '{rrule} UTC' stands for takes more than 0.2 s"):
+        to_prefect(Schedule(rrule=rrule))
+    assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))
+
+
+def test_the_longest_interval_can_be_planned() -> None:
+    """Prefect's server plans three runs, and looks no further than a few years ahead."""
+    assert len(next_moments(Schedule(interval="3650d"), datetime.now(UTC), 100)) == 100
+
+
+def test_beside_the_main_thread_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As signals reach the main thread alone."""
+    monkeypatch.setattr("flows.scheduling.PATIENCE", 1e-6)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(to_prefect, Schedule(rrule="FREQ=HOURLY")).result().rrule == "FREQ=HOURLY"
 
 
 def test_as_deployments_take_it() -> None:

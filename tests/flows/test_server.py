@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows import server, server_process, settings
+from flows import database, server, server_process, settings
 from flows.server import Api, Server, ServerError
 
 PROJECT = Path(__file__).parents[2]
@@ -334,15 +335,19 @@ def test_named_server_that_does_not_answer(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "content_type", "reason"),
+    ("code", "content_type", "body", "reason"),
     [
-        (200, "text/html", "usually ends with /api"),
-        (502, "text/plain", "HTTP 502"),
-        (401, "application/json", None),
+        (200, "text/html", b"", "usually ends with /api"),
+        (200, "text/plain", b"It works!", "another program answers there"),
+        (200, "application/json", b"", "another program answers there"),
+        (200, "application/json", b"\xff" * 100, "another program answers there"),
+        (200, "application/json", b"[" * 2000, "another program answers there"),
+        (502, "text/plain", b"", "HTTP 502"),
+        (401, "application/json", b"", None),
     ],
 )
-def test_answers_of_a_named_server(root: Path, code: int, content_type: str, reason: str | None) -> None:
-    with Answering(b"", code, content_type) as other:
+def test_answers_of_a_named_server(root: Path, code: int, content_type: str, body: bytes, reason: str | None) -> None:
+    with Answering(body, code, content_type) as other:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{other.port}"
         if reason is None:
             assert server.find_api(root).external
@@ -572,15 +577,15 @@ def test_disk_that_is_full(root: Path, fake: None, full_disk: None) -> None:
 def test_full_disk_explains_a_server_that_fails(root: Path, full_disk: None) -> None:
     own, named = Api("http://127.0.0.1:4200/api"), Api("http://127.0.0.1:4200/api", "the environment")
 
-    assert "Only 8.4 MB are free" in server.lack_of_room(own, root)
-    assert server.lack_of_room(named, root) == "", "its disk is another"
-    assert server.lack_of_room(None, root) == ""
+    assert "Only 8.4 MB are free" in server.find_trouble(own, root)
+    assert server.find_trouble(named, root) == "", "its disk is another"
+    assert server.find_trouble(None, root) == ""
 
 
 def test_disk_with_room_explains_nothing(root: Path) -> None:
     root.mkdir(exist_ok=True)
 
-    assert server.lack_of_room(Api("http://127.0.0.1:4200/api"), root) == ""
+    assert server.find_trouble(Api("http://127.0.0.1:4200/api"), root) == ""
 
 
 def test_password_of_the_server_is_sent(root: Path, fake: None) -> None:
@@ -594,6 +599,95 @@ def test_password_is_sent_to_whatever_may_be_the_server(root: Path, home: Path) 
     with Answering(json.dumps({"home": str(home)}).encode()) as web:
         assert server_process.answers(Server(1, web.port, "", 0.0), home)
     assert [headers["Authorization"] for headers in web.asked] == ["Basic dXNlcjpzZWNyZXQ="]
+
+
+# --- The server's database; see test_database.py
+
+
+#: Does not start on a database that is damaged.
+PICKY_SERVER = """
+import os, pathlib
+database = pathlib.Path(os.environ["PREFECT_HOME"], "prefect.db")
+if database.exists(): raise SystemExit("sqlalchemy.exc.DatabaseError: file is not a database")
+"""
+
+
+@pytest.fixture
+def damaged(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A database on which the server would not start."""
+    monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", PICKY_SERVER + FAKE_SERVER))
+    path = home / "prefect.db"
+    path.write_text("garbage")
+    return path
+
+
+def test_damaged_database_is_replaced_before_the_server_starts(root: Path, damaged: Path) -> None:
+    told: list[str] = []
+
+    assert server_process.lives(server.start(root, told.append))
+    assert [text.split(" (")[0] for text in told[:2]] == [
+        "The database of the Prefect server is damaged",
+        "Starting the project's Prefect server",
+    ]
+    assert not damaged.exists()
+
+
+def test_damage_that_is_found_only_after_a_failed_start(
+    root: Path, damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the database were too large to be looked through before each start."""
+    find_damage = database.find_damage
+    monkeypatch.setattr(database, "find_damage", lambda home, seconds: seconds > 2 and find_damage(home, seconds))
+
+    assert server_process.lives(server.start(root))
+    assert not damaged.exists()
+
+
+def test_failed_start_on_a_whole_database(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", PICKY_SERVER))
+    (home / "prefect.db").touch()
+
+    with pytest.raises(ServerError, match="ended while it started"):
+        server.start(root)
+    assert (home / "prefect.db").exists()
+
+
+def test_database_of_a_later_version_is_told_before_the_server_starts(
+    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_process, "spawn", pytest.fail)
+    connection = sqlite3.connect(home / "prefect.db")
+    connection.executescript("CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('later')")
+    connection.close()
+    for begin in (server.start, server.check_database):
+        with pytest.raises(ServerError, match="has the schema 'later', which Prefect"):
+            begin(root)
+
+
+def test_database_of_a_living_server_is_left_to_it(root: Path, fake: None) -> None:
+    running = server.start(root)
+    path = settings.prefect_home(root) / "prefect.db"
+    path.write_text("garbage")
+    server.check_database(root, pytest.fail)
+
+    assert server.start(root, pytest.fail) == running
+    assert path.read_text() == "garbage"
+    assert server.find_trouble(running.api, root).endswith("end it with `workflow server stop`")
+    assert server.find_trouble(Api("http://127.0.0.1:4200/api", "the environment"), root) == ""
+
+
+def test_damaged_database_is_replaced_for_a_server_that_comes_and_goes(root: Path, damaged: Path) -> None:
+    told: list[str] = []
+    server.check_database(root, told.append)
+
+    assert len(told) == 1
+    assert not damaged.exists()
+
+
+def test_without_a_database_nothing_is_made(root: Path) -> None:
+    server.check_database(root, pytest.fail)
+
+    assert not settings.prefect_home(root).exists()
 
 
 # --- The real server
@@ -613,7 +707,10 @@ with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
 
 
 def test_prefects_server(root: Path) -> None:
-    """Two processes start it at once; then it serves runs, is killed, comes back with its data and ends."""
+    """Two processes start it at once, on a damaged database; it serves runs, is killed, comes back with its data."""
+    home = settings.prefect_home(root)
+    home.mkdir()
+    (home / "prefect.db").write_text("garbage")
     code = "import pathlib, sys; from flows import server; print(server.start(pathlib.Path(sys.argv[1])).pid)"
     starts = [
         subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
@@ -622,6 +719,7 @@ def test_prefects_server(root: Path) -> None:
     pids = {int(process.communicate()[0]) for process in starts}
     running = server.start(root)
     assert pids == {running.pid}
+    assert [path.read_text() for path in home.glob("damaged-*/*")] == ["garbage"]
     assert listening_addresses(running.pid) == {f"0100007F:{running.port:04X}"}
     assert httpx.get(f"{running.ui_url}/ui-settings").json()["api_url"] == running.api.url
     assert httpx.get(f"{running.api.url}/admin/settings").json()["server"]["analytics_enabled"] is False

@@ -12,7 +12,7 @@ class Wire:
 
     def __init__(self, server: int) -> None:
         self._server = server
-        self._status: int | None = None
+        self._reply: bytes | None = None
         self._listener: socket.socket | None = None
         self._listening: threading.Thread | None = None
         self._calls: list[threading.Thread] = []
@@ -30,7 +30,7 @@ class Wire:
     def mend(self) -> None:
         """The server is there (again): whoever connects is put through, under the same address as before."""
         self.cut()
-        self._status = None
+        self._reply = None
         self._live.set()
         self._listen()
 
@@ -53,10 +53,16 @@ class Wire:
         """The server hangs: it takes connections and what is sent, and says nothing."""
         self._live.clear()
 
-    def answer(self, status: int) -> None:
-        """The server is not itself: it answers every request with this status."""
+    def answer(self, status: int, body: str = "", kind: str = "application/json", **headers: str) -> None:
+        """The server is not itself, or another program has its port: every request gets this answer."""
+        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Type: {kind}", f"Content-Length: {len(body.encode())}"]
+        lines += ["Connection: close", *(f"{name}: {value}" for name, value in headers.items())]
+        self.say("\r\n".join([*lines, "", body]).encode())
+
+    def say(self, reply: bytes) -> None:
+        """Another program has the server's port, and says this to whatever it is sent."""
         self.cut()
-        self._status = status
+        self._reply = reply
         self._listen()
 
     def _listen(self) -> None:
@@ -70,7 +76,7 @@ class Wire:
             while True:
                 caller, _ = listener.accept()
                 self._keep(caller)
-                work = self._serve if self._status is None else self._refuse
+                work = self._serve if self._reply is None else self._stand_in
                 self._calls.append(threading.Thread(target=work, args=(caller,), daemon=True))
                 self._calls[-1].start()
 
@@ -89,11 +95,14 @@ class Wire:
                 sink.sendall(data)
         hang_up(sink)
 
-    def _refuse(self, caller: socket.socket) -> None:
-        answer = f"HTTP/1.1 {self._status} Not now\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        with contextlib.suppress(OSError), caller:
-            caller.recv(65536)
-            caller.sendall(answer.encode())
+    def _stand_in(self, caller: socket.socket) -> None:
+        assert self._reply is not None
+        # All of the request is read: a connection that is closed before would be reset, and the reply lost.
+        with contextlib.suppress(OSError), caller, caller.makefile("rb") as request:
+            head = list(iter(request.readline, b"\r\n"))
+            lengths = [line.split(b":")[1] for line in head if line.lower().startswith(b"content-length:")]
+            request.read(int(lengths[0]) if lengths else 0)
+            caller.sendall(self._reply)
 
     def _keep(self, end: socket.socket) -> None:
         with self._guard:

@@ -1,0 +1,69 @@
+"""TOML files within bounds: what a parser would take gigabytes or minutes for is refused before it sees it.
+
+The parser of the standard library looks at every beginning of a dotted key, which takes the square of its length, and
+calls itself for what is nested. Nothing that is read here needs either.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+#: Bytes of a file, and levels of tables and lists, one in the other.
+MOST_BYTES, MOST_LEVELS = 1_000_000, 12
+
+#: Texts and comments, in which dots are no more than dots. One that does not end is taken to the end of its line or of
+#: the file, so that no place is looked at twice.
+TEXT = re.compile(
+    r'"""(?:\\.|[^\\])*?(?:"""|\Z)'
+    r"|'''.*?(?:'''|\Z)"
+    r'|"(?:\\.|[^"\\\n])*+"?'
+    r"|'[^'\n]*+'?"
+    r"|#[^\n]*+",
+    re.DOTALL,
+)
+
+#: A dotted key with too many parts.
+DOTTED = re.compile(rf"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{MOST_LEVELS},}}")
+
+
+class ExcessError(ValueError):
+    """A file is larger, or its tables are nested deeper, than any that is meant."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ExcessError: it is too large, or nested too deeply.
+        ValueError: it is no TOML, no UTF-8, or has a number with too many digits.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ExcessError(f"it has more than {MOST_BYTES:,} bytes")
+    text = content.decode("utf-8")
+    if found := DOTTED.search(TEXT.sub("text", text)):
+        raise ExcessError(f"it is nested too deeply: {found[0][:20]}… has more than {MOST_LEVELS} parts")
+    try:
+        table = tomllib.loads(text)
+    except RecursionError as error:
+        raise ExcessError("it is nested too deeply") from error
+    for name, value in table.items():
+        if levels(value) > MOST_LEVELS:
+            raise ExcessError(f"it is nested too deeply: {name} has more than {MOST_LEVELS} levels")
+    return table
+
+
+def levels(value: object) -> int:
+    """How many tables and lists lie in each other in a value, at most; none in a text or a number."""
+    deepest, layer = 0, [value]
+    while layer := [inner for outer in layer if isinstance(outer, dict | list) for inner in contents(outer)]:
+        deepest += 1
+    return deepest
+
+
+def contents(outer: dict[str, Any] | list[Any]) -> list[Any]:
+    """What lies in a table or a list; something even if that is nothing."""
+    return list(outer.values() if isinstance(outer, dict) else outer) or [None]
