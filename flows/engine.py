@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from prefect import Flow
+from prefect import tags as tagged
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import State
@@ -18,7 +19,9 @@ from prefect.utilities import engine as prefect_engine
 from prefect.utilities.callables import get_call_parameters
 from pydantic_core import to_jsonable_python
 
+from flows import repetition
 from flows.contact import UNANSWERED, contact, once_only, reason
+from flows.identity import store_tag
 from flows.liveness import claim, claims_folder, ends_as
 from tasks.caching.claims import Claim
 from tasks.caching.interruption import noted, postponed_interruption
@@ -86,11 +89,13 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return super().begin_run()
 
     def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:
-        """A new flow run; an interruption waits until it is claimed."""
+        """A new flow run, with the tag of its store; an interruption waits until it is claimed."""
         root = project_store().root
+        tags = (store_tag(root), *repetition.tags())
         claims_folder(root).mkdir(parents=True, exist_ok=True)  # or else it fails before Prefect knows of the run
         with postponed_interruption():
-            flow_run = super().create_flow_run(client)
+            with tagged(*tags):  # as it is made: what the server says of it later may not know of tags that came after
+                flow_run = super().create_flow_run(client)
             self.claim = claim(root, flow_run.id)
         return flow_run
 

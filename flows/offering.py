@@ -9,9 +9,11 @@ from cyclopts import Parameter, validators
 from pydantic import ValidationError
 
 from flows.deployments import Offer, read_offers
+from flows.identity import identity
 from flows.output import print_line, tell
 from flows.problems import list_problems
 from flows.scheduling import Schedule
+from flows.settings import named_api
 from tasks.caching.store import project_store
 
 Sources = Annotated[
@@ -26,6 +28,9 @@ IfRunning = Annotated[
     Literal["wait", "cancel"] | None,
     Parameter(help="What a training does while another one of its experiment goes on; wait when not given."),
 ]
+TakeOver = Annotated[
+    bool, Parameter(negative=(), help="Take the place of another store that offers the same on this server.")
+]
 Limit = Annotated[int, Parameter(help="Flow runs that go on at once, at most.", validator=validators.Number(gte=1))]
 
 
@@ -39,6 +44,7 @@ def serve(
     timezone: Timezone = None,
     if_running: IfRunning = None,
     limit: Limit = 2,
+    take_over: TakeOver = False,
 ) -> None:
     """Train on schedules and from the Prefect UI, and verify each run that was trained; until Ctrl-C.
 
@@ -46,7 +52,7 @@ def serve(
     command runs; of the trainings that were missed meanwhile, one is made up for.
     """
     offers = read_offers(sources or (), given_schedule(cron, interval, rrule, timezone, if_running))
-    serve_offers(offers, limit)
+    serve_offers(offers, limit, take_over=take_over)
 
 
 def worker(
@@ -107,8 +113,12 @@ def given_schedule(
         raise list_problems(error, "the command line", "schedule") from error
 
 
-def serve_offers(offers: list[Offer], limit: int) -> None:
-    """Offers trainings and verifications until Ctrl-C or SIGTERM."""
+def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
+    """Offers trainings and verifications until Ctrl-C or SIGTERM.
+
+    Raises:
+        InputError: another store offers one of them on the same server, and its place is not to be taken over.
+    """
     import asyncio
 
     from flows import serve_process
@@ -116,13 +126,17 @@ def serve_offers(offers: list[Offer], limit: int) -> None:
     from flows.session import prefect_session
 
     store = project_store()
+    owned = named_api(store.root) is None  # then the server is of this project alone
     show_log()
     with (
         serve_process.the_only_one(store.root) as ready,
         prefect_session(store.root, notify=tell) as ui,
         served_reports(store.runs) as reports,
     ):
+        from prefect.client.orchestration import get_client
+
         from flows.deployments import make_deployments
+        from flows.registered import require_ours
         from flows.serving import serve as serve_deployments
         from flows.watch_keeping import keep_watch
 
@@ -131,12 +145,10 @@ def serve_offers(offers: list[Offer], limit: int) -> None:
             for line in told(offers, ui):
                 print_line(line)
 
-        async def offer() -> None:
-            await serve_deployments(
-                await make_deployments(offers), limit, on_ready, lambda: keep_watch(store.root, tell)
-            )
-
-        asyncio.run(offer())
+        deployments = asyncio.run(make_deployments(offers, identity(store.root)))
+        with get_client(sync_client=True) as client:
+            require_ours(client, deployments, store.root, take_over=take_over or owned)
+        asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: keep_watch(store.root, tell)))
 
 
 def told(offers: list[Offer], ui: str | None) -> list[str]:

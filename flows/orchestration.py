@@ -17,11 +17,12 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, Field
 
-from flows import pages
+from flows import pages, repetition
 from flows.announcing import TRAINED, VERIFIED, announce
 from flows.contact import ask
 from flows.engine import LastingFlow
 from flows.experiments import place, resolve, settle
+from flows.identity import identity
 from flows.liveness import is_given_up
 from flows.naming import tag_run, train_run_name, verify_run_name
 from flows.one_at_a_time import IfRunning, one_at_a_time
@@ -68,9 +69,12 @@ def announce_trained(flow: Flow[..., Any], flow_run: FlowRun, state: State[str |
 
 
 def announce_run(event: str, run: str) -> None:
-    """Tells what became of a run."""
-    experiment = find_run(run, project_store()).manifest.experiment["name"]
-    ask(lambda: announce(event, experiment, run))
+    """Tells what became of a run, unless it only repeats another."""
+    if repetition.purpose.get():
+        return
+    store = project_store()
+    experiment = find_run(run, store).manifest.experiment["name"]
+    ask(lambda: announce(event, experiment, run, identity(store.root)))
 
 
 @partial(
@@ -138,7 +142,13 @@ def train_now(
 
 
 @partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
-def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0, expect: Digest | None = None) -> str:
+def verify(
+    run: str = LATEST,
+    device: Device = "auto",
+    retries: Retries = 0,
+    expect: Digest | None = None,
+    store: str | None = None,
+) -> "str | State[None]":
     """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
 
     Args:
@@ -146,15 +156,24 @@ def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0, exp
         device: Where to predict: auto, cpu, cuda, cuda:N or mps.
         retries: How often a stage is tried again after a fault that may pass.
         expect: The SHA-256 that run.json must have, as training printed it; any when empty.
+        store: The identity of the store that the run is in, as the event has it that started this; not asked for when
+            empty.
 
     Returns:
-        The name of the run.
+        The name of the run. A state, in place of it, if the verification was not to take place.
 
     Raises:
         InputError: there is no such run, or no such device.
         StageError: a stage failed; for a wrong checkpoint, that is the verification.
     """
-    store = project_store()
+    own = project_store()
+    if store and store != identity(own.root):
+        return Cancelled(message=f"{run} is in another store that reports to this server: nothing to verify here")
+    return verify_now(run, device, retries, expect, own)
+
+
+def verify_now(run: str, device: str, retries: int, expect: str | None, store: Store) -> str:
+    """Verifies; see `verify`."""
     folder = find_folder(run, store)
     settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect)
     ask(lambda: tag_run((experiment_of(folder), settings.device)))
