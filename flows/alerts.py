@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from flows.announcing import AWAITED, EXPERIMENT, STORE, TRIED, VERIFIED, post
+from flows.announcing import AWAITED, CONFIRMED, EXPERIMENT, STORE, TRIED, VERIFIED, post
 from flows.identity import ANY_STORE
 from flows.identity import PREFIX as STORE_PREFIX
 from flows.problems import InputError
@@ -124,15 +124,16 @@ def bad_end_of(flow: str, store: str) -> "Trigger":
 def silence_of(period: timedelta, store: str) -> "Trigger":
     """What happens when an experiment of a store has no verified run for a period, counted from the last one.
 
-    Each verified run begins the period anew since it is in both `after` and `expect`; a trigger without `after` would
-    count from nothing in particular, and with `for_each` never fire.
+    Each verified run begins the period anew since it is in both `after` and `expect`, and so does a training that finds
+    its run verified already. A trigger without `after` would count from nothing in particular, and with `for_each`
+    never fire.
     """
     from prefect.automations import EventTrigger, Posture, ResourceSpecification
 
     return EventTrigger(
         posture=Posture.Proactive,
-        after={VERIFIED, AWAITED},
-        expect={VERIFIED},
+        after={VERIFIED, CONFIRMED, AWAITED},
+        expect={VERIFIED, CONFIRMED},
         match=ResourceSpecification({EXPERIMENT: "*", STORE: store}),
         for_each={EXPERIMENT},
         within=period,

@@ -18,6 +18,9 @@ TRAINED = "workflow.run.trained"
 #: A run was shown to predict what training recorded.
 VERIFIED = "workflow.run.verified"
 
+#: A training found that the run which is there is what it would make, and that it is verified already.
+CONFIRMED = "workflow.run.confirmed"
+
 #: From now on somebody waits for verified runs of an experiment.
 AWAITED = "workflow.experiment.awaited"
 
@@ -32,7 +35,7 @@ def announce(event: str, experiment: str, run: str, store: str) -> None:
     """Tells what became of a run, from inside the flow that did it.
 
     Args:
-        event: TRAINED or VERIFIED.
+        event: TRAINED, VERIFIED or CONFIRMED.
         experiment: that the run is of.
         run: its name.
         store: identity of the store that it is in.

@@ -64,6 +64,31 @@ def test_what_is_trained_in_another_store_is_not_verified_here(
     assert "another store offers train/line, train/line-cuda, train/line-layers, verify/each-run" in refused.stderr
 
 
+def test_trainings_while_nobody_serves_leave_one_verification(
+    project: Served, served: Served, workflow: Finish
+) -> None:
+    served.end()
+
+    def train() -> str:
+        done = workflow("train", "line", "--training.epochs", "25", "--json", home=served.home)
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["run"])
+
+    def asked(run: str) -> list[Any]:
+        found = served.api.client.read_flow_runs(limit=200)
+        return [verification.id for verification in found if verification.parameters.get("run") == run]
+
+    run = train()
+    until_there(lambda: asked(run) or None)
+    assert train() == train() == run
+    (pending,) = asked(run)
+    assert served.api.flow_run(pending).state.is_scheduled()
+    project.begin("--limit", "3")
+    assert served.until(pending, "Completed")
+    assert train() == run
+    assert asked(run) == [pending]
+
+
 def test_one_stage_is_run_again_and_the_others_are_cached(served: Served) -> None:
     served.until(served.ask(), "Completed")
     again = served.until(served.ask(refresh=["evaluate"]), "Completed")

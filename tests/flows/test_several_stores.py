@@ -39,6 +39,21 @@ def test_a_flow_run_names_its_store_and_so_does_what_it_announces(
     assert posted == [("workflow.run.trained", "line", outcome.run, identity(store.root))]
 
 
+def test_a_run_that_is_verified_already_is_not_verified_again(
+    store: Store, train: Any, posted: list[tuple[str, ...]]
+) -> None:
+    from flows import orchestration
+
+    run = train().run
+    orchestration.verify(run)
+    assert train().run == run
+    assert [event for event, *_ in posted] == [f"workflow.run.{what}" for what in ("trained", "verified", "confirmed")]
+    path = store.runs / run / "verification.json"
+    path.write_text(path.read_text().replace('"digest": "', '"digest": "0'))
+    train()
+    assert [event for event, *_ in posted[3:]] == ["workflow.run.trained"]
+
+
 @pytest.mark.usefixtures("prefect")
 def test_the_verification_of_a_run_in_another_store_is_refused(trained: Store, posted: list[tuple[str, ...]]) -> None:
     from flows import orchestration
