@@ -20,6 +20,7 @@ from flows.history import SHOWN, read_history
 from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
 from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
+from flows.scheduled import schedules_app
 from flows.signals import Interrupted, interruptible
 from tasks.caching.key import version
 from tasks.caching.store import project_store
@@ -38,10 +39,12 @@ app = App(
 server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
 app.command(server_app)
 app.command(alerts_app)
+app.command(schedules_app)
 app.command(upkeep.selftest_app)
 for command in (
     offering.serve,
     offering.worker,
+    offering.deploy,
     offering.deployments,
     offering.ui,
     upkeep.check,

@@ -1,7 +1,8 @@
-"""The commands that offer the flows to people and schedules: `workflow serve`, `ui`, `worker` and `deployments`."""
+"""The commands that offer the flows: `workflow serve`, `ui`, `worker`, `deploy` and `deployments`."""
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -76,6 +77,30 @@ def worker(
         asyncio.run(work(pool, name, limit, store.root, tell))
 
 
+def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
+    """Make the deployments that `workflow serve` offers, for workers; what a file no longer says is removed.
+
+    The schedule of each is the `[schedule]` table of its file. One that was paused in the Prefect UI stays paused.
+    """
+    import asyncio
+
+    from flows.session import prefect_session
+
+    offers, store = read_offers(sources or ()), project_store()
+    owned = named_api(store.root) is None
+    with prefect_session(store.root, notify=tell) as ui:
+        from flows.deployments import POOL, make_deployments
+        from flows.registered import deploy_to, prepare
+
+        made = asyncio.run(make_deployments(offers, identity(store.root)))
+        paused = prepare(made, POOL, store.root, take_over=take_over or owned)
+        deploy_to(POOL, made)
+    for offer in offers:
+        print_line(told_offer(offer, paused))
+    print_line("verify/each-run  after each training")
+    print_line(f"`workflow worker` carries out their runs. Prefect UI  {ui}/deployments")
+
+
 def deployments(sources: Sources = None, /) -> None:
     """Print prefect.yaml: the deployments that `workflow serve` offers, for `prefect deploy` and workers."""
     from flows.deployments import to_yaml
@@ -133,32 +158,41 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
         prefect_session(store.root, notify=tell) as ui,
         served_reports(store.runs) as reports,
     ):
-        from prefect.client.orchestration import get_client
-
         from flows.deployments import make_deployments
-        from flows.registered import require_ours
+        from flows.registered import prepare
         from flows.serving import serve as serve_deployments
         from flows.watch_keeping import keep_watch
 
         def on_ready() -> None:
             ready(reports)
-            for line in told(offers, ui):
+            for line in told(offers, ui, paused):
                 print_line(line)
 
         deployments = asyncio.run(make_deployments(offers, identity(store.root)))
-        with get_client(sync_client=True) as client:
-            require_ours(client, deployments, store.root, take_over=take_over or owned)
+        paused = prepare(deployments, None, store.root, take_over=take_over or owned)
         asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: keep_watch(store.root, tell)))
 
 
-def told(offers: list[Offer], ui: str | None) -> list[str]:
-    """What is offered, in lines."""
+def told(offers: list[Offer], ui: str | None, paused: set[str]) -> list[str]:
+    """What is offered, in lines.
+
+    Args:
+        offers: the trainings.
+        ui: address of the Prefect UI.
+        paused: the experiments whose schedules stay paused, as a person has them.
+    """
     return [
-        *(f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}" for offer in offers),
+        *map(partial(told_offer, paused=paused), offers),
         "verify/each-run  after each training",
         f"Prefect UI  {ui}/deployments",
         "Ctrl-C ends it; runs that go on then keep where they are.",
     ]
+
+
+def told_offer(offer: Offer, paused: set[str]) -> str:
+    """A training that is offered, in a line."""
+    state = "  paused in the Prefect UI" if offer.experiment.name in paused else ""
+    return f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}{state}"
 
 
 def show_log() -> None:
