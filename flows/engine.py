@@ -21,6 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from flows import repetition
 from flows.contact import UNANSWERED, contact, once_only, reason
+from flows.empty_fields import fill_empty_fields
 from flows.identity import store_tag
 from flows.liveness import claim, claims_folder, ends_as
 from tasks.caching.claims import Claim
@@ -53,6 +54,7 @@ class LastingFlow(Flow[..., Any]):
 
     def carry_out(self, flow_run: FlowRun) -> State[Any]:
         """Carries out a run that Prefect knows already, to its end; how it ended."""
+        fill_empty_fields(flow_run)
         engine = LastingEngine(flow=self, parameters=flow_run.parameters, flow_run=flow_run)
         engine.carry_out()
         return engine.state
