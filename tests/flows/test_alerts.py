@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from flows.alerts import plain_text_url, read_alerts
+from flows.announcing import TRIED, post
 from flows.identity import ANY_STORE, identity, store_tag
 from flows.problems import InputError
 from tasks.caching.store import project_store
-from tests.flows.asking import until_there
+from tests.flows.asking import Api, until_there
 from tests.flows.conftest import enter
 
 Command = Callable[..., tuple[int, str, str]]
@@ -110,7 +111,7 @@ def test_a_run_of_a_deployment_that_knows_no_store(alerts: Inbox, api: Any) -> N
 
 
 def test_what_happens_in_another_store_is_none_of_ours(
-    alerts: Inbox, train: Any, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alerts: Inbox, train: Any, command: Command, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = project_store().root
     elsewhere = enter(tmp_path / "elsewhere", monkeypatch)
@@ -123,10 +124,12 @@ def test_what_happens_in_another_store_is_none_of_ours(
         "error: there are no alerts: `workflow alerts create URL` makes some\n",
     )
     assert command("alerts", "remove")[1] == "0 alerts were removed.\n"
+    post(api.client, TRIED, "none", identity(elsewhere.root))
     enter(ours, monkeypatch)
     assert command("alerts", "try")[0] == 0
-    alerts.titled("A trial of the alerts")  # by now, the other one would be there
+    alerts.titled("A trial of the alerts")  # by now, the others would be there
     assert not [message for message in alerts.messages if "elsewhere" in message["message"]]
+    assert len([message for message in alerts.messages if "A trial" in message["title"]]) == 1
 
 
 def test_other_flows_are_none_of_ours(alerts: Inbox, api: Any, command: Command) -> None:

@@ -46,9 +46,7 @@ def test_a_training_is_followed_by_the_verification_of_its_run(served: Served) -
     assert set(verified.tags) >= {"line", "cpu"}
 
 
-def test_what_is_trained_in_another_store_is_not_verified_here(
-    served: Served, workflow: Finish, tmp_path: Path
-) -> None:
+def test_what_is_trained_in_another_store_is_none_of_ours(served: Served, workflow: Finish, tmp_path: Path) -> None:
     """Nor is it offered from there under the same names, unless the user wants that store to take this one's place."""
     elsewhere = tmp_path / "elsewhere"
     done = workflow("train", "line", "--training.epochs", "24", "--json", home=elsewhere)
