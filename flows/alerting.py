@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from flows.arguments import AsJson
+from flows.identity import identity
 from flows.output import print_json, print_line, tell
 from flows.runs import list_runs
 from tasks.caching.store import Store, project_store
@@ -39,15 +40,16 @@ def create(
     from flows import alerts
 
     with prefect_client() as client:
-        alerts.create_alerts(client, url, fresh, experiment or experiments_with_runs(project_store()))
-        tell_alerts(client, as_json=False)
+        store = identity(project_store().root)
+        alerts.create_alerts(client, store, url, fresh, experiment or experiments_with_runs(project_store()))
+        tell_alerts(client, store, as_json=False)
 
 
 @alerts_app.command(name="list")
 def list_alerts(*, as_json: AsJson = False) -> None:
     """List the alerts, and where they go."""
     with prefect_client() as client:
-        tell_alerts(client, as_json=as_json)
+        tell_alerts(client, identity(project_store().root), as_json=as_json)
 
 
 @alerts_app.command(name="try")
@@ -56,7 +58,7 @@ def try_out() -> None:
     from flows import alerts
 
     with prefect_client() as client:
-        alerts.try_alerts(client)
+        alerts.try_alerts(client, identity(project_store().root))
     print_line("The server was asked to send a trial; it should arrive within seconds.")
 
 
@@ -66,16 +68,16 @@ def remove() -> None:
     from flows import alerts
 
     with prefect_client() as client:
-        count = alerts.remove_alerts(client)
+        count = alerts.remove_alerts(client, identity(project_store().root))
     print_line(f"{count} alerts were removed.")
 
 
-def tell_alerts(client: "SyncPrefectClient", *, as_json: bool) -> None:
-    """Prints the alerts, and where they go."""
+def tell_alerts(client: "SyncPrefectClient", store: str, *, as_json: bool) -> None:
+    """Prints the alerts about a store, and where they go."""
     from flows import alerts
 
-    found = {alert.name.removeprefix(alerts.PREFIX): alert.enabled for alert in alerts.read_alerts(client)}
-    address = alerts.where_to(client)
+    found = {alert.name.removeprefix(alerts.PREFIX): alert.enabled for alert in alerts.read_alerts(client, store)}
+    address = alerts.where_to(client, store)
     if as_json:
         print_json({"url": address, "alerts": found})
     elif found:

@@ -2,6 +2,8 @@
 
 Prefect's server sends them, so that they come although the process that trained was killed. It can load only blocks
 that ship with Prefect; of those, `SlackWebhook` hands every URL that is not Slack's on to apprise.
+
+Several stores may report to one server. The alerts of each are its own: they heed only its runs and its events.
 """
 
 import contextlib
@@ -10,7 +12,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from flows.announcing import AWAITED, EXPERIMENT, TRIED, VERIFIED, post
+from flows.announcing import AWAITED, CONFIRMED, EXPERIMENT, STORE, TRIED, VERIFIED, post
+from flows.identity import ANY_STORE
+from flows.identity import PREFIX as STORE_PREFIX
 from flows.problems import InputError
 from flows.scheduling import duration
 
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.events import Automation
 
-#: What tells these automations from others, how their names begin, and the name of the block that holds the URL.
+#: What tells these automations from others, how their names begin, and how the name of the block with the URL begins.
 TAG = "pytorch-workflow-alert"
 PREFIX = "workflow alert: "
 BLOCK, BLOCK_TYPE = "workflow-alerts", "slack-webhook"
@@ -47,11 +51,14 @@ Is the machine on, does `workflow serve` run, and did the last runs fail?
 """
 
 
-def create_alerts(client: "SyncPrefectClient", url: str, fresh: str | None, experiments: Iterable[str]) -> None:
+def create_alerts(
+    client: "SyncPrefectClient", store: str, url: str, fresh: str | None, experiments: Iterable[str]
+) -> None:
     """Makes the alerts; those of an earlier call are replaced.
 
     Args:
         client: of the server that is to send them.
+        store: identity of the store that they are about.
         url: of apprise, such as `mailto://…` or `ntfy://…`.
         fresh: for how long an experiment may be without a verified run, such as `26h`; None for any time.
         experiments: of which verified runs are awaited from now on.
@@ -64,94 +71,120 @@ def create_alerts(client: "SyncPrefectClient", url: str, fresh: str | None, expe
     if fresh is not None and duration(fresh) < SHORTEST:
         raise InputError(f"--fresh must be at least {SHORTEST.seconds} s")
     block = SlackWebhook(url=plain_text_url(url), notify_type="failure")
-    remove_alerts(client)
-    block_id = block.save(BLOCK, overwrite=True)
-    for automation in automations(block_id, fresh):
+    remove_alerts(client, store)
+    block_id = block.save(block_of(store), overwrite=True)
+    for automation in automations(block_id, store, fresh):
         client.create_automation(automation)
     if fresh is not None:
         time.sleep(SETTLING_SECONDS)
         for experiment in experiments:
-            post(client, AWAITED, experiment)
+            post(client, AWAITED, experiment, store)
 
 
-def automations(block_id: Any, fresh: str | None) -> list["AutomationCore"]:
-    """The automations, which send through a notification block."""
-    from prefect.automations import AutomationCore, EventTrigger
+def automations(block_id: Any, store: str, fresh: str | None) -> list["AutomationCore"]:
+    """The automations about a store, which send through a notification block."""
+    from prefect.automations import AutomationCore, EventTrigger, ResourceSpecification
     from prefect.events.actions import SendNotification
 
     def alert(name: str, trigger: "Trigger", subject: str, body: str) -> AutomationCore:
         action = SendNotification(block_document_id=block_id, subject=subject, body=body)
-        return AutomationCore(name=f"{PREFIX}{name}", tags=[TAG], trigger=trigger, actions=[action])
+        return AutomationCore(name=f"{PREFIX}{name}", tags=[TAG, tag_of(store)], trigger=trigger, actions=[action])
 
+    trial = EventTrigger(expect={TRIED}, match=ResourceSpecification({STORE: store}))
     made = [
-        alert("a training failed", bad_end_of("train"), BAD_END_SUBJECT, BAD_END_BODY),
-        alert("a verification failed", bad_end_of("verify"), BAD_END_SUBJECT, BAD_END_BODY),
-        alert("a trial", EventTrigger(expect={TRIED}), "A trial of the alerts", "They arrive."),
+        alert("a training failed", bad_end_of("train", store), BAD_END_SUBJECT, BAD_END_BODY),
+        alert("a verification failed", bad_end_of("verify", store), BAD_END_SUBJECT, BAD_END_BODY),
+        alert("a trial", trial, "A trial of the alerts", "They arrive."),
     ]
     if fresh is not None:
         subject = STALE_SUBJECT.replace("PERIOD", fresh)
-        made.append(alert(f"no verified run for {fresh}", silence_of(duration(fresh)), subject, STALE_BODY))
+        made.append(alert(f"no verified run for {fresh}", silence_of(duration(fresh), store), subject, STALE_BODY))
     return made
 
 
-def bad_end_of(flow: str) -> "Trigger":
-    """What happens when a run of a flow fails, crashes or takes too long."""
+def bad_end_of(flow: str, store: str) -> "Trigger":
+    """What happens when a run of a flow fails, crashes or takes too long, in a store or where none is known."""
     from prefect.automations import EventTrigger, ResourceSpecification
 
     return EventTrigger(
         expect=BAD_ENDS,
         match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-        match_related=ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": flow}),
+        match_related=[
+            ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": flow}),
+            ResourceSpecification(
+                {
+                    "prefect.resource.role": "tag",
+                    "prefect.resource.id": [f"prefect.tag.{tag}" for tag in (tag_of(store), ANY_STORE)],
+                }
+            ),
+        ],
     )
 
 
-def silence_of(period: timedelta) -> "Trigger":
-    """What happens when an experiment has no verified run for a period, counted from the last one.
+def silence_of(period: timedelta, store: str) -> "Trigger":
+    """What happens when an experiment of a store has no verified run for a period, counted from the last one.
 
-    Each verified run begins the period anew since it is in both `after` and `expect`; a trigger without `after` would
-    count from nothing in particular, and with `for_each` never fire.
+    Each verified run begins the period anew since it is in both `after` and `expect`, and so does a training that finds
+    its run verified already. A trigger without `after` would count from nothing in particular, and with `for_each`
+    never fire.
     """
     from prefect.automations import EventTrigger, Posture, ResourceSpecification
 
     return EventTrigger(
         posture=Posture.Proactive,
-        after={VERIFIED, AWAITED},
-        expect={VERIFIED},
-        match=ResourceSpecification({EXPERIMENT: "*"}),
+        after={VERIFIED, CONFIRMED, AWAITED},
+        expect={VERIFIED, CONFIRMED},
+        match=ResourceSpecification({EXPERIMENT: "*", STORE: store}),
         for_each={EXPERIMENT},
         within=period,
     )
 
 
-def read_alerts(client: "SyncPrefectClient") -> "list[Automation]":
-    """The alerts that there are, by name."""
+def read_alerts(client: "SyncPrefectClient", store: str) -> "list[Automation]":
+    """The alerts about a store, by name; with those that an earlier version made, which heed every store."""
     from prefect.events.filters import AutomationFilter, AutomationFilterTags
 
     ours = AutomationFilter(tags=AutomationFilterTags(all_=[TAG]))
-    return sorted(client.read_automations(automations=ours), key=lambda automation: automation.name)
+    found = [
+        automation
+        for automation in client.read_automations(automations=ours)
+        if tag_of(store) in automation.tags or not any(tag.startswith(STORE_PREFIX) for tag in automation.tags)
+    ]
+    return sorted(found, key=lambda automation: automation.name)
 
 
-def try_alerts(client: "SyncPrefectClient") -> None:
+def try_alerts(client: "SyncPrefectClient", store: str) -> None:
     """Has the server send a trial.
 
     Raises:
         InputError: there are no alerts.
     """
-    if not read_alerts(client):
+    if not read_alerts(client, store):
         raise InputError("there are no alerts: `workflow alerts create URL` makes some")
-    post(client, TRIED, "none")
+    post(client, TRIED, "none", store)
 
 
-def remove_alerts(client: "SyncPrefectClient") -> int:
-    """Removes the alerts, and the URL that they went to; returns how many there were."""
+def remove_alerts(client: "SyncPrefectClient", store: str) -> int:
+    """Removes the alerts about a store, and the URL that they went to; returns how many there were."""
     from prefect.exceptions import ObjectNotFound
 
-    alerts = read_alerts(client)
+    alerts = read_alerts(client, store)
     for automation in alerts:
         client.delete_automation(automation.id)
-    with contextlib.suppress(ObjectNotFound):
-        client.delete_block_document(client.read_block_document_by_name(BLOCK, BLOCK_TYPE).id)
+    for block in (block_of(store), *(BLOCK for alert in alerts if tag_of(store) not in alert.tags)):
+        with contextlib.suppress(ObjectNotFound):
+            client.delete_block_document(client.read_block_document_by_name(block, BLOCK_TYPE).id)
     return len(alerts)
+
+
+def block_of(store: str) -> str:
+    """The name of the block with the URL that the alerts about a store go to."""
+    return f"{BLOCK}-{store}"
+
+
+def tag_of(store: str) -> str:
+    """The tag of a store's flow runs, which its alerts have as well."""
+    return f"{STORE_PREFIX}{store}"
 
 
 def plain_text_url(url: str) -> str:
@@ -172,13 +205,13 @@ def plain_text_url(url: str) -> str:
     return str(service.url())  # type: ignore[no-untyped-call]
 
 
-def where_to(client: "SyncPrefectClient") -> str:
-    """Where the alerts go, without what is secret in the URL; empty if nowhere."""
+def where_to(client: "SyncPrefectClient", store: str) -> str:
+    """Where the alerts about a store go, without what is secret in the URL; empty if nowhere."""
     from apprise import Apprise
     from prefect.exceptions import ObjectNotFound
 
     try:
-        block = client.read_block_document_by_name(BLOCK, BLOCK_TYPE)
+        block = client.read_block_document_by_name(block_of(store), BLOCK_TYPE)
     except ObjectNotFound:
         return ""
     service = Apprise.instantiate(str(block.data["url"]))

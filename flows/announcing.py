@@ -18,42 +18,51 @@ TRAINED = "workflow.run.trained"
 #: A run was shown to predict what training recorded.
 VERIFIED = "workflow.run.verified"
 
+#: A training found that the run which is there is what it would make, and that it is verified already.
+CONFIRMED = "workflow.run.confirmed"
+
 #: From now on somebody waits for verified runs of an experiment.
 AWAITED = "workflow.experiment.awaited"
 
 #: Somebody wants to see whether alerts arrive.
 TRIED = "workflow.alerts.tried"
 
-#: The label of an event that names the experiment.
-EXPERIMENT = "workflow.experiment"
+#: The labels of an event that name the experiment, and the store that it is kept in.
+EXPERIMENT, STORE = "workflow.experiment", "workflow.store"
 
 
-def announce(event: str, experiment: str, run: str) -> None:
+def announce(event: str, experiment: str, run: str, store: str) -> None:
     """Tells what became of a run, from inside the flow that did it.
 
     Args:
-        event: TRAINED or VERIFIED.
+        event: TRAINED, VERIFIED or CONFIRMED.
         experiment: that the run is of.
         run: its name.
+        store: identity of the store that it is in.
     """
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        post(client, event, experiment, run, surrounding_flow())
+        post(client, event, experiment, store, run, surrounding_flow())
 
 
 def post(
-    client: "SyncPrefectClient", event: str, experiment: str, run: str = "", related: Iterable[dict[str, str]] = ()
+    client: "SyncPrefectClient",
+    event: str,
+    experiment: str,
+    store: str,
+    run: str = "",
+    related: Iterable[dict[str, str]] = (),
 ) -> None:
-    """Posts an event about a run, or about its experiment if no run is named."""
+    """Posts an event about a run, or about its experiment if no run is named; only its own store heeds it."""
     subject = f"workflow.run.{run}" if run else f"workflow.experiment.{experiment}"
     fields = {
         "id": str(uuid4()),
         "event": event,
         "occurred": datetime.now(UTC).isoformat(),
-        "resource": {"prefect.resource.id": subject, EXPERIMENT: experiment},
+        "resource": {"prefect.resource.id": subject, EXPERIMENT: experiment, STORE: store},
         "related": list(related),
-        "payload": {"experiment": experiment, "run": run},
+        "payload": {"experiment": experiment, "run": run, "store": store},
     }
     client.request("POST", "/events", json=[fields])
 

@@ -21,6 +21,7 @@ from flows.history import SHOWN, read_history
 from flows.output import announce, print_json, print_line, print_places, print_plain, stage_lines, tell
 from flows.problems import InputError, clipped, list_problems, require_shallow
 from flows.runs import find_folder, find_run, list_runs
+from flows.scheduled import schedules_app
 from flows.signals import Interrupted, interruptible
 from flows.train import require_reached
 from tasks.caching.key import version
@@ -40,10 +41,12 @@ app = App(
 server_app = App(name="server", help="The project's own Prefect server, on this machine only.")
 app.command(server_app)
 app.command(alerts_app)
+app.command(schedules_app)
 app.command(upkeep.selftest_app)
 for command in (
     offering.serve,
     offering.worker,
+    offering.deploy,
     offering.deployments,
     offering.ui,
     upkeep.check,

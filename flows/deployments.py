@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.announcing import TRAINED
+from flows.announcing import STORE, TRAINED
 from flows.experiments import load_experiment, load_file, preset_names
+from flows.identity import ANY_STORE, PREFIX
 from flows.problems import InputError
 from flows.scheduling import Schedule, to_prefect
 from tasks.learning.experiment import Experiment
@@ -25,12 +26,13 @@ RETRIES = 3
 
 VERIFIES = "Verifies each run that was trained: its checkpoint predicts what training recorded."
 
-#: What starts a verification, with the run that it is of.
+#: What starts a verification, with the run that it is of. A run of another store is refused by the flow, and where the
+#: store is known, which prefect.yaml does not, nothing is started for it.
 TRAINED_RUN: dict[str, Any] = {
     "name": "workflow: verify each trained run",
     "expect": {TRAINED},
     "match": {"prefect.resource.id": "workflow.run.*"},
-    "parameters": {"run": "{{ event.payload.run }}"},
+    "parameters": {"run": "{{ event.payload.run }}", "store": "{{ event.payload.store }}"},
 }
 
 
@@ -86,13 +88,17 @@ def read_offers(sources: Sequence[str], schedule: Schedule | None = None) -> lis
     return list(offers.values())
 
 
-async def make_deployments(offers: Iterable[Offer]) -> "list[RunnerDeployment]":
+async def make_deployments(offers: Iterable[Offer], store: str) -> "list[RunnerDeployment]":
     """The deployments: one for each experiment, and one that verifies each run that was trained.
+
+    Args:
+        offers: what is offered to be trained.
+        store: identity of the store that all of it is done in.
 
     Raises:
         InputError: a schedule stands for no moment.
     """
-    return [*[await training(offer) for offer in offers], await verification()]
+    return [*[await training(offer, store) for offer in offers], await verification(store)]
 
 
 def described(offer: Offer) -> str:
@@ -101,7 +107,7 @@ def described(offer: Offer) -> str:
     return f"Trains {offer.experiment.name}, {when}. What has not changed is reused."
 
 
-async def training(offer: Offer) -> "RunnerDeployment":
+async def training(offer: Offer, store: str) -> "RunnerDeployment":
     """The deployment that trains an experiment: by hand, from its form in the UI, and on its schedule."""
     from prefect.types.entrypoint import EntrypointType
 
@@ -112,23 +118,25 @@ async def training(offer: Offer) -> "RunnerDeployment":
         description=described(offer),
         parameters=offer.parameters,
         schedules=[to_prefect(offer.schedule)] if offer.schedule.words else [],
-        tags=[offer.experiment.name],
+        tags=[offer.experiment.name, f"{PREFIX}{store}"],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
 
 
-async def verification() -> "RunnerDeployment":
-    """The deployment that verifies each run that a training announces."""
+async def verification(store: str) -> "RunnerDeployment":
+    """The deployment that verifies each run that a training in a store announces."""
     from prefect.events import DeploymentEventTrigger
     from prefect.types.entrypoint import EntrypointType
 
     from flows.orchestration import verify
 
+    heeded = TRAINED_RUN | {"match": {**TRAINED_RUN["match"], STORE: store}}
     return await verify.ato_deployment(
         EACH_RUN,
+        tags=[f"{PREFIX}{store}"],
         parameters={"retries": RETRIES},
         description=VERIFIES,
-        triggers=[DeploymentEventTrigger(**TRAINED_RUN)],
+        triggers=[DeploymentEventTrigger(**heeded)],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
 
@@ -145,6 +153,7 @@ def to_yaml(offers: Iterable[Offer]) -> str:
     verifying = {
         "name": EACH_RUN,
         "description": VERIFIES,
+        "tags": [ANY_STORE],
         "entrypoint": "flows/orchestration.py:verify",
         "parameters": {"retries": RETRIES},
         "triggers": [trigger],
@@ -166,7 +175,7 @@ def training_in_yaml(offer: Offer) -> dict[str, Any]:
     return {
         "name": offer.experiment.name,
         "description": described(offer),
-        "tags": [offer.experiment.name],
+        "tags": [offer.experiment.name, ANY_STORE],
         "entrypoint": "flows/orchestration.py:train",
         "parameters": offer.parameters,
         "schedules": [in_yaml(offer.schedule)] if offer.schedule.words else [],

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flows import repetition
 from flows.liveness import mark_ended_runs
 from tasks.caching.interruption import postponed_interruption
 from tasks.caching.key import flatten
@@ -59,7 +60,7 @@ def homes_elsewhere(purpose: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def training(experiment: Path, home: Path, until: str) -> Iterator["subprocess.Popen[str]"]:
+def training(experiment: Path, home: Path, until: str, purpose: str) -> Iterator["subprocess.Popen[str]"]:
     """Runs `workflow train` in a process of its own, which reports to the Prefect server of this one.
 
     It never outlives what is done inside: what still runs at the end is ended.
@@ -68,12 +69,14 @@ def training(experiment: Path, home: Path, until: str) -> Iterator["subprocess.P
         experiment: a TOML file.
         home: root of its store.
         until: the last stage to run.
+        purpose: the command that repeats the training, which Prefect shows.
     """
     process: subprocess.Popen[str] | None = None
+    words = (str(os.getpid()), purpose, "train", str(experiment), "--until", until)
     try:
         with postponed_interruption():  # or else it might run, and nobody know it
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows.elsewhere", str(os.getpid()), "train", str(experiment), "--until", until],
+                [sys.executable, "-m", "flows.elsewhere", *words],
                 env=os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -110,19 +113,21 @@ def finish(process: "subprocess.Popen[str]") -> str:
     return out
 
 
-def train_elsewhere(experiment: Path, home: Path, until: str) -> str:
+def train_elsewhere(experiment: Path, home: Path, until: str, purpose: str) -> str:
     """Trains in a process of its own, and waits for it; what it printed. See `training` for the arguments.
 
     Raises:
         TrainingError: it failed.
     """
-    with training(experiment, home, until) as process:
+    with training(experiment, home, until, purpose) as process:
         return finish(process)
 
 
-def run_for(parent: int, words: Sequence[str]) -> None:
+def run_for(parent: int, purpose: str, words: Sequence[str]) -> None:
     """What the process does: runs a command, and ends in good order when the process that wanted it is gone."""
     from flows.cli import main
+
+    repetition.purpose.set(purpose)
 
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     main(words)
@@ -136,4 +141,4 @@ def end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    run_for(int(sys.argv[1]), sys.argv[2:])
+    run_for(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

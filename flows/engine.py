@@ -1,8 +1,9 @@
 """Flows whose work is worth more than what Prefect knows of it.
 
-They run in Prefect's own engine, but for two things. Each run is claimed as soon as Prefect knows of it, so that one
+They run in Prefect's own engine, but for three things. Each run is claimed as soon as Prefect knows of it, so that one
 whose process dies is found (`flows.liveness`). And if Prefect cannot be told how a run ended, the run ends that way
-nonetheless, and Prefect is told at the next start.
+nonetheless, and Prefect is told at the next start. And a run that was ended on purpose, by Ctrl-C or SIGTERM, is
+Cancelled and not Crashed: nobody is to be alerted.
 """
 
 import contextlib
@@ -10,23 +11,32 @@ import time
 from typing import Any
 
 from prefect import Flow
+from prefect import tags as tagged
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.flow_engine import FlowRunEngine
+from prefect.states import Cancelled
 from prefect.utilities import engine as prefect_engine
 from prefect.utilities.callables import get_call_parameters
 from pydantic_core import to_jsonable_python
 
+from flows import repetition
 from flows.contact import UNANSWERED, contact, once_only, reason
+from flows.empty_fields import fill_empty_fields
+from flows.identity import store_tag
 from flows.liveness import claim, claims_folder, ends_as
 from tasks.caching.claims import Claim
-from tasks.caching.interruption import noted, postponed_interruption
+from tasks.caching.interruption import interruptions, noted, postponed_interruption
 from tasks.caching.store import project_store
 
 # Prefect's own handler of SIGTERM, while a flow runs, raises an exception too, which can be lost. It is replaced as a
 # whole, because Prefect asks whether the one that is set is the one that it has.
 prefect_engine._prefect_sigterm_handler = noted(prefect_engine._prefect_sigterm_handler)  # type: ignore[assignment]
+
+#: What Prefect shows of a run that was ended by Ctrl-C or SIGTERM.
+ENDED_ON_PURPOSE = "Ended by Ctrl-C or SIGTERM. What is finished is kept: the next run goes on from there."
 
 #: The largest integer in JSON that the server can send.
 LARGEST = 2**63 - 1
@@ -50,6 +60,7 @@ class LastingFlow(Flow[..., Any]):
 
     def carry_out(self, flow_run: FlowRun) -> State[Any]:
         """Carries out a run that Prefect knows already, to its end; how it ended."""
+        fill_empty_fields(flow_run)
         engine = LastingEngine(flow=self, parameters=flow_run.parameters, flow_run=flow_run)
         engine.carry_out()
         return engine.state
@@ -68,6 +79,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
     """Runs a flow to its end, whether or not Prefect can be told of it."""
 
     claim: Claim | None = None
+    ended_on_purpose = False
 
     def carry_out(self) -> None:
         """Runs the flow, as Prefect does."""
@@ -86,20 +98,37 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return super().begin_run()
 
     def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:
-        """A new flow run; an interruption waits until it is claimed."""
+        """A new flow run, with the tag of its store; an interruption waits until it is claimed."""
         root = project_store().root
+        tags = (store_tag(root), *repetition.tags())
         claims_folder(root).mkdir(parents=True, exist_ok=True)  # or else it fails before Prefect knows of the run
         with postponed_interruption():
-            flow_run = super().create_flow_run(client)
+            with tagged(*tags):  # as it is made: what the server says of it later may not know of tags that came after
+                flow_run = super().create_flow_run(client)
             self.claim = claim(root, flow_run.id)
         return flow_run
 
+    def handle_crash(self, exc: BaseException) -> None:
+        """Tells Prefect that the run ended by an exception that is none of its stages'."""
+        if isinstance(exc, KeyboardInterrupt | TerminationSignal):
+            self.ended_on_purpose = True
+            self.logger.info(ENDED_ON_PURPOSE)
+            self.set_state(Cancelled(message=ENDED_ON_PURPOSE), force=True)
+            self._raised = exc  # type: ignore[assignment] # as Prefect does
+        else:
+            super().handle_crash(exc)
+
     def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
         """Tells Prefect a state; one that is final and cannot be told is kept for the next start."""
+        if interruptions and (state.is_failed() or state.is_crashed()):
+            # A library made an error of its own out of the interruption.
+            self.ended_on_purpose, state = True, Cancelled(message=ENDED_ON_PURPOSE)
         mine, started = contact.get(), time.monotonic()
         try:
             # Nobody waits for a server that was silent just now, nor after Ctrl-C.
-            with once_only() if mine.is_lost or state.is_crashed() else contextlib.nullcontext():
+            with (
+                once_only() if mine.is_lost or self.ended_on_purpose or state.is_crashed() else contextlib.nullcontext()
+            ):
                 told = super().set_state(state, force)
         except UNANSWERED as error:
             if self.claim is None or self.flow_run is None or not state.is_final():

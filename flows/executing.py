@@ -5,6 +5,7 @@ the code as it is when it begins.
 """
 
 import os
+import signal
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -46,6 +47,9 @@ def carry_out(flow_run_id: UUID) -> None:
 
     from flows.contact import keeping_contact
 
+    # Before its engine has begun, a run that is ended has done nothing yet: its process did not fail, and whoever ended
+    # it, or looks after orphans, says what becomes of the run. Prefect would alert of a process that ends otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     configure_from_env()
     # Whoever started this process sees it end; for the thread of a heartbeat, the flow would wait at its end.
     undisturbed = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.history import DIGESTS, METRICS, History
-from flows.pages import artifact_key, cell, embedded, markdown_table
+from flows.pages import cell, embedded, markdown_table
 from flows.problems import InputError
 from flows.settings import ServerError
 from flows.wording import figure
@@ -108,21 +108,23 @@ def publish(history: History, png: bytes, root: Path, notify: Callable[[str], No
         if found.state != "running":
             return None
         with prefect_session(root, notify=notify) as ui:
-            return f"{ui}/artifacts/artifact/{create_page(history, png)}"
+            return f"{ui}/artifacts/artifact/{create_page(history, png, root)}"
     except ServerError as error:
         notify(str(error))
         return None
 
 
-def create_page(history: History, png: bytes) -> str:
+def create_page(history: History, png: bytes, root: Path) -> str:
     """Creates the page in Prefect, on no flow run; returns its id."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import ArtifactCreate
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    key, markdown = artifact_key(history.experiment, PAGE), history_page(history, png)
-    page = ArtifactCreate(key=key, type="markdown", description=history.verdict, data=markdown)
+    from flows.page_keys import page_key_now
+
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+        key = page_key_now(client, history.experiment, PAGE, root)
+        page = ArtifactCreate(key=key, type="markdown", description=history.verdict, data=history_page(history, png))
         # What `create_artifact` does, without its event, for which a command that is about to end would have to wait.
         created = client.request("POST", "/artifacts/", json=page.model_dump(mode="json", exclude_unset=True))
     return str(created.json()["id"])

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from flows.identity import is_ours
 from flows.settings import prefect_home
 from tasks.caching.claims import Claim, hold, taken_over
 
@@ -73,27 +74,31 @@ def mark_ended_runs(root: Path, notify: Callable[[str], None] | None = None) -> 
             with taken_over(path) as is_free:
                 if is_free:
                     state = ended_as(path)
-                    if mark_ended(client, UUID(path.stem), state) and notify is not None:
+                    if mark_ended(client, UUID(path.stem), state, root) and notify is not None:
                         notify(
                             f"An earlier run ended without telling; Prefect shows it as {state.name} now ({path.stem})."
                         )
                     path.unlink()
 
 
-def mark_ended(client: "SyncPrefectClient", flow_run_id: UUID, state: "State[Any]") -> bool:
+def mark_ended(client: "SyncPrefectClient", flow_run_id: UUID, state: "State[Any]", root: Path) -> bool:
     """Puts a flow run and what is open of its tasks into their last states.
 
     Returns:
-        Whether the flow run was open; False too if Prefect does not know it any more.
+        Whether the flow run was open; False too if Prefect does not know it any more, or if it is of another store: the
+        claims of a project that was copied while it ran are free in the copy.
     """
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.exceptions import ObjectNotFound
     from prefect.states import Completed, Crashed
 
     try:
-        known = client.read_flow_run(flow_run_id).state
+        flow_run = client.read_flow_run(flow_run_id)
     except ObjectNotFound:
         return False
+    if not is_ours(flow_run.tags, root):
+        return False
+    known = flow_run.state
     is_open = known is None or not known.is_final()
     last = state if known is None or is_open else known
     # If the run completed, so did its tasks; else nobody knows how far this one came.

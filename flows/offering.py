@@ -1,7 +1,8 @@
-"""The commands that offer the flows to people and schedules: `workflow serve`, `ui`, `worker` and `deployments`."""
+"""The commands that offer the flows: `workflow serve`, `ui`, `worker`, `deploy` and `deployments`."""
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,9 +10,11 @@ from cyclopts import Parameter, validators
 from pydantic import ValidationError
 
 from flows.deployments import Offer, read_offers
+from flows.identity import identity
 from flows.output import print_line, tell
 from flows.problems import list_problems
 from flows.scheduling import Schedule
+from flows.settings import named_api
 from tasks.caching.store import project_store
 
 Sources = Annotated[
@@ -26,6 +29,9 @@ IfRunning = Annotated[
     Literal["wait", "cancel"] | None,
     Parameter(help="What a training does while another one of its experiment goes on; wait when not given."),
 ]
+TakeOver = Annotated[
+    bool, Parameter(negative=(), help="Take the place of another store that offers the same on this server.")
+]
 Limit = Annotated[int, Parameter(help="Flow runs that go on at once, at most.", validator=validators.Number(gte=1))]
 
 
@@ -39,6 +45,7 @@ def serve(
     timezone: Timezone = None,
     if_running: IfRunning = None,
     limit: Limit = 2,
+    take_over: TakeOver = False,
 ) -> None:
     """Train on schedules and from the Prefect UI, and verify each run that was trained; until Ctrl-C.
 
@@ -46,7 +53,7 @@ def serve(
     command runs; of the trainings that were missed meanwhile, one is made up for.
     """
     offers = read_offers(sources or (), given_schedule(cron, interval, rrule, timezone, if_running))
-    serve_offers(offers, limit)
+    serve_offers(offers, limit, take_over=take_over)
 
 
 def worker(
@@ -68,6 +75,30 @@ def worker(
         from flows.working import work
 
         asyncio.run(work(pool, name, limit, store.root, tell))
+
+
+def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
+    """Make the deployments that `workflow serve` offers, for workers; what a file no longer says is removed.
+
+    The schedule of each is the `[schedule]` table of its file. One that was paused in the Prefect UI stays paused.
+    """
+    import asyncio
+
+    from flows.session import prefect_session
+
+    offers, store = read_offers(sources or ()), project_store()
+    owned = named_api(store.root) is None
+    with prefect_session(store.root, notify=tell) as ui:
+        from flows.deployments import POOL, make_deployments
+        from flows.registered import deploy_to, prepare
+
+        made = asyncio.run(make_deployments(offers, identity(store.root)))
+        paused = prepare(made, POOL, store.root, take_over=take_over or owned)
+        deploy_to(POOL, made)
+    for offer in offers:
+        print_line(told_offer(offer, paused))
+    print_line("verify/each-run  after each training")
+    print_line(f"`workflow worker` carries out their runs. Prefect UI  {ui}/deployments")
 
 
 def deployments(sources: Sources = None, /) -> None:
@@ -107,8 +138,12 @@ def given_schedule(
         raise list_problems(error, "the command line", "schedule") from error
 
 
-def serve_offers(offers: list[Offer], limit: int) -> None:
-    """Offers trainings and verifications until Ctrl-C or SIGTERM."""
+def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
+    """Offers trainings and verifications until Ctrl-C or SIGTERM.
+
+    Raises:
+        InputError: another store offers one of them on the same server, and its place is not to be taken over.
+    """
     import asyncio
 
     from flows import serve_process
@@ -116,6 +151,7 @@ def serve_offers(offers: list[Offer], limit: int) -> None:
     from flows.session import prefect_session
 
     store = project_store()
+    owned = named_api(store.root) is None  # then the server is of this project alone
     show_log()
     with (
         serve_process.the_only_one(store.root) as ready,
@@ -123,30 +159,40 @@ def serve_offers(offers: list[Offer], limit: int) -> None:
         served_reports(store.runs) as reports,
     ):
         from flows.deployments import make_deployments
+        from flows.registered import prepare
         from flows.serving import serve as serve_deployments
         from flows.watch_keeping import keep_watch
 
         def on_ready() -> None:
             ready(reports)
-            for line in told(offers, ui):
+            for line in told(offers, ui, paused):
                 print_line(line)
 
-        async def offer() -> None:
-            await serve_deployments(
-                await make_deployments(offers), limit, on_ready, lambda: keep_watch(store.root, tell)
-            )
-
-        asyncio.run(offer())
+        deployments = asyncio.run(make_deployments(offers, identity(store.root)))
+        paused = prepare(deployments, None, store.root, take_over=take_over or owned)
+        asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: keep_watch(store.root, tell)))
 
 
-def told(offers: list[Offer], ui: str | None) -> list[str]:
-    """What is offered, in lines."""
+def told(offers: list[Offer], ui: str | None, paused: set[str]) -> list[str]:
+    """What is offered, in lines.
+
+    Args:
+        offers: the trainings.
+        ui: address of the Prefect UI.
+        paused: the experiments whose schedules stay paused, as a person has them.
+    """
     return [
-        *(f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}" for offer in offers),
+        *map(partial(told_offer, paused=paused), offers),
         "verify/each-run  after each training",
         f"Prefect UI  {ui}/deployments",
         "Ctrl-C ends it; runs that go on then keep where they are.",
     ]
+
+
+def told_offer(offer: Offer, paused: set[str]) -> str:
+    """A training that is offered, in a line."""
+    state = "  paused in the Prefect UI" if offer.experiment.name in paused else ""
+    return f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}{state}"
 
 
 def show_log() -> None:

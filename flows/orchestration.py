@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import Flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, Field
 
-from flows import pages
-from flows.announcing import TRAINED, VERIFIED, announce
+from flows import pages, repetition
+from flows.announcing import CONFIRMED, TRAINED, VERIFIED, announce
 from flows.contact import ask
 from flows.engine import LastingFlow
 from flows.experiments import place, resolve, settle
+from flows.identity import identity
 from flows.liveness import is_given_up
 from flows.naming import tag_run, train_run_name, verify_run_name
 from flows.one_at_a_time import IfRunning, one_at_a_time
@@ -32,10 +35,11 @@ from flows.showing import show_history, show_page, show_run
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.turns import point_in_turn, take_turn
+from flows.verifications import is_pending, is_triggered, is_verified
 from flows.verify import pipeline as verify_pipeline
 from flows.watching import RunLog, extra_watchers
 from tasks.caching.exclusion import StandBackError
-from tasks.caching.manifest import MANIFEST
+from tasks.caching.manifest import MANIFEST, manifest_digest
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
 from tasks.caching.store import Store, project_store
@@ -54,23 +58,48 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class VerifySettings(BaseModel):
-    """What a verification depends on: the run's name, the device that predicts, and the digest that is expected."""
+    """What a verification depends on.
+
+    Attributes:
+        run: its name.
+        device: that predicts.
+        expect: the digest that its manifest must have; None for any.
+        digest: that its manifest has as the verification begins; None if it cannot be read.
+    """
 
     run: str
     device: str
     expect: str | None = None
+    digest: str | None = None
 
 
 def announce_trained(flow: Flow[..., Any], flow_run: FlowRun, state: State[str | None]) -> None:
-    """Tells that a run was trained, as soon as Prefect knows that the flow has completed."""
-    if (run := state.result()) is not None:
+    """Tells that a run was trained, as soon as Prefect knows that the flow has completed.
+
+    That has it verified: it is told once, until the verification has begun.
+    """
+    store = project_store()
+    if (run := state.result()) is None:
+        return
+    if is_verified(find_run(run, store)):
+        announce_run(CONFIRMED, run)
+    elif not ask(lambda: has_pending_verification(run, store)):
         announce_run(TRAINED, run)
 
 
+def has_pending_verification(run: str, store: Store) -> bool:
+    """Whether a verification of a run was asked for, and has not begun."""
+    with get_client(sync_client=True) as client:
+        return is_pending(client, run, store.root)
+
+
 def announce_run(event: str, run: str) -> None:
-    """Tells what became of a run."""
-    experiment = find_run(run, project_store()).manifest.experiment["name"]
-    ask(lambda: announce(event, experiment, run))
+    """Tells what became of a run, unless it only repeats another."""
+    if repetition.purpose.get():
+        return
+    store = project_store()
+    experiment = find_run(run, store).manifest.experiment["name"]
+    ask(lambda: announce(event, experiment, run, identity(store.root)))
 
 
 @partial(
@@ -138,7 +167,13 @@ def train_now(
 
 
 @partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
-def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0, expect: Digest | None = None) -> str:
+def verify(
+    run: str = LATEST,
+    device: Device = "auto",
+    retries: Retries = 0,
+    expect: Digest | None = None,
+    store: str | None = None,
+) -> "str | State[None]":
     """Reloads a run's checkpoint into a fresh model and shows that it predicts what training recorded.
 
     Args:
@@ -146,17 +181,29 @@ def verify(run: str = LATEST, device: Device = "auto", retries: Retries = 0, exp
         device: Where to predict: auto, cpu, cuda, cuda:N or mps.
         retries: How often a stage is tried again after a fault that may pass.
         expect: The SHA-256 that run.json must have, as training printed it; any when empty.
+        store: The identity of the store that the run is in, as the event has it that started this; not asked for when
+            empty.
 
     Returns:
-        The name of the run.
+        The name of the run. A state, in place of it, if the verification was not to take place.
 
     Raises:
         InputError: there is no such run, or no such device.
         StageError: a stage failed; for a wrong checkpoint, that is the verification.
     """
-    store = project_store()
+    own = project_store()
+    if store and store != identity(own.root):
+        return Cancelled(message=f"{run} is in another store that reports to this server: nothing to verify here")
+    context = FlowRunContext.get()
+    if context and is_triggered(context.flow_run) and is_verified(find_run(run, own)):
+        return Cancelled(message=f"{run} is verified already, as it is")
+    return verify_now(run, device, retries, expect, own)
+
+
+def verify_now(run: str, device: str, retries: int, expect: str | None, store: Store) -> str:
+    """Verifies; see `verify`."""
     folder = find_folder(run, store)
-    settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect)
+    settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=digest_of(folder))
     ask(lambda: tag_run((experiment_of(folder), settings.device)))
     watchers = (RunLog(), *extra_watchers.get())
     with store_in_use(store) as use:
@@ -177,6 +224,14 @@ def record_verification(folder: Path, settings: VerifySettings, checks: Iterable
     verification = write_verification(folder, checks, {"verified": now, **settings.model_dump()})
     page = pages.verification_page(folder.name, verification)
     show_page(experiment_of(folder), "verification", page, pages.verification_summary(folder.name, verification))
+
+
+def digest_of(folder: Path) -> str | None:
+    """The SHA-256 of a run's manifest; None if it cannot be read, of which the verification tells."""
+    try:
+        return manifest_digest(folder)
+    except OSError:
+        return None
 
 
 def experiment_of(folder: Path) -> str:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.identity import ANY_STORE, store_tag
 from flows.liveness import claims_folder
 
 if TYPE_CHECKING:
@@ -41,21 +42,25 @@ def hand_back_orphans(root: Path, notify: Callable[[str], None]) -> None:
 
     now = datetime.now(UTC)
     with contextlib.suppress(*UNANSWERED), once_only(), get_client(sync_client=True) as client:
-        for run in taken_runs(client):
+        for run in taken_runs(client, root):
             if is_orphan(run, root, now):
                 state = handed_back(run)
                 client.set_flow_run_state(run.id, state, force=True)
                 notify(f"{run.name} was taken by a process that is gone; Prefect shows it as {state.name} now.")
 
 
-def taken_runs(client: "SyncPrefectClient") -> "list[FlowRun]":
-    """The flow runs of our deployments that were taken and have not begun, or are being cancelled."""
+def taken_runs(client: "SyncPrefectClient", root: Path) -> "list[FlowRun]":
+    """The flow runs of our deployments that were taken and have not begun, or are being cancelled.
+
+    Those of another store are none of ours: their claims lie in its folder.
+    """
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 
     ours = FlowFilter.model_validate({"name": {"any_": ["train", "verify"]}})
     chosen: dict[str, Any] = {
         "state": {"type": {"any_": ["PENDING", "CANCELLING"]}},
         "deployment_id": {"is_null_": False},
+        "tags": {"any_": [store_tag(root), ANY_STORE]},
     }
     return client.read_flow_runs(flow_filter=ours, flow_run_filter=FlowRunFilter.model_validate(chosen))
 

@@ -13,7 +13,8 @@ from prefect.logging import get_run_logger
 
 from flows.contact import ask
 from flows.curve import Curve, draw_curve
-from flows.pages import artifact_key, cell
+from flows.page_keys import page_key
+from flows.pages import cell
 from tasks.caching.stage import StageReport
 
 #: Seconds before a training first shows anything: a quick one need not.
@@ -91,7 +92,7 @@ class TrainingProgress:
             f"![Training loss](data:image/svg+xml;base64,{image})"
         )
         if self._page is None:
-            key = artifact_key(self._experiment, "training")
+            key = page_key(self._experiment, "training")
             self._page = ask(lambda: cast(UUID, create_markdown_artifact(markdown, key=key, description=words)))
         else:
             ask(lambda: update_page(cast(UUID, self._page), markdown, words))

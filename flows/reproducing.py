@@ -17,6 +17,9 @@ from tasks.caching.store import DamagedArtifactError, Store
 from tasks.caching.sums import find_altered
 from tasks.learning.experiment import Experiment
 
+#: What Prefect shows of the repeated training.
+PURPOSE = "reproduce"
+
 Outcome = Literal["identical", "within tolerance", "different"]
 
 
@@ -83,7 +86,7 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         source = home / "reproduce.toml"
         write_experiment(experiment, source)
         notify(f"training {experiment.name} on {experiment.training.device} once more, in an empty store")
-        train_elsewhere(source, home, "save")
+        train_elsewhere(source, home, "save", PURPOSE)
         return compare_with(manifest, store, Store(home))
 
 

@@ -11,6 +11,9 @@ from flows.problems import InputError
 from tasks.caching.records import open_envelope
 from tasks.learning.experiment import Experiment
 
+#: What Prefect shows of the trainings.
+PURPOSE = "selftest"
+
 #: States in the course of a training, about: enough to be killed anywhere, few enough to cost little.
 STATES = 1000
 
@@ -58,13 +61,13 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         source = folder / "selftest.toml"
         write_experiment(with_states(experiment), source)
         notify(f"training {experiment.name} without a kill")
-        train_elsewhere(source, folder / "without", "train")
+        train_elsewhere(source, folder / "without", "train", PURPOSE)
         resumed, targets = [], [epochs * number // (kills + 1) for number in range(1, kills + 1)]
         for target in targets:
             notify(f"killing it after epoch {target:,} of {epochs:,}")
             resumed += kill_after(target * batches_of(experiment), source, folder / "killed")
         notify("letting it end")
-        resumed += went_on_after(train_elsewhere(source, folder / "killed", "train"))
+        resumed += went_on_after(train_elsewhere(source, folder / "killed", "train", PURPOSE))
         return ResumeReport(targets, resumed, compare_outputs(folder / "without", folder / "killed"))
 
 
@@ -88,7 +91,7 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
         InputError: it ended before.
         TrainingError: it failed.
     """
-    with training(source, home, "train") as process:
+    with training(source, home, "train", PURPOSE) as process:
         while newest_state(home) < updates:
             if process.poll() is not None:
                 finish(process)

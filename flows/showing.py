@@ -9,6 +9,7 @@ from flows import pages
 from flows.contact import ask
 from flows.history import read_history
 from flows.history_page import history_page
+from flows.page_keys import page_key
 from flows.reports import report_url
 from flows.runs import RunFolder
 from tasks.caching.store import Store
@@ -33,11 +34,11 @@ def show_history(experiment: str, store: Store) -> None:
 
 def show_page(experiment: str, page: str, markdown: str, summary: str) -> None:
     """Shows a page; the list of them has its summary."""
-    key = pages.artifact_key(experiment, page)
+    key = page_key(experiment, page)
     ask(lambda: create_markdown_artifact(markdown, key=key, description=pages.cell(summary)))
 
 
 def show_table(experiment: str, page: str, rows: list[dict[str, Any]], summary: str) -> None:
     """Shows a table, whose rows have the same columns; the list of pages has its summary."""
-    key = pages.artifact_key(experiment, page)
+    key = page_key(experiment, page)
     ask(lambda: create_table_artifact(rows, key=key, description=pages.cell(summary)))

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.process import ProcessWorker
 
+from flows.precedence import without_superfluous
 from flows.serving import repeat
 from flows.signals import heeded
 from flows.watch_keeping import keep_watch
@@ -23,13 +26,23 @@ GRACE_SECONDS, TELLING_SECONDS = 60.0, 1.0
 
 
 class OrderlyWorker(ProcessWorker):
-    """A worker that takes no more runs once it is to end."""
+    """A worker that takes what people asked for first (`flows.precedence`), and no more runs once it is to end."""
 
     stopping = False
 
     async def get_and_submit_flow_runs(self) -> list[Any]:
         """The runs that are due."""
         return [] if self.stopping else await super().get_and_submit_flow_runs()
+
+    async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
+        """Has flow runs taken that are due, in our order."""
+        due = {
+            entry.flow_run.id: entry
+            for entry in flow_run_response
+            if entry.flow_run.id not in self._submitting_flow_run_ids
+        }
+        ordered = await without_superfluous([entry.flow_run for entry in due.values()], self.client)
+        return await super()._submit_scheduled_flow_runs([due[run.id] for run in ordered])
 
 
 async def work(pool: str, name: str | None, limit: int, root: Path, notify: Callable[[str], None]) -> None:

@@ -1,5 +1,6 @@
 """What Prefect's server knows, asked through its API."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -19,9 +20,9 @@ class Api:
         """A flow run."""
         return self.client.read_flow_run(flow_run_id)
 
-    def create(self, flow: Any, state: Any) -> Any:
+    def create(self, flow: Any, state: Any, *tags: str) -> Any:
         """A new flow run in a state, which nobody carries out; its id."""
-        return self.client.create_flow_run(flow, state=state).id
+        return self.client.create_flow_run(flow, state=state, tags=tags).id
 
     def create_task_run(self, task: Any, flow_run_id: Any, state: Any) -> None:
         """A new task run of a flow run in a state, which nobody carries out."""
@@ -51,6 +52,12 @@ class Api:
         chosen = FlowRunFilter.model_validate({"start_time": {"after_": moment}})
         return list(self.client.read_flow_runs(flow_run_filter=chosen))
 
+    def tagged(self, *tags: str) -> list[Any]:
+        """The flow runs that have all of some tags."""
+        from prefect.client.schemas.filters import FlowRunFilter
+
+        return list(self.client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate({"tags": {"all_": tags}})))
+
     def stages(self, flow_run_id: Any, count: int) -> list[tuple[str, str]]:
         """The name and the state's name of each of `count` task runs, in the order in which they started."""
         from prefect.client.schemas.filters import FlowRunFilter
@@ -66,11 +73,11 @@ class Api:
         return until_there(look)
 
     def artifacts(self, flow_run_id: Any) -> dict[str, str]:
-        """The content of every page of a flow run, by key: Markdown, or a table as JSON."""
+        """The content of every page of a flow run, by its plain key: Markdown, or a table as JSON."""
         from prefect.client.schemas.filters import ArtifactFilter
 
         chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
-        return {found.key: found.data for found in self.client.read_artifacts(artifact_filter=chosen)}
+        return {plain(found.key): found.data for found in self.client.read_artifacts(artifact_filter=chosen)}
 
     def log(self, flow_run_id: Any, text: str) -> list[str]:
         """The messages of a flow run's log, once one of them contains a text."""
@@ -95,6 +102,11 @@ class Api:
         chosen = FlowRunFilter.model_validate({"name": {"any_": [f"verify {run}"]}})
         found: list[Any] = self.client.read_flow_runs(flow_run_filter=chosen)
         return found
+
+
+def plain(key: str) -> str:
+    """A page's key without the identity of its store, which is in it where another store has the same experiment."""
+    return re.sub(r"-at-[0-9a-f]{12}-", "-", key)
 
 
 def until_there(look: Callable[[], Any]) -> Any:

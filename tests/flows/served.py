@@ -61,8 +61,7 @@ class Served:
 
         def look() -> Any:
             run = self.api.flow_run(flow_run_id)
-            # A run that is cancelled tells that it crashed, before whoever serves tells why.
-            assert not run.state.is_final() or run.state.name in (*states, "Crashed"), run.state
+            assert not run.state.is_final() or run.state.name in states, run.state
             return run if run.state.name in states else None
 
         return until_there(look)

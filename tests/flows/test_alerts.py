@@ -4,14 +4,18 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.alerts import plain_text_url, read_alerts
+from flows.announcing import TRIED, post
+from flows.identity import ANY_STORE, identity, store_tag
 from flows.problems import InputError
 from tasks.caching.store import project_store
-from tests.flows.asking import until_there
+from tests.flows.asking import Api, until_there
+from tests.flows.conftest import enter
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -88,8 +92,44 @@ def test_a_run_that_was_found_dead(alerts: Inbox, api: Any) -> None:
     def dead() -> None:
         """Never runs."""
 
-    api.set_state(api.create(dead, Running()), Crashed(message="Its process ended without telling."))
+    run = api.create(dead, Running(), store_tag(project_store().root))
+    api.set_state(run, Crashed(message="Its process ended without telling."))
     assert "ended without telling" in alerts.titled("train Crashed")["message"]
+
+
+def test_a_run_of_a_deployment_that_knows_no_store(alerts: Inbox, api: Any) -> None:
+    """As `prefect deploy` makes it from prefect.yaml."""
+    from prefect import flow
+    from prefect.states import Failed, Running
+
+    @flow(name="train")
+    def deployed() -> None:
+        """Never runs."""
+
+    api.set_state(api.create(deployed, Running(), ANY_STORE), Failed(message="On a worker."))
+    assert "On a worker." in alerts.titled("train Failed")["message"]
+
+
+def test_what_happens_in_another_store_is_none_of_ours(
+    alerts: Inbox, train: Any, command: Command, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = project_store().root
+    elsewhere = enter(tmp_path / "elsewhere", monkeypatch)
+    assert elsewhere.root != ours
+    train(changes={"name": "elsewhere", "training": {"learning_rate": 1e30, "loss": "mse"}}, may_fail=True)
+    assert json.loads(command("alerts", "list", "--json")[1]) == {"url": "", "alerts": {}}
+    assert command("alerts", "try") == (
+        2,
+        "",
+        "error: there are no alerts: `workflow alerts create URL` makes some\n",
+    )
+    assert command("alerts", "remove")[1] == "0 alerts were removed.\n"
+    post(api.client, TRIED, "none", identity(elsewhere.root))
+    enter(ours, monkeypatch)
+    assert command("alerts", "try")[0] == 0
+    alerts.titled("A trial of the alerts")  # by now, the others would be there
+    assert not [message for message in alerts.messages if "elsewhere" in message["message"]]
+    assert len([message for message in alerts.messages if "A trial" in message["title"]]) == 1
 
 
 def test_other_flows_are_none_of_ours(alerts: Inbox, api: Any, command: Command) -> None:
@@ -154,7 +194,7 @@ def test_bad_input_makes_nothing(store: Any, command: Command, api: Any, words: 
     assert code == 2
     assert told in error
     assert error.count("\n") == 1
-    assert read_alerts(api.client) == []
+    assert read_alerts(api.client, identity(store.root)) == []
 
 
 def test_mail_is_sent_as_text() -> None:

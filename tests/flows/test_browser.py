@@ -122,7 +122,9 @@ def open_artifact(page: Page, key: str) -> None:
     """Opens one of the pages that the run has put into the UI."""
     open_tab(page, "Artifacts")
     page.set_viewport_size({"width": WIDTH, "height": 3 * HEIGHT})  # what is out of sight is not there at all
-    page.locator("a[href*='/artifacts/artifact/']", has_text=key).click()
+    page.locator(
+        "a[href*='/artifacts/artifact/']", has_text=re.compile(key.replace("-", "-(at-[0-9a-f]{12}-)?", 1))
+    ).click()
     page.wait_for_url("**/artifacts/artifact/*")
     page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 

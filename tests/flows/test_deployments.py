@@ -33,7 +33,7 @@ def test_the_file_is_what_the_command_prints(command: Command) -> None:
 
 def test_both_offer_the_same(command: Command, nightly: str) -> None:
     described = read_yaml(command("deployments", nightly)[1])
-    served = {found.name: found for found in asyncio.run(make_deployments(read_offers([nightly])))}
+    served = {found.name: found for found in asyncio.run(make_deployments(read_offers([nightly]), "0123"))}
     assert list(described) == list(served)
     for name, found in described.items():
         assert found["parameters"] == served[name].parameters
@@ -45,7 +45,10 @@ def test_both_offer_the_same(command: Command, nightly: str) -> None:
     assert described["nightly"]["schedules"] == [{"cron": "30 3 * * *", "timezone": "Europe/Berlin"}]
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("30 3 * * *", "Europe/Berlin")
     assert described["nightly"]["parameters"]["if_running"] == "cancel"
-    assert described["each-run"]["triggers"][0]["parameters"] == {"run": "{{ event.payload.run }}"}
+    assert described["each-run"]["triggers"][0]["parameters"] == {
+        "run": "{{ event.payload.run }}",
+        "store": "{{ event.payload.store }}",
+    }
 
 
 def test_two_experiments_of_one_name_are_refused(nightly: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from flows import liveness
 from flows.experiments import load_experiment
+from flows.identity import PREFIX
 from flows.liveness import claim, claims_folder, ends_as, is_given_up, mark_ended_runs
 from tests.flows.asking import Api
 from tests.flows.conftest import AtStage
@@ -109,6 +110,15 @@ def test_a_run_that_had_ended_stays_as_it_ended_and_so_do_its_tasks(tmp_path: Pa
 def test_a_run_that_prefect_does_not_know_is_forgotten(tmp_path: Path, prefect: None) -> None:
     path = died(tmp_path, uuid4())
     mark_ended_runs(tmp_path)
+    assert not path.exists()
+
+
+def test_a_run_of_another_store_is_left_alone(tmp_path: Path, running: UUID, api: Api) -> None:
+    """A project that was copied while it ran has the claims of runs that go on in the other."""
+    api.client.update_flow_run(running, tags=[f"{PREFIX}0123"])
+    path = died(tmp_path, running)
+    mark_ended_runs(tmp_path)
+    assert api.flow_run(running).state.name == "Running"
     assert not path.exists()
 
 

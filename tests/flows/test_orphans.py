@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from flows.identity import ANY_STORE, PREFIX, store_tag
 from flows.liveness import claim
 from flows.orphans import GRACE, hand_back_orphans, handed_back, is_orphan, may_live
 from tasks.caching.store import Store
@@ -88,12 +89,15 @@ def test_it_is_taken_again_unless_it_was_to_be_cancelled() -> None:
     assert handed_back(taken(100).model_copy(update={"state": Cancelling()})).is_cancelled()
 
 
-def test_the_server_is_told(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("whose", ["of our store", "of any store", "of another store"])
+def test_the_server_is_told(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
     from prefect.states import Pending
 
     from flows import orchestration
 
-    deployment = api.client.create_deployment(api.client.create_flow(orchestration.verify), "orphan")
+    tags = {"of our store": store_tag(store.root), "of any store": ANY_STORE, "of another store": f"{PREFIX}0123"}
+    flow = api.client.create_flow(orchestration.verify)
+    deployment = api.client.create_deployment(flow, "orphan", tags=[tags[whose]])
     try:
         run = api.client.create_flow_run_from_deployment(deployment, state=Pending()).id
         told: list[str] = []
@@ -101,7 +105,8 @@ def test_the_server_is_told(store: Store, api: Api, monkeypatch: pytest.MonkeyPa
         assert (told, api.flow_run(run).state.name) == ([], "Pending")
         monkeypatch.setattr("flows.orphans.GRACE", timedelta(0))
         hand_back_orphans(store.root, told.append)
-        assert len(told) == 1
-        assert api.flow_run(run).state.is_scheduled()
+        ours = whose != "of another store"
+        assert len(told) == ours
+        assert api.flow_run(run).state.is_scheduled() == ours
     finally:
         api.client.delete_deployment(deployment)

@@ -1,5 +1,6 @@
 """`workflow serve` as a process of its own: runs that are asked for, triggered, waited for, retried and cancelled."""
 
+import json
 import shutil
 import signal
 import time
@@ -43,6 +44,47 @@ def test_a_training_is_followed_by_the_verification_of_its_run(served: Served) -
     assert verified.state.is_completed()
     assert (verified.parameters["run"], verified.created_by.type) == (run, "AUTOMATION")
     assert set(verified.tags) >= {"line", "cpu"}
+
+
+def test_what_is_trained_in_another_store_is_none_of_ours(served: Served, workflow: Finish, tmp_path: Path) -> None:
+    """Nor is it offered from there under the same names, unless the user wants that store to take this one's place."""
+    elsewhere = tmp_path / "elsewhere"
+    done = workflow("train", "line", "--training.epochs", "24", "--json", home=elsewhere)
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)["run"]
+    served.until(served.ask({"training": {"epochs": 24}}), "Completed")
+    ours = (served.store.runs / "latest").readlink().name
+    until_there(lambda: [found for found in served.api.verifications(ours) if found.state.is_final()] or None)
+    waiting = served.api.client.read_flow_runs(limit=200)
+    assert not [found for found in waiting if found.parameters.get("run") == run]
+    refused = workflow("serve", home=elsewhere)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "another store offers train/line, train/line-cuda, train/line-layers, verify/each-run" in refused.stderr
+
+
+def test_trainings_while_nobody_serves_leave_one_verification(
+    project: Served, served: Served, workflow: Finish
+) -> None:
+    served.end()
+
+    def train() -> str:
+        done = workflow("train", "line", "--training.epochs", "25", "--json", home=served.home)
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["run"])
+
+    def asked(run: str) -> list[Any]:
+        found = served.api.client.read_flow_runs(limit=200)
+        return [verification.id for verification in found if verification.parameters.get("run") == run]
+
+    run = train()
+    until_there(lambda: asked(run) or None)
+    assert train() == train() == run
+    (pending,) = asked(run)
+    assert served.api.flow_run(pending).state.is_scheduled()
+    project.begin("--limit", "3")
+    assert served.until(pending, "Completed")
+    assert train() == run
+    assert asked(run) == [pending]
 
 
 def test_one_stage_is_run_again_and_the_others_are_cached(served: Served) -> None:

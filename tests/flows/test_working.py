@@ -29,5 +29,5 @@ def test_a_worker_trains_verifies_and_ends_in_good_order(
     worker.send_signal(signal.SIGTERM)
     out, error = worker.communicate(timeout=90)
     assert worker.returncode == 0, out + error
-    assert project.api.flow_run(endless).state.name == "Crashed"
+    assert project.api.flow_run(endless).state.name == "Cancelled"
     assert project.claims_are_free()

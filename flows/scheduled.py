@@ -1,0 +1,40 @@
+"""The commands `workflow schedules …`."""
+
+from dataclasses import asdict
+
+from cyclopts import App
+
+from flows import serve_process
+from flows.alerting import prefect_client
+from flows.arguments import AsJson
+from flows.output import print_json, print_line
+from tasks.caching.store import project_store
+
+schedules_app: App = App(name="schedules", help="The schedules that Prefect's server has for this project's trainings.")
+
+
+@schedules_app.command(name="list")
+def list_schedules(*, as_json: AsJson = False) -> None:
+    """List the schedules: active, paused by a person, or paused because their file is no longer offered."""
+    from flows.schedules import list_scheduled
+
+    with prefect_client() as client:
+        found = list_scheduled(client, project_store().root)
+    if as_json:
+        print_json([asdict(scheduled) for scheduled in found])
+        return
+    for scheduled in found:
+        print_line(f"train/{scheduled.name}  {', '.join(scheduled.rules)}  {scheduled.state}")
+    if not found:
+        print_line("There are no schedules: `workflow serve FILE --cron …` makes one.")
+
+
+@schedules_app.command
+def remove(experiment: str, /) -> None:
+    """Remove the schedule of an experiment, with its deployment and the runs that are planned."""
+    from flows.schedules import remove_scheduled
+
+    root = project_store().root
+    with prefect_client() as client:
+        remove_scheduled(client, experiment, root, serving=serve_process.find(root) is not None)
+    print_line(f"train/{experiment} and its schedule were removed.")
