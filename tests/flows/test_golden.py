@@ -13,7 +13,8 @@ import torch
 from tasks.caching.manifest import Manifest
 from tasks.caching.store import Store
 
-#: Epoch, training loss before its update, test loss after it: torch 2.13 on an x86-64 CPU gives them bit for bit.
+#: Epoch, training loss before its update, test loss after it: torch 2.13 on an x86-64 CPU gives them bit for bit. The
+#: notebook has all but the last, which is evaluated in any case.
 LINE_LOSSES = (
     (0, 0.9654504656791687, 0.8617286682128906),
     (10, 0.6198207139968872, 0.45759907364845276),
@@ -33,6 +34,7 @@ LINE_LOSSES = (
     (150, 0.014829881489276886, 0.015119403600692749),
     (160, 0.014829881489276886, 0.015119403600692749),
     (170, 0.014829881489276886, 0.015119403600692749),
+    (179, 0.019733110442757607, 0.025293570011854172),
 )
 
 #: Elsewhere another order of additions may change the last digits.
