@@ -84,7 +84,7 @@ class StageLines:
                 TextColumn("  {task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]:.6g}"),
+                TextColumn("training loss {task.fields[loss]:.6g}"),
                 RateColumn(),
                 TimeRemainingColumn(),
             )

@@ -23,6 +23,9 @@ FIRST_SECONDS = 2.0
 #: Seconds between two updates of the page, each of which is a request, and between two lines of the log.
 PAGE_SECONDS, LINE_SECONDS = 5.0, 5.0
 
+#: What the curve shows, and the metrics of the run do not.
+MEANING = "The training loss of an epoch is taken before each of its updates; the metrics are of the final weights."
+
 #: Lines of the log that a training gets at most.
 LINES = 10
 
@@ -35,8 +38,8 @@ class Pace:
         self._first: int | None = None
 
     def words(self, done: int, total: int, loss: float) -> str:
-        """Where the stage is, such as `epoch 3,000 of 10,000, loss 0.0148, 1,200 epochs/s, 6 s left`."""
-        told, now = f"epoch {done:,} of {total:,}, loss {loss:.6g}", time.monotonic()
+        """Where the stage is, such as `epoch 3,000 of 10,000, training loss 0.0148, 1,200 epochs/s, 6 s left`."""
+        told, now = f"epoch {done:,} of {total:,}, training loss {loss:.6g}", time.monotonic()
         if self._first is None:  # of a training that goes on, another process did most
             self._first, self._began = done, now
         if done == self._first or now == self._began:
@@ -82,14 +85,14 @@ class TrainingProgress:
         """Shows the end of what had a page."""
         if self._page is not None:
             last, loss = self._last
-            self._show(f"done after epoch {last:,}, loss {loss:.6g}, in {report.seconds:,.1f} s", last)
+            self._show(f"done after epoch {last:,}, training loss {loss:.6g}, in {report.seconds:,.1f} s", last)
 
     def _show(self, words: str, epochs: int) -> None:
         curve = draw_curve(self._curve.points, epochs, f"Training loss of {self._experiment}")
         image = base64.b64encode(curve.encode()).decode()
         markdown = (
             f"# Training of {cell(self._experiment)}\n\n{cell(words)}\n\n"
-            f"![Training loss](data:image/svg+xml;base64,{image})"
+            f"![Training loss](data:image/svg+xml;base64,{image})\n\n{MEANING}"
         )
         if self._page is None:
             key = page_key(self._experiment, "training")

@@ -218,7 +218,10 @@ class Training(Section):
         True, description="Whether each epoch visits the rows in a new seeded order. Unused by full batch."
     )
     evaluate_every: int = Field(
-        10, ge=1, le=MOST_EPOCHS, description="Epochs between evaluations on the held-out parts."
+        10,
+        ge=1,
+        le=MOST_EPOCHS,
+        description="Epochs between evaluations on the held-out parts. The last epoch is evaluated in any case.",
     )
     seed: Seed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
     checkpoint_every: str = Field(

@@ -66,8 +66,8 @@ def fit(
         network: on the device.
         training: `batch_size`, `loss` and so on; device, placement and threads are the caller's to apply.
         train: inputs and targets, float32 of shape [rows, 1] each, on the device.
-        held_out: likewise, under "validation" (if any) and "test"; evaluated at epoch 0 and every
-            `training.evaluate_every` epochs, after the update.
+        held_out: likewise, under "validation" (if any) and "test"; evaluated at epoch 0, every
+            `training.evaluate_every` epochs and at the last epoch, after the update.
         on_progress: called every PROGRESS_INTERVAL seconds, and at the end.
         keepsake: keeps the fit's state every `training.checkpoint_every`.
 
@@ -91,7 +91,7 @@ def fit(
         set_learning_rate(step.optimizer, rate)
         loss = _train_epoch(step, batches, position, resumption)
         history.record(loss, rate)
-        if epoch % training.evaluate_every == 0:
+        if epoch % training.evaluate_every == 0 or epoch == training.epochs - 1:
             losses = _evaluate(network, step.loss, held_out, epoch)
             history.record_evaluation(losses)
             best.offer(epoch, losses)
@@ -102,7 +102,7 @@ def fit(
     best.restore()
     _require_finite_parameters(network, position.epoch - 1)
     progress.finish(position.epoch - 1, history.train_loss[-1])
-    return Fit(history, position.epoch, best.patience_is_over, best.epoch)
+    return Fit(history, position.epoch, position.epoch < training.epochs, best.epoch)
 
 
 def _resumption(state: FitState, training: Training, keepsake: Keepsake | None, batches: int) -> Resumption | None:
@@ -171,7 +171,7 @@ def _mean_loss(network: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> float:
 
 
 def _require_finite_parameters(network: nn.Module, epoch: int) -> None:
-    """The last update comes after the last training loss, which therefore does not tell of it."""
+    """The last update comes after the last training loss, and what no held-out row uses shows in no evaluation."""
     for name, parameter in network.named_parameters():
         if not torch.isfinite(parameter).all():
             raise DivergenceError(epoch, f"the parameter {name}")

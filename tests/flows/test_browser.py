@@ -182,7 +182,7 @@ def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, k
     page.reload()  # the list of a run that is under way shows what there was when it was opened
     open_artifact(page, "line-training")
     expect_picture(page)
-    told = page.get_by_text(re.compile(r"epoch [\d,]+ of 1,000,000, loss")).first
+    told = page.get_by_text(re.compile(r"epoch [\d,]+ of 1,000,000, training loss")).first
     before = told.inner_text()
     until_there(lambda: (page.reload() and told.inner_text() != before) or None)
     assert re.search(r" epochs/s, [\d,]+ s left$", told.inner_text())

@@ -77,9 +77,9 @@ def go(watcher: "TrainingProgress", clock: Clock, seconds: float, epochs: int) -
 
 
 def test_where_it_is_how_fast_and_how_long_it_takes(pace: "Pace", clock: Clock) -> None:
-    assert pace.words(1, 10_000, 0.5) == "epoch 1 of 10,000, loss 0.5"
+    assert pace.words(1, 10_000, 0.5) == "epoch 1 of 10,000, training loss 0.5"
     clock.now += 2
-    assert pace.words(2_001, 10_000, 0.0148) == "epoch 2,001 of 10,000, loss 0.0148, 1,000 epochs/s, 8 s left"
+    assert pace.words(2_001, 10_000, 0.0148) == "epoch 2,001 of 10,000, training loss 0.0148, 1,000 epochs/s, 8 s left"
 
 
 def test_what_another_process_did_does_not_count_as_fast(pace: "Pace", clock: Clock) -> None:
@@ -106,7 +106,7 @@ def test_a_long_one_has_one_page_that_is_kept_up(
     assert shown[0][0] == "line-training"
     assert {page for _, page, _, _ in shown} == {shown[0][1]}
     assert len(shown) <= 60 / progress.PAGE_SECONDS + 2
-    assert shown[-1][3] == "done after epoch 6,000, loss 0.000166667, in 60.0 s"
+    assert shown[-1][3] == "done after epoch 6,000, training loss 0.000166667, in 60.0 s"
     assert all("data:image/svg+xml;base64," in markdown for _, _, markdown, _ in shown)
 
 
@@ -116,7 +116,7 @@ def test_the_log_has_ten_lines_at_most(
     with caplog.at_level(logging.INFO):
         go(watcher, clock, 3600.0, 36_000)
     assert 9 <= len(caplog.messages) <= 10
-    assert caplog.messages[0].startswith("train: epoch 3,600 of 36,000, loss ")
+    assert caplog.messages[0].startswith("train: epoch 3,600 of 36,000, training loss ")
     caplog.clear()
     watcher.started("train", ())
     with caplog.at_level(logging.INFO):

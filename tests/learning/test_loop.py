@@ -10,7 +10,8 @@ from tasks.learning.loop import DivergenceError, fit
 from tasks.learning.networks import build_network
 from tasks.learning.weights import dump_weights
 
-#: Epoch, training loss before the update, test loss after it: torch 2.13 on an x86-64 CPU, every digit.
+#: Epoch, training loss before the update, test loss after it: torch 2.13 on an x86-64 CPU, every digit. The notebook
+#: has all but the last, which is evaluated in any case.
 LINE_LOSSES = """
 0,0.9654504656791687,0.8617286682128906
 10,0.6198207139968872,0.45759907364845276
@@ -30,6 +31,7 @@ LINE_LOSSES = """
 150,0.014829881489276886,0.015119403600692749
 160,0.014829881489276886,0.015119403600692749
 170,0.014829881489276886,0.015119403600692749
+179,0.019733110442757607,0.025293570011854172
 """
 
 
@@ -94,8 +96,8 @@ class TestGolden:
         _, fitted = train(preset("line-cuda"))
         test = fitted.history.held_out_loss["test"]
         assert fitted.history.train_loss[10] < fitted.history.train_loss[0]
-        assert test[1] < test[-1]
-        assert test[-1] == pytest.approx(33, abs=3)
+        assert test[1] < test[19]
+        assert test[19] == pytest.approx(33, abs=3)
 
     def test_line_layers(self, preset, train):
         network, _ = train(preset("line-layers"))
@@ -160,9 +162,18 @@ class TestUpdates:
 
 
 class TestEvaluation:
-    def test_comes_at_the_interval(self, preset, train):
-        _, fitted = train(preset("line", training={"epochs": 8, "evaluate_every": 3}))
-        assert list(fitted.history.evaluated_epochs) == [0, 3, 6]
+    @pytest.mark.parametrize(
+        ("epochs", "evaluated"), [(8, [0, 3, 6, 7]), (7, [0, 3, 6]), (6, [0, 3, 5]), (2, [0, 1]), (1, [0])]
+    )
+    def test_comes_at_the_interval_and_at_the_end(self, preset, train, epochs, evaluated):
+        _, fitted = train(preset("line", training={"epochs": epochs, "evaluate_every": 3}))
+        assert list(fitted.history.evaluated_epochs) == evaluated
+
+    def test_the_last_one_is_of_the_final_weights(self, preset, train, batches):
+        experiment = preset("line", training={"batch_size": 8, "epochs": 5})
+        network, fitted = train(experiment)
+        x, y = batches(experiment)["test"]
+        assert fitted.history.held_out_loss["test"][-1] == torch.nn.L1Loss()(network(x), y).item()
 
     def test_in_pieces_is_the_same(self, preset, train, monkeypatch):
         whole = train(preset("line", training={"epochs": 3}))[1].history.held_out_loss["test"]
@@ -199,7 +210,20 @@ class TestEarlyStopping:
         _, fitted = train(overshooting.model_copy(update={"training": patient}))
         losses = list(fitted.history.held_out_loss["validation"])
         assert (fitted.stopped_early, fitted.epochs_run) == (False, 200)
-        assert fitted.best_epoch == 2 * losses.index(min(losses))
+        assert fitted.best_epoch == fitted.history.evaluated_epochs[losses.index(min(losses))]
+
+    def test_the_last_epoch_may_be_the_best(self, preset, train, batches):
+        learning = {"patience": 1, "evaluate_every": 10, "epochs": 18}
+        experiment = preset("line", split={"train": 0.6, "validation": 0.2}, training=learning)
+        network, fitted = train(experiment)
+        assert (fitted.best_epoch, fitted.stopped_early) == (17, False)
+        x, y = batches(experiment)["validation"]
+        assert torch.nn.L1Loss()(network(x), y).item() == min(fitted.history.held_out_loss["validation"])
+
+    def test_patience_that_ends_with_the_last_epoch_stopped_nothing(self, preset, train):
+        still = {"patience": 1, "evaluate_every": 10, "epochs": 5, "learning_rate": 1e-30}
+        _, fitted = train(preset("line", split={"train": 0.6, "validation": 0.2}, training=still))
+        assert (fitted.stopped_early, fitted.epochs_run, fitted.best_epoch) == (False, 5, 0)
 
     def test_equal_is_not_better(self, preset, train):
         still = {"patience": 2, "evaluate_every": 1, "learning_rate": 1e-30}
@@ -229,9 +253,9 @@ class TestDivergence:
             train(experiment)
 
     def test_of_the_last_update(self, preset, train):
-        """The training loss is taken before it, and the epoch is not evaluated: only the parameters tell."""
+        """The training loss is taken before it: only the evaluation tells."""
         growing = {"learning_rate": 5e33, "weight_decay": 1e3, "epochs": 2}
-        with pytest.raises(DivergenceError, match="at epoch 1: the parameter weights is not finite"):
+        with pytest.raises(DivergenceError, match=r"at epoch 1: the test loss \((inf|nan)\)"):
             train(preset("line", training=growing))
 
     def test_of_parameters_that_no_loss_has_seen(self):
