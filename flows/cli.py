@@ -17,9 +17,11 @@ from flows.alerting import alerts_app
 from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, Source, Until, given
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history
-from flows.output import announce, print_json, print_line, print_places, stage_lines, tell
+from flows.output import announce, print_json, print_line, print_places, print_plain, stage_lines, tell
 from flows.problems import InputError, list_problems
 from flows.runs import find_folder, find_run, list_runs
+from flows.settings import Api
+from flows.sign_in import UiPage
 from flows.signals import Interrupted, interruptible
 from tasks.caching.key import version
 from tasks.caching.store import project_store
@@ -68,7 +70,7 @@ def train(
     settled = settle(experiment)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         tell(note)
-    with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
+    with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 
         announce(f"train {experiment.name}", quiet=as_json)
@@ -77,7 +79,7 @@ def train(
             announce(f"verify {run}", quiet=as_json)
             orchestration.verify(run, experiment.training.device)
     if run is not None:
-        print_places(find_run(run, project_store()), ui, as_json=as_json)
+        print_places(find_run(run, project_store()), api, as_json=as_json)
     elif as_json:
         print_json({"run": None, "until": until})
 
@@ -117,12 +119,12 @@ def verify(
     """Show that a run's checkpoint predicts what training recorded, row by row; fails if it does not."""
     resolve(device)
     folder = find_folder(run, project_store())
-    with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
+    with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 
         announce(f"verify {folder.name}", quiet=as_json)
         orchestration.verify(folder.name, device)
-    print_places(find_run(folder.name, project_store()), ui, as_json=as_json)
+    print_places(find_run(folder.name, project_store()), api, as_json=as_json)
 
 
 @app.command
@@ -189,15 +191,16 @@ def history(
 
     store = project_store()
     found = read_history(experiment, store, last)
-    paths, ui = plot_paths(experiment, store, plot) if found.rows else [], None
+    paths, page = plot_paths(experiment, store, plot) if found.rows else [], None
     if paths:
-        ui = publish(found, write_plot(found, paths), store.root, tell)
+        page = publish(found, write_plot(found, paths), store.root, tell)
     if as_json:
-        print_json(found.as_json() | {"plots": [str(path) for path in paths], "ui": ui})
+        print_json(found.as_json() | {"plots": [str(path) for path in paths], "ui": page and page.address})
     else:
         from flows.console import print_history
 
-        print_history(found, paths if plot else [store.relative(path) for path in paths], ui)
+        link = page.link(sys.stdout) if page else None
+        print_history(found, paths if plot else [store.relative(path) for path in paths], link)
     for problem in found.damaged.values():
         tell(problem)
     if fail_on_drift and found.drifts:
@@ -221,7 +224,8 @@ def start() -> None:
     """Start the server in the background, unless it runs already."""
     from flows import server
 
-    print_line(f"Prefect UI  {server.start(project_store().root, tell).api.ui_url}")
+    root = project_store().root
+    print_line(f"Prefect UI  {UiPage(server.own_api(server.start(root, tell), root)).link(sys.stdout)}")
 
 
 @server_app.command
@@ -242,16 +246,34 @@ def status(*, as_json: AsJson = False) -> None:
     from flows import server
 
     found = server.status(project_store().root)
-    url = found.api.ui_url if found.api else None
+    page = UiPage(found.api) if found.api else None
     if as_json:
         since = found.since.isoformat() if found.since else None
-        print_json({"state": found.state, "ui": url, "pid": found.pid, "since": since})
+        print_json({"state": found.state, "ui": page and page.address, "pid": found.pid, "since": since})
     else:
+        link = page.link(sys.stdout) if page else None
         process = f"process {found.pid}" if found.pid else None
-        print_line("  ".join(filter(None, (found.state, url, process))))
+        print_line("  ".join(filter(None, (found.state, link, process))))
+        if found.state == "not trusted":
+            tell(found.describe())
 
 
-def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]:
+@server_app.command
+def env() -> None:
+    """Print what the `prefect` command needs to use the server, for a shell: `eval "$(workflow server env)"`."""
+    import shlex
+
+    from flows import server
+
+    api = server.running_api(project_store().root)
+    if api.named_in:
+        print_plain(f"# nothing to set: {api.named_in} names the server")
+    else:
+        print_plain(f"export PREFECT_API_URL={api.url}")
+        print_plain(f"export PREFECT_API_AUTH_STRING={shlex.quote(api.password or '')}")
+
+
+def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[Api | None]:
     """Prefect, set up for the project; what takes a while is told on the error stream."""
     from flows.session import prefect_session
 

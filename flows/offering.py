@@ -12,6 +12,8 @@ from flows.deployments import Offer, read_offers
 from flows.output import print_line, tell
 from flows.problems import list_problems
 from flows.scheduling import Schedule
+from flows.settings import Api
+from flows.sign_in import UiPage
 from tasks.caching.store import project_store
 
 Sources = Annotated[
@@ -119,8 +121,8 @@ def serve_offers(offers: list[Offer], limit: int) -> None:
     show_log()
     with (
         serve_process.the_only_one(store.root) as ready,
-        prefect_session(store.root, notify=tell) as ui,
-        served_reports(store.runs) as reports,
+        prefect_session(store.root, notify=tell) as api,
+        served_reports(store) as reports,
     ):
         from flows.deployments import make_deployments
         from flows.serving import serve as serve_deployments
@@ -128,7 +130,7 @@ def serve_offers(offers: list[Offer], limit: int) -> None:
 
         def on_ready() -> None:
             ready(reports)
-            for line in told(offers, ui):
+            for line in told(offers, api):
                 print_line(line)
 
         async def offer() -> None:
@@ -139,12 +141,13 @@ def serve_offers(offers: list[Offer], limit: int) -> None:
         asyncio.run(offer())
 
 
-def told(offers: list[Offer], ui: str | None) -> list[str]:
+def told(offers: list[Offer], api: Api | None) -> list[str]:
     """What is offered, in lines."""
+    ui = [f"Prefect UI  {UiPage(api, '/deployments').link(sys.stdout)}"] if api else []
     return [
         *(f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}" for offer in offers),
         "verify/each-run  after each training",
-        f"Prefect UI  {ui}/deployments",
+        *ui,
         "Ctrl-C ends it; runs that go on then keep where they are.",
     ]
 
