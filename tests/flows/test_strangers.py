@@ -19,6 +19,7 @@ from flows import server, server_process
 from flows.password import make_secret, secret_path
 from flows.settings import prefect_home
 from flows.sign_in import UiPage, write_opener
+from tests.flows.served import Finish
 
 NOBODY = 65534
 
@@ -117,6 +118,28 @@ def test_nor_does_the_folder_of_the_server_let_others_in(passage: Path, python: 
     assert done.stdout == ""
 
 
+#: Tries, as the owner and as a stranger, the server that lives as long as a session.
+EPHEMERAL = """
+import sys, urllib.error, urllib.request
+from pathlib import Path
+from flows.session import prefect_session
+with prefect_session(Path(sys.argv[1]), ephemeral=True):
+    from prefect.client.orchestration import get_client
+    with get_client(sync_client=True) as client:
+        print(client.read_flows())
+        try:
+            print(urllib.request.urlopen(f"{client.api_url}admin/version").status)
+        except urllib.error.HTTPError as error:
+            print(error.code)
+"""
+
+
+def test_a_server_that_ends_with_its_run_asks_for_a_password_too(workflow: Finish, tmp_path: Path) -> None:
+    patience = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
+    done = workflow(str(tmp_path), code=EPHEMERAL, home=tmp_path, PREFECT_API_URL="", **patience)
+    assert done.stdout.splitlines() == ["[]", "401"], done.stderr
+
+
 # ---- pages
 
 
@@ -128,7 +151,9 @@ ATTACKS = """<!DOCTYPE html><title>A page</title>
 const send = (name, options) => fetch("URL/api/flows/", {method: "POST", mode: "no-cors",
   body: JSON.stringify({name}), ...options}).catch(() => {});
 const body = name => new Blob([JSON.stringify({name})]);
-const closed = new Promise(tell => new WebSocket("ws://HOST/api/events/in", "prefect").onclose = tell);
+const closed = new Promise(tell => {
+  const socket = new WebSocket("ws://HOST/api/events/in", "prefect");
+  socket.onclose = () => tell(true); socket.onopen = () => tell(false)});
 const read = fetch("URL/api/admin/version").then(answer => answer.text()).catch(() => "nothing");
 document.forms[0].submit();
 navigator.sendBeacon("URL/api/flows/", body("A beacon"));
@@ -137,8 +162,8 @@ window.done = Promise.all([
   send("Called nothing", {body: body("Called nothing")}),
   send("With credentials", {credentials: "include"}),
   send("Called JSON", {mode: "cors", headers: {"Content-Type": "application/json"}}),
-  closed,
-]).then(() => read);
+  closed, read,
+]).then(answers => answers.slice(-2));
 </script>
 """
 
@@ -173,8 +198,8 @@ def page(start_browser: Callable[..., Any], dashboard: UiPage) -> Iterator[Page]
     """A window of a browser in which the UI was opened before; the name rebound.test leads to this machine."""
     browser = start_browser("--host-resolver-rules=MAP rebound.test 127.0.0.1")
     page = browser.new_page()
-    page.goto(dashboard.key)
-    expect(page.get_by_role("heading", name="Flow Runs")).to_be_visible()
+    page.goto(UiPage(dashboard.api, "/runs").key)
+    expect(page.locator(".page-heading")).to_contain_text("Runs")
     yield page
     browser.close()
 
@@ -199,11 +224,12 @@ def test_a_foreign_page_starts_and_reads_nothing(
     answers: list[tuple[str, int]] = []
     page.on("response", lambda response: answers.append((response.request.method, response.status)))
     page.goto(foreign_page)
-    assert page.evaluate("window.done") == "nothing"
+    came = page.evaluate("window.done")
     page.wait_for_function("frames.length === 2")
     page.wait_for_load_state("networkidle")
 
     assert flows() == before
+    assert came == [True, "nothing"]
     assert {status for method, status in answers if method == "POST"} == {403}
     assert [method for method, _ in answers].count("POST") >= 5
     assert not page.frame("ui").get_by_text("Flow Runs").count()
@@ -221,8 +247,9 @@ def test_by_a_rebound_name_nothing_is_read(page: Page, api_url: str) -> None:
             const answers = await Promise.all(["flows", "flow_runs", "deployments"].map(
                 kind => fetch(`/api/${kind}/filter`, {method: "POST", headers, body: "{}"})));
             const socket = await new Promise(tell => {
-                new WebSocket(`ws://${location.host}/api/events/out`, "prefect").onclose = event => tell(event.code)});
+                const socket = new WebSocket(`ws://${location.host}/api/events/out`, "prefect");
+                socket.onclose = () => tell("closed"); socket.onopen = () => tell("open")});
             return [...answers.map(answer => answer.status), socket, localStorage.length];
         }"""
     )
-    assert told == [403, 403, 403, 1006, 0]
+    assert told == [403, 403, 403, "closed", 0]
