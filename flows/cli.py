@@ -22,6 +22,8 @@ from flows.output import announce, print_json, print_line, print_places, print_p
 from flows.problems import InputError, clipped, list_problems, require_shallow
 from flows.runs import find_folder, find_run, list_runs
 from flows.scheduled import schedules_app
+from flows.settings import Api
+from flows.sign_in import UiPage
 from flows.signals import Interrupted, interruptible
 from flows.train import require_reached
 from tasks.caching.key import version
@@ -74,7 +76,7 @@ def train(
     require_reached(refresh or (), until)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         tell(note)
-    with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
+    with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 
         announce(f"train {experiment.name}", quiet=as_json)
@@ -83,7 +85,7 @@ def train(
             announce(f"verify {run}", quiet=as_json)
             orchestration.verify(run, experiment.training.device)
     if run is not None:
-        print_places(find_run(run, project_store()), ui, as_json=as_json)
+        print_places(find_run(run, project_store()), api, as_json=as_json)
     elif as_json:
         print_json({"run": None, "until": until})
 
@@ -127,12 +129,12 @@ def verify(
     """Show that a run's checkpoint predicts what training recorded, row by row; fails if it does not."""
     resolve(device)
     folder = find_folder(run, project_store())
-    with session(ephemeral=ephemeral) as ui, stage_lines(quiet=as_json):
+    with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 
         announce(f"verify {folder.name}", quiet=as_json)
         orchestration.verify(folder.name, device, expect=expect)
-    print_places(find_run(folder.name, project_store()), ui, as_json=as_json)
+    print_places(find_run(folder.name, project_store()), api, as_json=as_json)
 
 
 @app.command
@@ -217,15 +219,16 @@ def history(
 
     store = project_store()
     found = read_history(experiment, store, last)
-    paths, ui = plot_paths(experiment, store, plot) if found.rows else [], None
+    paths, page = plot_paths(experiment, store, plot) if found.rows else [], None
     if paths:
-        ui = publish(found, write_plot(found, paths), store.root, tell)
+        page = publish(found, write_plot(found, paths), store.root, tell)
     if as_json:
-        print_json(found.as_json() | {"plots": [str(path) for path in paths], "ui": ui})
+        print_json(found.as_json() | {"plots": [str(path) for path in paths], "ui": page and page.address})
     else:
         from flows.console import print_history
 
-        print_history(found, paths if plot else [store.relative(path) for path in paths], ui)
+        link = page.link(sys.stdout) if page else None
+        print_history(found, paths if plot else [store.relative(path) for path in paths], link)
     for problem in found.damaged.values():
         tell(problem)
     if fail_on_drift and found.drifts:
@@ -257,7 +260,8 @@ def start() -> None:
     """Start the server in the background, unless it runs already."""
     from flows import server
 
-    print_line(f"Prefect UI  {server.start(project_store().root, tell).api.ui_url}")
+    root = project_store().root
+    print_line(f"Prefect UI  {UiPage(server.own_api(server.start(root, tell), root)).link(sys.stdout)}")
 
 
 @server_app.command
@@ -278,16 +282,34 @@ def status(*, as_json: AsJson = False) -> None:
     from flows import server
 
     found = server.status(project_store().root)
-    url = found.api.ui_url if found.api else None
+    page = UiPage(found.api) if found.api else None
     if as_json:
         since = found.since.isoformat() if found.since else None
-        print_json({"state": found.state, "ui": url, "pid": found.pid, "since": since})
+        print_json({"state": found.state, "ui": page and page.address, "pid": found.pid, "since": since})
     else:
+        link = page.link(sys.stdout) if page else None
         process = f"process {found.pid}" if found.pid else None
-        print_line("  ".join(filter(None, (found.state, url, process))))
+        print_line("  ".join(filter(None, (found.state, link, process))))
+        if found.state == "not trusted":
+            tell(found.describe())
 
 
-def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[str | None]:
+@server_app.command
+def env() -> None:
+    """Print what the `prefect` command needs to use the server, for a shell: `eval "$(workflow server env)"`."""
+    import shlex
+
+    from flows import server
+
+    api = server.running_api(project_store().root)
+    if api.named_in:
+        print_plain(f"# nothing to set: {api.named_in} names the server")
+    else:
+        print_plain(f"export PREFECT_API_URL={api.url}")
+        print_plain(f"export PREFECT_API_AUTH_STRING={shlex.quote(api.password or '')}")
+
+
+def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[Api | None]:
     """Prefect, set up for the project; what takes a while is told on the error stream."""
     from flows.session import prefect_session
 

@@ -9,6 +9,7 @@ from flows.history import DIGESTS, METRICS, History
 from flows.pages import cell, embedded, markdown_table
 from flows.problems import InputError
 from flows.settings import ServerError
+from flows.sign_in import UiPage
 from flows.wording import figure
 from tasks.caching.store import Store, replace_file
 from tasks.learning.drift import CUT, FEWEST_BEFORE, FLOOR, MOST_BEFORE, QUARTILE
@@ -93,7 +94,7 @@ def history_page(history: History, png: bytes | None = None) -> str:
     return "\n\n".join(section for section in sections if section)
 
 
-def publish(history: History, png: bytes, root: Path, notify: Callable[[str], None]) -> str | None:
+def publish(history: History, png: bytes, root: Path, notify: Callable[[str], None]) -> UiPage | None:
     """Puts the page into the Prefect UI, if the server that a run would use answers; returns where it is there.
 
     Starts no server. That one does not take the page is no error: `notify` is told.
@@ -103,12 +104,12 @@ def publish(history: History, png: bytes, root: Path, notify: Callable[[str], No
 
     try:
         found = server.status(root)
-        if found.state == "not answering":
+        if found.state not in ("running", "stopped"):
             notify(found.describe())
         if found.state != "running":
             return None
-        with prefect_session(root, notify=notify) as ui:
-            return f"{ui}/artifacts/artifact/{create_page(history, png, root)}"
+        with prefect_session(root, notify=notify) as api:
+            return UiPage(api, f"/artifacts/artifact/{create_page(history, png, root)}") if api else None
     except ServerError as error:
         notify(str(error))
         return None

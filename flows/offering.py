@@ -14,7 +14,8 @@ from flows.identity import identity
 from flows.output import print_line, tell
 from flows.problems import list_problems
 from flows.scheduling import Schedule
-from flows.settings import named_api
+from flows.settings import Api, named_api
+from flows.sign_in import UiPage
 from tasks.caching.store import project_store
 
 Sources = Annotated[
@@ -155,8 +156,8 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
     show_log()
     with (
         serve_process.the_only_one(store.root) as ready,
-        prefect_session(store.root, notify=tell) as ui,
-        served_reports(store.runs) as reports,
+        prefect_session(store.root, notify=tell) as api,
+        served_reports(store) as reports,
     ):
         from flows.deployments import make_deployments
         from flows.registered import prepare
@@ -165,7 +166,7 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
 
         def on_ready() -> None:
             ready(reports)
-            for line in told(offers, ui, paused):
+            for line in told(offers, api, paused):
                 print_line(line)
 
         deployments = asyncio.run(make_deployments(offers, identity(store.root)))
@@ -173,18 +174,19 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
         asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: keep_watch(store.root, tell)))
 
 
-def told(offers: list[Offer], ui: str | None, paused: set[str]) -> list[str]:
+def told(offers: list[Offer], api: Api | None, paused: set[str]) -> list[str]:
     """What is offered, in lines.
 
     Args:
         offers: the trainings.
-        ui: address of the Prefect UI.
+        api: whose UI shows them.
         paused: the experiments whose schedules stay paused, as a person has them.
     """
+    ui = [f"Prefect UI  {UiPage(api, '/deployments').link(sys.stdout)}"] if api else []
     return [
         *map(partial(told_offer, paused=paused), offers),
         "verify/each-run  after each training",
-        f"Prefect UI  {ui}/deployments",
+        *ui,
         "Ctrl-C ends it; runs that go on then keep where they are.",
     ]
 

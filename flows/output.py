@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.runs import RunFolder
+from flows.settings import Api
+from flows.sign_in import UiPage
 
 
 @contextlib.contextmanager
@@ -47,10 +49,11 @@ def announce(text: str, *, quiet: bool) -> None:
         console.print(f"[bold]{escape(text)}[/]", soft_wrap=True)
 
 
-def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
+def print_places(run: RunFolder, api: Api | None, *, as_json: bool) -> None:
     """Prints where a run's checkpoint and report are, the digest that stands for it, and where the UI is."""
+    ui = UiPage(api) if api else None
     if as_json:
-        print_json(run.summary() | {"ui": ui})
+        print_json(run.summary() | {"ui": ui and ui.address})
         return
     folder = Path("artifacts/runs", run.folder.name)
     print_line(f"\nrun         {run.folder.name}")
@@ -58,7 +61,7 @@ def print_places(run: RunFolder, ui: str | None, *, as_json: bool) -> None:
     print_line(f"report      {folder / 'report.html'}")
     print_line(f"run.json    SHA-256 {run.digest}")
     if ui:
-        print_line(f"Prefect UI  {ui}")
+        print_line(f"Prefect UI  {ui.link(sys.stdout)}")
 
 
 def print_line(text: str) -> None:

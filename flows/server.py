@@ -8,18 +8,21 @@ import http.client
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from flows import server_process
 from flows.database import LONG_CHECK_SECONDS, find_damage, require_known_schema, set_aside_if_damaged
+from flows.password import make_secret, own_password
 from flows.server_process import ANSWER_SECONDS, Server
-from flows.settings import LOOPBACK, Api, ServerError, configure_prefect, named_api, prefect_home
+from flows.settings import LOOPBACK, Api, ServerError, configure_prefect, make_home, named_api, prefect_home
+from flows.sign_in import UiPage
 from tasks.caching.trouble import require_free, tell_error
 
 __all__ = ["Api", "Server", "ServerError", "Status", "configure_prefect", "find_api", "start", "status", "stop"]
@@ -35,12 +38,22 @@ LOG_LINES_SHOWN = 20
 # Prefect's server says `true` when it is asked how it is.
 HEALTH_BYTES = 1024
 
+#: What is said of a server that cannot show that it is this project's, with the password that counts.
+UNPROVEN = (
+    "The project's Prefect server (process {pid}, {url}) was started by an earlier version of this "
+    "project, which asked no password, or with another password than the one that counts now. "
+    "End it with `workflow server stop`, and try again."
+)
+
+
+State = Literal["running", "stopped", "not answering", "not trusted"]
+
 
 @dataclass(frozen=True)
 class Status:
     """What is known of the server that a run would use."""
 
-    state: Literal["running", "stopped", "not answering"]
+    state: State
     api: Api | None = None
     pid: int | None = None
     since: datetime | None = None
@@ -51,6 +64,8 @@ class Status:
             return "No Prefect server of this project runs. The next run, or `workflow server start`, starts it."
         if self.api.named_in:
             return f"The Prefect server at {self.api.url}, named in {self.api.named_in}, is {self.state}."
+        if self.state == "not trusted":
+            return UNPROVEN.format(pid=self.pid, url=self.api.ui_url)
         return f"The project's Prefect server (process {self.pid}) is {self.state}; UI: {self.api.ui_url}"
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +89,7 @@ def find_api(root: Path, notify: Callable[[str], None] | None = None) -> Api:
     """
     api = named_api(root)
     if api is None:
-        return start(root, notify).api
+        return own_api(start(root, notify), root)
     if reason := _why_unreachable(api.url):
         raise ServerError(
             f"The Prefect server at {api.url} does not answer ({reason}). Its address comes from {api.named_in}. "
@@ -83,15 +98,28 @@ def find_api(root: Path, notify: Callable[[str], None] | None = None) -> Api:
     return api
 
 
+def own_api(server: Server, root: Path) -> Api:
+    """The API of the project's own server, with the password that it asks for.
+
+    Raises:
+        ServerError: there is none that can be used.
+        OSError: it cannot be read.
+    """
+    home = prefect_home(root)
+    password = own_password(home)
+    return replace(server.api, password=password, is_random=password == make_secret(home))
+
+
 def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
     """The project's own server: the one that runs, or else a new one, once it answers.
 
     Raises:
-        ServerError: it hangs, it ends while it starts, no port is free, or `.prefect` is full or cannot be written.
+        ServerError: it hangs, it is not to be trusted, it ends while it starts, no port is free, or `.prefect` is full
+            or cannot be written.
     """
     home = prefect_home(root)
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_home(root)
         require_free(home, ROOM)
         server = server_process.find(home)
         if server and server_process.answers(server, home):
@@ -159,19 +187,35 @@ def status(root: Path) -> Status:
     server = server_process.find(home)
     if server is None:
         return Status("stopped")
-    state: Literal["running", "not answering"] = "running" if server_process.answers(server, home) else "not answering"
-    return Status(state, server.api, server.pid, datetime.fromtimestamp(server.since, UTC))
+    states: dict[str, State] = {"proof": "running", "silence": "not answering", "something else": "not trusted"}
+    state = states[server_process.ask(server, home)]
+    api = own_api(server, root) if state == "running" else server.api
+    return Status(state, api, server.pid, datetime.fromtimestamp(server.since, UTC))
+
+
+def running_api(root: Path) -> Api:
+    """The API of the server that a run would use, which answers; starts none.
+
+    Raises:
+        ServerError: none runs, or it does not answer.
+    """
+    found = status(root)
+    if found.api is None or found.state != "running":
+        raise ServerError(found.describe())
+    return found.api
 
 
 def _wait_for_found(home: Path) -> Server | None:
     """The server that lives, once it answers: it may be one whose starter was killed while it came up.
 
     Raises:
-        ServerError: it does not answer in time.
+        ServerError: it does not answer in time, or is not to be trusted.
     """
     server = server_process.find(home)
     if server is None:
         return None
+    if server_process.ask(server, home) == "something else":
+        raise ServerError(UNPROVEN.format(pid=server.pid, url=server.ui_url))
     age = max(time.time() - server.since, 0.0)
     try:
         ready = server_process.wait_until_ready(server, home, max(HANG_SECONDS, STARTUP_SECONDS - age))
@@ -210,7 +254,8 @@ def _start_on_a_port(root: Path, home: Path, notify: Callable[[str], None]) -> S
     for port in filter(_is_free, range(first, min(first + PORTS_TRIED, 65536))):
         server = server_process.spawn(root, home, port)
         if _came_up(server, home):
-            notify(f"The Prefect UI is at {server.api.ui_url}; `workflow server stop` ends the server.")
+            link = UiPage(own_api(server, root)).link(sys.stderr)
+            notify(f"The Prefect UI is at {link}; `workflow server stop` ends the server.")
             return server
         # Somebody may have taken the port while the server was loading. If nobody did, it ended by itself.
         if _is_free(port):

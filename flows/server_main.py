@@ -1,16 +1,24 @@
-"""The process of the project's own server: Prefect's, but for how its transactions on SQLite begin.
+"""The process of the project's own server: Prefect's, but for how its transactions on SQLite begin, and for its guard.
 
 Prefect begins most of them as readers. If somebody writes between what such a one reads and what it writes, SQLite
 refuses it at once, however long it may wait: of 60 flow runs that are asked for at once, two are lost to
 "database is locked". A transaction that begins as a writer waits its turn.
 """
 
+import os
 import sys
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
 
-from prefect.cli import app
+import uvicorn
+from prefect.server.api.server import create_app
 from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+from flows.guard import Guard
+from flows.password import make_secret, own_password, server_proof
 
 begin_transaction = AioSqliteConfiguration.begin_transaction
 
@@ -27,8 +35,21 @@ def begin_as_writer(
 def main() -> None:
     """Serves until the process is ended."""
     AioSqliteConfiguration.begin_transaction = begin_as_writer  # type: ignore[assignment, method-assign]
-    sys.argv[1:] = ["server", "start"]
-    app()
+    home = Path(os.environ["PREFECT_HOME"])
+    settings = get_current_settings().server
+    config = uvicorn.Config(
+        # Around it and not inside: the server asks itself too, under a name that leads nowhere.
+        Guard(create_app(final=True), partial(server_proof, make_secret(home), home, own_password(home))),
+        host=settings.api.host,
+        port=settings.api.port,
+        timeout_keep_alive=settings.api.keepalive_timeout,
+        ws_ping_interval=settings.api.websocket_ping_interval,
+        ws_ping_timeout=settings.api.websocket_ping_timeout,
+        log_level=settings.logging_level.lower(),
+    )
+    sys.stdout.write(f"Prefect's server of {home}: http://{settings.api.host}:{settings.api.port}\n")
+    sys.stdout.flush()
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A state file says which process it is. The start time of the process is in it, s
 process that got the same number is ever taken for the server.
 """
 
-import base64
+import hmac
 import http.client
 import json
 import os
@@ -15,13 +15,18 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
+from flows.password import own_password, read_secret, server_proof
 from flows.settings import LOOPBACK, Api, ServerError, server_environment
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("server_main.py")))
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
+
+#: Hexadecimal digits of a proof, and one more.
+PROOF_BYTES = 65
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def spawn(root: Path, home: Path, port: int) -> Server:
         process = subprocess.Popen(
             COMMAND,
             cwd=root,
-            env=server_environment(root, port),
+            env=server_environment(root, port) | {"PREFECT_SERVER_API_AUTH_STRING": own_password(home)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -105,24 +110,37 @@ def lives(server: Server) -> bool:
 
 
 def answers(server: Server, home: Path) -> bool:
-    """Whether the server on the port answers and is this project's: its settings name the same home.
+    """Whether the server on the port answers, and is this project's."""
+    return ask(server, home) == "proof"
 
-    A bare health check would accept the server of another project that took the port first.
+
+def ask(server: Server, home: Path) -> Literal["proof", "silence", "something else"]:
+    """What is answered on the server's port to a challenge that only this project's server can meet.
+
+    A bare health check would accept the server of another project that took the port first. And the password is not
+    told before: it may be a program of another user that did.
+
+    Raises:
+        ServerError: there is no password to be used.
+        OSError: the password cannot be read.
     """
+    challenge = os.urandom(16).hex()
     connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", "/api/admin/settings", headers=_authorization())
-        return Path(json.loads(connection.getresponse().read())["home"]) == home
-    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
-        return False
+        connection.request("GET", f"/proof/{challenge}")
+        response = connection.getresponse()
+        told = response.read(PROOF_BYTES)
+    except (OSError, http.client.HTTPException, ValueError):
+        return "silence"
     finally:
         connection.close()
-
-
-def _authorization() -> dict[str, str]:
-    """The header that a server needs if the user has given it a password."""
-    secret = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
+    if response.status >= 500:
+        return "silence"
+    secret = read_secret(home)
+    if secret is None:
+        return "something else"
+    proof = server_proof(secret, home, own_password(home), challenge).encode()
+    return "proof" if hmac.compare_digest(told, proof) else "something else"
 
 
 def wait_until_ready(server: Server, home: Path, seconds: float) -> bool:

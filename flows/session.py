@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows.liveness import mark_ended_runs
+from flows.password import random_password
+from flows.settings import Api
 from tasks.caching.trouble import require_descriptors
 
 #: What is told if the server stops answering, or never did.
@@ -22,8 +24,8 @@ REFUSED = (
 @contextlib.contextmanager
 def prefect_session(
     root: Path, *, ephemeral: bool = False, notify: Callable[[str], None] | None = None
-) -> Iterator[str | None]:
-    """Sets Prefect up for flows that are called inside; yields the address of the UI, None if it ends with them.
+) -> Iterator[Api | None]:
+    """Sets Prefect up for flows that are called inside; yields the API that they report to, None if it ends with them.
 
     Args:
         root: of the project.
@@ -37,7 +39,7 @@ def prefect_session(
     """
     require_descriptors()
     from flows.server import ServerError, check_database, find_api, find_trouble
-    from flows.settings import configure_prefect
+    from flows.settings import configure_prefect, make_home, use_api
 
     configure_prefect(root)
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
@@ -45,11 +47,12 @@ def prefect_session(
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
     api = None
     if ephemeral:
+        make_home(root)
         check_database(root, notify)
         forget_servers()
     else:
         api = find_api(root, notify)
-        os.environ["PREFECT_API_URL"] = api.url
+        use_api(api)
     # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
     root.mkdir(parents=True, exist_ok=True)
 
@@ -63,7 +66,7 @@ def prefect_session(
         if not ephemeral:
             mark_ended_runs(root, notify)
         try:
-            yield None if api is None else api.ui_url
+            yield api
         except Exception as error:
             if (silence := silence_behind(error)) is None:
                 raise
@@ -73,8 +76,13 @@ def prefect_session(
 
 
 def forget_servers() -> None:
-    """Makes Prefect start a server of its own, whichever one the environment or the user's profile names."""
+    """Makes Prefect start a server of its own, whichever one the environment or the user's profile names.
+
+    It serves the project's database, and so asks for a password, which only this process and its children know.
+    """
     os.environ.pop("PREFECT_API_URL", None)
+    password = random_password()
+    os.environ |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
     os.environ["PREFECT_PROFILES_PATH"] = os.devnull
     os.environ["PREFECT_PROFILE"] = "ephemeral"
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"

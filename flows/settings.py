@@ -3,9 +3,10 @@
 Nothing in this module imports Prefect: what it sets counts only if it is in place before Prefect's first import.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,19 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Api:
-    """A Prefect API and, if it is not the project's own, where its address was named."""
+    """A Prefect API and, if it is not the project's own, where its address was named.
+
+    Attributes:
+        url: of the API.
+        named_in: where the user has named it; None if it is the project's own.
+        password: that the project's own asks for; of others, Prefect's client finds it by itself.
+        is_random: whether the project made the password up, so that a link may carry it.
+    """
 
     url: str
     named_in: str | None = None
+    password: str | None = field(default=None, repr=False, compare=False)
+    is_random: bool = field(default=False, compare=False)
 
     @property
     def external(self) -> bool:
@@ -43,6 +53,20 @@ class Api:
 def prefect_home(root: Path) -> Path:
     """The folder inside the project that holds Prefect's database, its logs and the state of the server."""
     return root.resolve() / ".prefect"
+
+
+def make_home(root: Path) -> Path:
+    """Makes that folder if it is not there, and keeps other users out of it: the database holds Prefect's secrets.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    home = prefect_home(root)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_mode & 0o077:
+        with contextlib.suppress(OSError):  # a file system without permissions
+            home.chmod(0o700)
+    return home
 
 
 def prefect_defaults(root: Path) -> dict[str, str]:
@@ -83,8 +107,15 @@ def configure_prefect(root: Path, api: Api | None = None) -> None:
     for name, value in prefect_defaults(root).items():
         os.environ.setdefault(name, value)
     if api:
-        os.environ["PREFECT_API_URL"] = api.url
+        use_api(api)
     _reach_loopback_directly()
+
+
+def use_api(api: Api) -> None:
+    """Set in the environment which API this process and its children use, and the password of the project's own."""
+    os.environ["PREFECT_API_URL"] = api.url
+    if api.password:
+        os.environ["PREFECT_API_AUTH_STRING"] = api.password
 
 
 def server_environment(root: Path, port: int) -> dict[str, str]:
@@ -114,11 +145,11 @@ def server_environment(root: Path, port: int) -> dict[str, str]:
             "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
             # For the links in what the server sends; it does not derive them from its own address.
             "PREFECT_UI_URL": origin,
-            # Prefect's default lets every page that a browser visits call this API.
-            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{origin},http://localhost:{port}",
+            # Prefect's default lets every page that a browser visits call this API. A page that was loaded from
+            # `localhost` may be another program's: that name may lead to ::1 as well.
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
             # Prefect's default writes into its own installed package, and has no UI where it may not.
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect_home(root) / "ui"),
-            "PREFECT_CLI_PROMPT": "false",
         }
     )
 

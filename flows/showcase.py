@@ -1,8 +1,10 @@
 """`workflow ui`: everything that there is to see, opened with one command."""
 
+import sys
 import time
 import webbrowser
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from flows import serve_process
@@ -10,6 +12,8 @@ from flows.output import print_line, tell
 from flows.problems import InputError
 from flows.runs import RunFolder, find_run
 from flows.session import prefect_session
+from flows.settings import Api, prefect_home
+from flows.sign_in import UiPage, write_opener
 from tasks.caching.store import Store
 
 if TYPE_CHECKING:
@@ -30,20 +34,26 @@ def show(store: Store, *, browse: bool) -> None:
         ServerError: the server or `workflow serve` cannot be started.
         NoRunError: the run failed.
     """
-    with prefect_session(store.root, notify=tell) as ui:
+    with prefect_session(store.root, notify=tell) as found:
+        api = cast(Api, found)  # only a server that ends with the session has none
         if serve_process.find(store.root) is None:
             tell("Starting `workflow serve` in the background (5 s).")
         serving = serve_process.start(store.root)
         run = verified_run(store)
         if run is None:
             tell("Having a first run trained and verified.")
-            run = make_run(store, f"{ui}/runs")
-    print_line(f"Prefect UI   {ui}")
-    print_line(f"Deployments  {ui}/deployments")
+            run = make_run(store, UiPage(api, "/runs").address)
+    print_line(f"Prefect UI   {UiPage(api).link(sys.stdout)}")
+    print_line(f"Deployments  {UiPage(api, '/deployments').link(sys.stdout)}")
     print_line(f"Report       {serving.reports}/{run.folder.name}/report.html")
     print_line("`workflow server stop` ends the server and `workflow serve`.")
     if browse:
-        webbrowser.open(f"{ui}/runs")
+        open_page(UiPage(api, "/runs"), prefect_home(store.root))
+
+
+def open_page(page: UiPage, home: Path) -> None:
+    """Opens a page of the UI in the user's browser, with the password if the server is the project's own."""
+    webbrowser.open(write_opener(page, home).as_uri() if page.api.password else page.address)
 
 
 def verified_run(store: Store) -> RunFolder | None:

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
-from flows import server, server_process
+from flows import server, server_process, settings
 from flows.experiments import load_experiment, settle
+from flows.password import own_password
 from flows.planning import plan_training
 from flows.settings import configure_prefect, prefect_home
+from flows.sign_in import UiPage
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
 from tasks.caching.records import read_record
@@ -37,6 +39,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Shows that no test module imports Prefect at its top: `prefect` sets it up before its first import."""
     if "prefect" in sys.modules:
         raise pytest.UsageError("Prefect was imported while tests were collected: import it inside of them")
+
+
+#: Milliseconds until something that was waited for in a browser counts as never happening.
+PATIENCE = 60_000
 
 
 @dataclass(frozen=True)
@@ -119,10 +125,46 @@ def api_url(prefect_root: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prefect(prefect_root: Path, api_url: str) -> Iterator[None]:
+def password(prefect_root: Path, api_url: str) -> str:
+    """What that server asks for, as Prefect's client names it."""
+    return own_password(prefect_home(prefect_root))
+
+
+@pytest.fixture(scope="session")
+def dashboard(api_url: str, password: str) -> UiPage:
+    """The page of the session's server that people open first."""
+    return UiPage(settings.Api(api_url, password=password, is_random=True), "/dashboard")
+
+
+@pytest.fixture(scope="module")
+def start_browser() -> Iterator[Callable[..., Any]]:
+    """Starts Debian's Chromium, with options."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE)
+    # Root, as which containers often run, has no sandbox in it.
+    unconfined = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        yield lambda *options: playwright.chromium.launch(executable_path=program, args=[*unconfined, *options])
+
+
+@pytest.fixture(scope="module")
+def browser(start_browser: Callable[..., Any]) -> Iterator[Any]:
+    """Debian's Chromium."""
+    browser = start_browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def prefect(prefect_root: Path, api_url: str, password: str) -> Iterator[None]:
     """Prefect as a flow that is called directly finds it, reporting to the session's server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_URL", api_url)
+        patch.setenv("PREFECT_API_AUTH_STRING", password)
         patch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         configure_prefect(prefect_root)
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -259,7 +301,7 @@ def at_stage(monkeypatch: pytest.MonkeyPatch) -> AtStage:
 
 
 @pytest.fixture(scope="session")
-def start_process(api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start_process(api_url: str, password: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts Python in a process of its own, as a user whose project is in `home` and whose code is in `tree`."""
     started: list[subprocess.Popen[str]] = []
     user = tmp_path_factory.mktemp("user")
@@ -268,7 +310,8 @@ def start_process(api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         *arguments: str, home: Path, tree: Path = PROJECT, cwd: Path = user, **environment: str
     ) -> "subprocess.Popen[str]":
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT_TRACK"))}
-        own |= {"PYTHONPATH": str(tree), "WORKFLOW_HOME": str(home), "PREFECT_API_URL": api_url, "HOME": str(user)}
+        own |= {"PYTHONPATH": str(tree), "WORKFLOW_HOME": str(home), "HOME": str(user)}
+        own |= {"PREFECT_API_URL": api_url, "PREFECT_API_AUTH_STRING": password}
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=cwd,
@@ -304,7 +347,7 @@ def workflow(start_process: Start) -> Finish:
 
 @pytest.fixture(scope="session")
 def start_nursery(
-    api_url: str, prefect_root: Path, tmp_path_factory: pytest.TempPathFactory
+    api_url: str, password: str, prefect_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Nursery]]:
     """Starts processes that others are forked off; see `tests.flows.forking`."""
     started: list[Nursery] = []
@@ -313,7 +356,7 @@ def start_nursery(
         folder = tmp_path_factory.mktemp("nursery")
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT_TRACK"))}
         own |= {"PREFECT_API_URL": api_url, "PREFECT_HOME": str(prefect_home(prefect_root)), "HOME": str(folder)}
-        own |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+        own |= {"PREFECT_API_AUTH_STRING": password, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
         started.append(Nursery(own, folder, wrapper))
         return started[-1]
 

@@ -12,17 +12,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from flows.sign_in import UiPage
 from tests.flows.asking import until_there
-from tests.flows.conftest import STAGES
+from tests.flows.conftest import PATIENCE, STAGES
 from tests.flows.served import Served
 
 #: Pixels of the window.
 WIDTH, HEIGHT = 1280, 900
-
-#: Milliseconds until something that was waited for counts as never happening.
-PATIENCE = 60_000
 
 LOOPBACK = "127.0.0.1"
 
@@ -32,21 +30,6 @@ SCREENSHOTS = os.environ.get("WORKFLOW_SCREENSHOTS")
 Keep = Callable[[str], None]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        # Root, as which containers often run, has no sandbox in it.
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=program, args=options)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def asked_hosts() -> set[str]:
     """The hosts that the browser has asked for something."""
@@ -54,15 +37,20 @@ def asked_hosts() -> set[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, api_url: str, asked_hosts: set[str]) -> Iterator[Page]:
-    """A window with the UI, which asks nobody but this machine."""
-    context = browser.new_context(base_url=api_url.removesuffix("/api"), viewport={"width": WIDTH, "height": HEIGHT})
+def page(browser: Browser, dashboard: UiPage, asked_hosts: set[str]) -> Iterator[Page]:
+    """A window with the UI, opened by its link, which asks nobody but this machine, and is refused nothing."""
+    context = browser.new_context(base_url=dashboard.api.ui_url, viewport={"width": WIDTH, "height": HEIGHT})
+    refused: list[str] = []
     context.on("request", lambda request: asked_hosts.add(urlsplit(request.url).hostname or LOOPBACK))
+    context.on("response", lambda response: response.status in (401, 403, 415) and refused.append(response.url))
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
+    page.goto(dashboard.key)
+    expect(page.get_by_role("heading", name="Flow Runs")).to_be_visible()
     yield page
     context.close()
     assert asked_hosts == {LOOPBACK}
+    assert refused == []
 
 
 @pytest.fixture

@@ -1,30 +1,39 @@
 """The reports over HTTP: the files of the runs, for this machine, and nothing else."""
 
+import contextlib
+import re
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from flows.reports import ADDRESS, report_url, served_reports
+from flows.reports import ADDRESS, ReportServer, RunFiles, report_url, served_reports
 from flows.settings import ServerError
+from tasks.caching.store import Store
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """The folder of the runs, with a run in it and a secret beside it."""
-    runs = tmp_path / "runs"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with a run in it, and a secret beside the runs."""
+    store = Store(tmp_path_factory.mktemp("reports"))
+    runs = store.runs
     (runs / "line-1").mkdir(parents=True)
     (runs / "line-1" / "report.html").write_text("<p>a report</p>")
     (runs / "latest").symlink_to("line-1")
-    (tmp_path / "secret.txt").write_text("secret")
-    (runs / "line-1" / "way-out").symlink_to(tmp_path / "secret.txt")
-    return runs
+    (runs.parent / "secret.txt").write_text("secret")
+    (runs / "line-1" / "way-out").symlink_to(runs.parent / "secret.txt")
+    (runs / "line-1" / "circle").symlink_to("circle")
+    return store
 
 
-@pytest.fixture
-def address(runs: Path) -> Iterator[str]:
-    with served_reports(runs, [0]) as address:
+@pytest.fixture(scope="module")
+def address(store: Store) -> Iterator[str]:
+    with served_reports(store, [0]) as address:
         yield address
 
 
@@ -48,6 +57,91 @@ def test_whoever_asks_for_another_name_gets_nothing(address: str, host: str) -> 
     assert httpx.get(f"{address}/line-1/report.html", headers={"Host": host}).status_code == 404
 
 
+@pytest.mark.parametrize("word", ["", "0" * 32, "..", "%00", "\u00e9"])
+def test_whoever_does_not_know_the_address_gets_nothing(address: str, word: str) -> None:
+    beginning = address.rpartition("/")[0]
+    assert httpx.get(f"{beginning}/{word}/line-1/report.html").status_code == 404
+    assert httpx.get(f"{beginning}/line-1/report.html").status_code == 404
+
+
+def test_the_address_stays_the_same_and_is_another_for_another_project(store: Store, tmp_path: Path) -> None:
+    words = set()
+    for _ in range(2):
+        with served_reports(store, [0]) as address:
+            words.add(address.rpartition("/")[2])
+    with served_reports(Store(tmp_path / "other"), [0]) as other:
+        assert other.rpartition("/")[2] not in words
+    assert len(words) == 1
+
+
+#: What no browser sends, and what becomes of it. {word} is the word of the address.
+ODD = {
+    "a very long name": ("GET /{word}/" + "x" * 5000 + " HTTP/1.1", 404),
+    "a very long path": ("GET /{word}/" + "x/" * 20000 + " HTTP/1.1", 404),
+    "a line without an end": ("GET /{word}/" + "x" * 70000 + " HTTP/1.1", 414),
+    "NUL": ("GET /{word}/line-1/%00 HTTP/1.1", 404),
+    "no UTF-8": ("GET /{word}/%ff%fe HTTP/1.1", 404),
+    "half a character": ("GET /{word}/%ed%a0%80 HTTP/1.1", 404),
+    "no percent": ("GET /{word}/%zz%%% HTTP/1.1", 404),
+    "a circle of links": ("GET /{word}/line-1/circle/report.html HTTP/1.1", 404),
+    "a file as a folder": ("GET /{word}/line-1/report.html/x HTTP/1.1", 404),
+    "no path": ("GET * HTTP/1.1", 404),
+    "a whole address": ("GET http://else.example/{word}/line-1/report.html HTTP/1.1", 404),
+    "bytes": ("\x16\x03\x01\x02\xff", 400),
+    "no version": ("GET /{word}/line-1/report.html HTTP/x", 400),
+    "a bad host": ("GET /{word}/line-1/report.html HTTP/1.1\r\nHost: \xff\x01:[", 404),
+    "two hundred headers": ("GET /{word}/line-1/report.html HTTP/1.1" + "\r\nA: b" * 200, 431),
+    "a header that is none": ("GET /{word}/line-1/report.html HTTP/1.1\r\n: \x00\r\n:::", 200),
+    "a bad date": ("HEAD /{word}/line-1/report.html HTTP/1.1\r\nIf-Modified-Since: \xff 99 Foo 0", 200),
+}
+
+
+@pytest.mark.parametrize(("request_text", "status"), ODD.values(), ids=ODD)
+def test_no_request_prints_a_traceback(
+    address: str, request_text: str, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = httpx.URL(address)
+    head = request_text.replace("{word}", url.path.strip("/"))
+    if "Host:" not in head:
+        head = re.sub(r"(\r\n|$)", rf"\r\nHost: {url.host}:{url.port}\1", head, count=1)
+    with socket.create_connection((url.host, url.port or 0), timeout=10) as line:
+        line.sendall(f"{head}\r\n\r\n".encode("latin-1"))
+        with contextlib.suppress(ConnectionResetError):
+            answer = line.recv(65536).decode("latin-1")
+    assert re.search(rf"\A(?:HTTP/1.0 {status} |.*Error code: {status})", answer, re.DOTALL), answer
+    assert httpx.get(f"{address}/line-1/report.html").status_code == 200, "it serves the next one"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nor_does_a_client_that_hangs_up(
+    store: Store, address: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, handle_error = threading.Event(), ReportServer.handle_error
+
+    def handle(*arguments: Any) -> None:
+        handle_error(*arguments)
+        ended.set()
+
+    monkeypatch.setattr(ReportServer, "handle_error", handle)
+    (store.runs / "line-1" / "large.svg").write_bytes(bytes(50_000_000))
+    url = httpx.URL(address)
+    with socket.create_connection((url.host, url.port or 0)) as line:
+        line.sendall(f"GET {url.path}/line-1/large.svg HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n\r\n".encode())
+        line.recv(1000)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends with a reset
+    assert ended.wait(10)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_fault_of_our_own_is_told_in_a_line(
+    address: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunFiles, "translate_path", lambda handler, path: 1 / 0)
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{address}/line-1/report.html")
+    assert capfd.readouterr().err == "a report could not be handed out (ZeroDivisionError: division by zero)\n"
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_put_there(address: str, method: str) -> None:
     assert httpx.request(method, f"{address}/line-1/report.html").status_code == 501
@@ -56,14 +150,14 @@ def test_nothing_can_be_put_there(address: str, method: str) -> None:
 def test_it_listens_on_this_machine_only(address: str) -> None:
     assert httpx.URL(address).host == "127.0.0.1"
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.2:{httpx.URL(address).port}/line-1/report.html")
+        httpx.get(address.replace("127.0.0.1", "127.0.0.2") + "/line-1/report.html")
 
 
-def test_the_next_free_port_is_taken(runs: Path, address: str) -> None:
+def test_the_next_free_port_is_taken(store: Store, address: str) -> None:
     taken = httpx.URL(address).port or 0
-    with pytest.raises(ServerError, match="no port is free"), served_reports(runs, [taken]):
+    with pytest.raises(ServerError, match="no port is free"), served_reports(store, [taken]):
         pass
-    with served_reports(runs, [taken, 0]) as other:
+    with served_reports(store, [taken, 0]) as other:
         assert httpx.URL(other).port != taken
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -17,23 +18,31 @@ from typing import Any
 import httpx
 import pytest
 
-from flows import database, server, server_process, settings
+from flows import database, password, server, server_process, settings
 from flows.server import Api, Server, ServerError
 
 PROJECT = Path(__file__).parents[2]
 
+PROOF = 'server_proof(make_secret(home), home, own_password(home), self.path.rpartition("/")[2])'
+
 # Stands in for Prefect where only its process matters: it is up in a tenth of a second.
-FAKE_SERVER = """
-import http.server, json, os, sys
+FAKE_SERVER = f"""
+import http.server, os, sys
+from pathlib import Path
+from flows.password import make_secret, own_password, server_proof
 print("fake server", flush=True)
+home = Path(os.environ["PREFECT_HOME"])
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = json.dumps({"home": os.environ["PREFECT_HOME"]}).encode()
+        body = {PROOF}.encode()
         self.send_response(200); self.end_headers(); self.wfile.write(body)
     def log_message(self, *args): pass
 address = os.environ["PREFECT_SERVER_API_HOST"], int(os.environ["PREFECT_SERVER_API_PORT"])
 http.server.ThreadingHTTPServer(address, Handler).serve_forever()
 """
+
+# Of an earlier version of this project, which told its home to whoever asked.
+OLDER_SERVER = FAKE_SERVER.replace(PROOF, """f'{{"home": "{home}"}}'""")
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +121,12 @@ def listening_addresses(pid: int) -> set[str]:
     return found
 
 
+def printed_by_ps() -> str:
+    """What every process of this machine was started with, as every user sees it."""
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    return b"\n".join(lines).decode(errors="replace")
+
+
 def wait_until_gone(running: Server) -> None:
     deadline = time.monotonic() + 10
     while server_process.lives(running):
@@ -149,6 +164,22 @@ class Answering:
         self.http.shutdown()
         self.http.server_close()
         self.thread.join()
+
+
+class Recording(Answering):
+    """The same, which keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(b"0" * 64)
+        self.requests: list[str] = []
+        handler: Any = self.http.RequestHandlerClass
+        answer = handler.do_GET
+
+        def record_and_answer(request: BaseHTTPRequestHandler) -> None:
+            self.requests.append(f"{request.requestline}\n{request.headers}")
+            answer(request)
+
+        handler.do_GET = record_and_answer
 
 
 # --- The environment that Prefect is imported in
@@ -588,10 +619,84 @@ def test_disk_with_room_explains_nothing(root: Path) -> None:
     assert server.find_trouble(Api("http://127.0.0.1:4200/api"), root) == ""
 
 
-def test_password_of_the_server_is_sent(root: Path, fake: None) -> None:
-    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "user:secret"
+# --- Its password
 
-    assert server_process._authorization() == {"Authorization": "Basic dXNlcjpzZWNyZXQ="}
+
+def require_mistrust(root: Path, pid: int) -> None:
+    """Shows that the server is neither used nor ended nor replaced, and that it is told what to do."""
+    told = rf"server \(process {pid}, .*\) was started by an earlier version .* `workflow server stop`, and try again"
+    for use in (server.start, server.find_api, server.running_api):
+        with pytest.raises(ServerError, match=told):
+            use(root)
+    assert (server.status(root).state, server.status(root).pid) == ("not trusted", pid)
+
+
+def test_a_server_of_an_earlier_version_is_not_taken_for_one_with_a_password(
+    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", OLDER_SERVER))
+    older = server_process.spawn(root, home, unused_port())
+    server_process.record(older, home)
+    deadline = time.monotonic() + 10
+    while server_process.ask(older, home) == "silence":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    require_mistrust(root, older.pid)
+
+
+@pytest.mark.parametrize("change", ["another password", "no password"])
+def test_nor_is_one_with_another_password_than_the_one_that_counts(
+    root: Path, home: Path, fake: None, change: str
+) -> None:
+    pid = server.start(root).pid
+    if change == "another password":
+        os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "mine:1"
+    else:
+        password.secret_path(home).unlink()
+
+    require_mistrust(root, pid)
+    assert server.stop(root)
+    assert server.start(root).pid != pid
+
+
+def test_the_password_is_not_told_to_whoever_listens_on_the_port(root: Path, home: Path) -> None:
+    """A program of another user may take the port of a server that is starting, or has ended."""
+    secret = password.make_secret(home)
+    with Recording() as other:
+        asked = server_process.ask(Server(os.getpid(), other.port, "", 0.0), home)
+
+    assert asked == "something else"
+    assert other.requests
+    assert not [request for request in other.requests if secret in request or "Authorization" in request]
+
+
+def test_a_copied_project_does_not_use_the_server_of_the_other(root: Path, fake: None, tmp_path: Path) -> None:
+    running = server.start(root)
+    copied = settings.prefect_home(tmp_path / "copy")
+    shutil.copytree(settings.prefect_home(root), copied)
+
+    assert server_process.find(copied) == running
+    assert not server_process.answers(running, copied)
+
+
+@pytest.mark.parametrize("variable", ["PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"])
+def test_the_users_own_password_is_used_and_never_printed(root: Path, fake: None, variable: str) -> None:
+    os.environ[variable] = "me:my own"
+    told: list[str] = []
+    api = server.find_api(root, told.append)
+
+    assert (api.password, api.is_random) == ("me:my own", False)
+    assert "my own" not in f"{api!r} {told} {server.status(root).describe()}"
+    settings.use_api(api)
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "me:my own"
+
+
+def test_the_state_of_a_new_project_is_open_to_its_owner_only(root: Path, home: Path, fake: None) -> None:
+    home.chmod(0o755)
+    server.start(root)
+
+    assert home.stat().st_mode & 0o777 == 0o700
 
 
 def test_password_is_sent_to_whatever_may_be_the_server(root: Path, home: Path) -> None:
@@ -722,26 +827,33 @@ def test_prefects_server(root: Path) -> None:
     assert [path.read_text() for path in home.glob("damaged-*/*")] == ["garbage"]
     assert listening_addresses(running.pid) == {f"0100007F:{running.port:04X}"}
     assert httpx.get(f"{running.ui_url}/ui-settings").json()["api_url"] == running.api.url
-    assert httpx.get(f"{running.api.url}/admin/settings").json()["server"]["analytics_enabled"] is False
+    api = server.own_api(running, root)
+    assert api.password is not None
+    client = httpx.Client(auth=(*api.password.split(":", 1),))
+    assert client.get(f"{api.url}/admin/settings").json()["server"]["analytics_enabled"] is False
+    assert api.password not in printed_by_ps()
     assert "<html" in httpx.get(f"{running.ui_url}/v2/").text
     foreign = httpx.get(f"{running.api.url}/health", headers={"Origin": "http://elsewhere.example"})
     assert "Access-Control-Allow-Origin" not in foreign.headers
 
-    settings.configure_prefect(root, running.api)
+    settings.configure_prefect(root, api)
     ran = subprocess.run([sys.executable, "-c", RUN_FLOWS], capture_output=True, text=True, check=True)
     assert "Finished in state Completed" in ran.stderr
     assert "WARNING" not in ran.stderr
     assert "rror" not in ran.stderr
+    assert api.password not in ran.stdout + ran.stderr
     del os.environ["PREFECT_API_URL"]
 
     os.kill(running.pid, signal.SIGKILL)
     wait_until_gone(running)
     again = server.start(root)
     assert again.pid != running.pid
-    assert httpx.post(f"{again.api.url}/flow_runs/count", json={}).json() == 5
+    assert client.post(f"{again.api.url}/flow_runs/count", json={}).json() == 5
+    client.close()
     assert server.stop(root)
     assert not server_process.lives(again)
     for log in ("server.previous.log", "server.log"):
         printed = (settings.prefect_home(root) / log).read_text()
-        assert "Check out the dashboard" in printed
+        assert f"Prefect's server of {settings.prefect_home(root)}: http://127.0.0.1:" in printed
+        assert api.password not in printed
         assert not [word for word in ("Traceback", "ERROR", "WARNING", "locked") if word in printed], printed
