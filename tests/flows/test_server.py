@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import signal
@@ -697,13 +696,6 @@ def test_the_state_of_a_new_project_is_open_to_its_owner_only(root: Path, home: 
     server.start(root)
 
     assert home.stat().st_mode & 0o777 == 0o700
-
-
-def test_password_is_sent_to_whatever_may_be_the_server(root: Path, home: Path) -> None:
-    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "user:secret"
-    with Answering(json.dumps({"home": str(home)}).encode()) as web:
-        assert server_process.answers(Server(1, web.port, "", 0.0), home)
-    assert [headers["Authorization"] for headers in web.asked] == ["Basic dXNlcjpzZWNyZXQ="]
 
 
 # --- The server's database; see test_database.py
