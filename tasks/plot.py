@@ -23,7 +23,7 @@ class PlotView(View):
 
 @stage(
     PlotView,
-    inputs=("train", "validation?", "test", "untrained", "history", "predictions"),
+    inputs=("train", "validation?", "test", "untrained", "history", "predictions", "metrics"),
     outputs=tuple(PLOTS),
     libraries=("matplotlib", "numpy", "pyarrow"),
 )
@@ -33,13 +33,14 @@ def plot(view: PlotView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs
     from tasks.learning.figures import draw_data, draw_losses, draw_predictions, draw_residuals
     from tasks.learning.tables import read_table
 
-    tables = {name: read_table(desk.store.path(reference)) for name, reference in inputs.items()}
+    metrics = desk.store.read_object(inputs["metrics"])
+    tables = {name: read_table(desk.store.path(file)) for name, file in inputs.items() if name != "metrics"}
     parts = {name: tables[name] for name in PARTS if name in tables}
     figures = {
         "data": draw_data(parts, view.name),
         "untrained": draw_predictions(tables["untrained"], False, view.name),
         "trained": draw_predictions(tables["predictions"], True, view.name),
-        "loss": draw_losses(tables["history"], view.training.loss, view.name),
+        "loss": draw_losses(tables["history"], metrics, view.training.loss, view.name),
         "residuals": draw_residuals(tables["predictions"], view.name),
     }
     outputs = {}

@@ -13,15 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from tasks.learning.drift import FLOOR, Band
 from tasks.learning.figure_style import BLUE, QUIET, VERMILION, styled, write_heading
+from tasks.learning.ticks import shorten_ticks
 
 Floats = npt.NDArray[np.float64]
 
 #: Inches: of the figure, around the panels, and of a panel with what is above it.
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 7.2, 0.83, 0.32, 0.98, 0.56
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 7.2, 0.83, 0.36, 0.98, 0.56
 _PANEL, _GAP = 0.95, 0.34
 
 #: Labels along the runs; more than these run into each other.
@@ -30,6 +31,9 @@ _MOST_LABELS = 6
 #: A value outside the band is drawn where it is up to so many times the height of all others away from them; further
 #: out it stands at the edge, as a triangle, so that it does not press them flat.
 _FAR = 2
+
+#: Points that a value written beside its mark takes up, the mark included.
+_WRITTEN = 48
 
 _BAND = "#cfe3f1"
 
@@ -78,12 +82,12 @@ def _draw_track(axes: Axes, track: Track) -> None:
     low = _numbers([band.low if band else None for band in track.bands])
     high = _numbers([band.high if band else None for band in track.bands])
     bottom, top = _limits(np.concatenate([values[~outside], low, high]), values[outside])
-    axes.set_title(track.label, loc="left", y=1, pad=4, fontsize=9)  # without y, matplotlib measures everything first
     axes.set_xlim(-0.6, len(values) - 0.4)
     axes.set_xticks([])
     axes.set_ylim(bottom, top)
     axes.yaxis.set_major_locator(MaxNLocator(2))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    title = track.label + shorten_ticks(axes.yaxis)
+    axes.set_title(title, loc="left", y=1, pad=6, fontsize=9)  # without y, matplotlib measures everything first
     axes.tick_params(axis="y", labelsize=8.5)
     axes.grid(visible=False, axis="x")
     runs = np.arange(len(values))
@@ -92,8 +96,13 @@ def _draw_track(axes: Axes, track: Track) -> None:
     drawn = np.clip(values, bottom, top)
     size = np.clip(40 / len(values), 2.2, 4.5)
     axes.plot(runs, drawn, color=BLUE, linewidth=1.2, marker="o", markersize=size, clip_on=False)
-    for run in np.flatnonzero(outside).tolist():
-        _mark(axes, run, values[run], drawn[run])
+    marked = np.flatnonzero(outside).tolist()
+    shown = np.where(np.isnan(drawn), bottom, drawn)
+    for run in marked:
+        _mark(axes, run, values[run], shown[run])
+    for run in _written(marked, len(values)):
+        text = "no value" if np.isnan(values[run]) else f"{values[run]:.3g}"
+        _write_beside(axes, run, shown[run], text, _is_late(run, len(values)))
 
 
 def _limits(inside: Floats, outside: Floats) -> tuple[float, float]:
@@ -110,21 +119,39 @@ def _limits(inside: Floats, outside: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def _written(marked: list[int], runs: int) -> list[int]:
+    """Of the marked runs those whose values are written: the newest, and before it as many as leave each other room."""
+    room = _WRITTEN * runs / (72 * (_WIDTH - _LEFT - _RIGHT))
+    written: list[int] = []
+    for run in reversed(marked):
+        faces = bool(written) and _is_late(run, runs) != _is_late(written[-1], runs)
+        if not written or written[-1] - run >= room * (2 if faces else 1):
+            written.append(run)
+    return written
+
+
+def _is_late(run: int, runs: int) -> bool:
+    """Whether a run stands in the right half, where its value is written to its left."""
+    return run > (runs - 1) / 2
+
+
 def _mark(axes: Axes, run: int, value: float, drawn: float) -> None:
-    """Marks a value outside its band and writes it beside; a triangle at the edge if it is further out than drawn."""
-    if np.isnan(value):
-        marker, drawn = "X", axes.get_ylim()[0]
-    else:
-        marker = "D" if drawn == value else "^" if drawn < value else "v"
+    """Marks a value outside its band; with a triangle at the edge if it is further out than drawn."""
+    marker = "X" if np.isnan(value) else "D" if drawn == value else "^" if drawn < value else "v"
     axes.plot(run, drawn, marker=marker, markersize=6.5, color=VERMILION, clip_on=False, zorder=4)
-    is_late, is_low = run > sum(axes.get_xlim()) / 2, drawn == axes.get_ylim()[0]
+
+
+def _write_beside(axes: Axes, run: int, drawn: float, text: str, is_late: bool) -> None:
+    """Writes a value beside its mark."""
+    bottom, top = axes.get_ylim()
+    up, anchor = (3, "bottom") if drawn == bottom else (-1, "top") if drawn == top else (0, "center")
     axes.annotate(
-        "no value" if np.isnan(value) else f"{value:.3g}",
+        text,
         (run, drawn),
-        (-7 if is_late else 7, 3 if is_low else 0),
+        (-7 if is_late else 7, up),
         textcoords="offset points",
         ha="right" if is_late else "left",
-        va="bottom" if is_low else "center",
+        va=anchor,
         fontsize=8,
         color=VERMILION,
         zorder=2.4,  # over the line of the values, under that of the axis

@@ -48,10 +48,18 @@ def styled() -> Iterator[None]:
 
 
 def write_heading(figure: Figure, name: str, title: str, left: float) -> None:
-    """Writes what a figure is of, and below it in bold what is to be seen, from `left` of its width on."""
+    """Writes what a figure is of, and below it in bold what is to be seen, from `left` of its width on.
+
+    What is too long is written smaller.
+    """
     height = figure.get_figheight()
-    figure.text(left, 1 - 0.198 / height, name, color=QUIET, fontsize=9, va="center")
-    figure.text(left, 1 - 0.44 / height, title, fontsize=11.5, fontweight="bold", va="center")
+    figure.text(left, 1 - 0.198 / height, name, color=QUIET, fontsize=_fitting(9, 46, name), va="center")
+    figure.text(left, 1 - 0.44 / height, title, fontsize=_fitting(11.5, 57, title), fontweight="bold", va="center")
+
+
+def _fitting(size: float, characters: int, text: str) -> float:
+    """The size in points at which a text fits, if so many of its characters do at `size`."""
+    return size * min(1, characters / max(1, len(text)))
 
 
 def render(figure: Figure) -> tuple[bytes, bytes]:

@@ -13,19 +13,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from tasks.learning.figure_style import BLUE, GREEN, INK, ORANGE, QUIET, styled, write_heading
 from tasks.learning.labels import LOSS_LABELS
+from tasks.learning.loss_scale import is_logarithmic
 from tasks.learning.tables import to_numpy
+from tasks.learning.ticks import mark_powers, shorten_ticks
 
 Floats = npt.NDArray[np.float64]
 
 #: Points of one figure; more than these hide each other and make an SVG slow to open.
 MOST_POINTS = 2_000
 
-#: A loss that spans more than this factor is drawn on a logarithmic axis.
-_LOGARITHMIC_FROM = 100
+#: More epochs than these are drawn on a logarithmic axis, on which the first fall of the losses shows; up to
+#: LINEAR_UNTIL it is linear, since it begins at 0.
+LOGARITHMIC_EPOCHS, LINEAR_UNTIL = 10_000, 10
+
+#: Of a number of epochs, as 1,000,000 has: there is more room below the axis.
+_EPOCH_CHARACTERS = 9
+
+#: Where the axes lie in the figure: left, bottom, width and height. To the right there is room for half a tick's label.
+_AXES = (0.125, 0.125, 0.835, 0.68)
 
 #: Diameters of markers, in points.
 _LARGEST_MARKER, _SMALLEST_MARKER = 6, 2.5
@@ -63,7 +72,7 @@ def draw_data(parts: Mapping[str, pa.Table], name: str) -> Figure:
         for part, rows in parts.items():
             _scatter(axes, part, rows, "y", total)
         _note_thinning(figure, total)
-        _legend(axes)
+        _finish(axes)
     return figure
 
 
@@ -85,7 +94,7 @@ def draw_predictions(predictions: pa.Table, trained: bool, name: str) -> Figure:
         style: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 0.8 * _marker_size(total)}
         axes.plot(*_points(predictions, total, "x", "prediction"), linestyle="none", label="predicted", **style)
         _note_thinning(figure, total)
-        _legend(axes)
+        _finish(axes)
     return figure
 
 
@@ -105,43 +114,55 @@ def draw_residuals(predictions: pa.Table, name: str) -> Figure:
         for part, rows in _by_part(predictions):
             _scatter(axes, part, rows, "residual", total)
         _note_thinning(figure, total)
-        _legend(axes)
+        _finish(axes)
     return figure
 
 
-def draw_losses(history: pa.Table, loss: str, name: str) -> Figure:
-    """The losses over the epochs, on a logarithmic axis if they span more than two decades.
+def draw_losses(history: pa.Table, metrics: Mapping[str, Mapping[str, Any]], loss: str, name: str) -> Figure:
+    """The losses over the epochs, with those of the final weights in the title.
+
+    The curves do not end at those: the one of the training rows is taken before each update, and with patience the
+    final weights are those of an earlier epoch.
 
     Args:
-        history: columns epoch, train_loss, validation_loss (if there is such a part) and test_loss.
+        history: columns epoch, train_loss (before each update, the mean over the batches), validation_loss (if there is
+            such a part) and test_loss (both after the epoch's updates).
+        metrics: of the final weights, by part; what stands under "loss" is None where it is not finite.
         loss: the one that was minimised: l1, mse, huber or bce.
         name: of the experiment.
     """
     curves = {part: _curve(history, part) for part in _LOOKS if f"{part}_loss" in history.column_names}
-    title = ", ".join(
-        f"{part} loss {losses[0]:.3g} → {losses[-1]:.3g}"
-        for part, (_, losses) in curves.items()
-        if part != "validation"
-    )
+    final = ", ".join(f"{part} {_loss_text(metrics[part]['loss'])}" for part in ("train", "test"))
     with styled():
-        figure, axes = _canvas(name, title.capitalize(), "epoch", LOSS_LABELS[loss])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure, axes = _canvas(name, f"Loss with the final weights: {final}", "epoch", LOSS_LABELS[loss])
         for part, (epochs, losses) in curves.items():
             _draw_curve(axes, part, epochs, losses)
-        _scale(axes, np.concatenate([losses for _, losses in curves.values()]))
+        _scale_epochs(axes, history.num_rows)
+        _scale_losses(axes, np.concatenate([losses for _, losses in curves.values()]))
         _legend(axes)
     return figure
+
+
+def _loss_text(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.3g}"
 
 
 def _canvas(name: str, title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     """An empty figure. Its layout is fixed, which takes none of the time that fitting one takes."""
     figure = Figure(figsize=(7.2, 4.4), dpi=120)
-    axes = figure.add_axes((0.115, 0.125, 0.86, 0.68))
+    axes = figure.add_axes(_AXES)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.yaxis.set_label_coords(-0.1, 0.5)
-    write_heading(figure, name, title, left=0.115)
+    axes.yaxis.set_label_coords(-0.113, 0.5)
+    write_heading(figure, name, title, left=_AXES[0])
     return figure, axes
+
+
+def _finish(axes: Axes) -> None:
+    """What can only be written once everything is drawn: the ticks, and the legend."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_label_text(axis.get_label_text() + shorten_ticks(axis))
+    _legend(axes)
 
 
 def _scatter(axes: Axes, part: str, rows: pa.Table, y: str, of_all: int) -> None:
@@ -173,19 +194,42 @@ def _draw_curve(axes: Axes, part: str, epochs: Floats, losses: Floats) -> None:
         linewidth=1.8,
         marker=look.marker if marked else None,
         markersize=8 if part == "validation" else 5,  # what lies under the test curve still shows
-        markevery=max(1, len(epochs) // _MOST_MARKERS),
-        label=part,
+        markevery=1 / _MOST_MARKERS if len(epochs) > _MOST_MARKERS else None,  # of the figure's diagonal
+        label=f"{part}, {'before each update' if part == 'train' else 'after it'}",
+        clip_on=False,  # a loss of 0 lies on the edge
     )
 
 
-def _scale(axes: Axes, losses: Floats) -> None:
-    """The loss axis: from 0, or logarithmic where that would press most of a curve onto the bottom."""
-    if losses.min() > 0 and losses.max() > _LOGARITHMIC_FROM * losses.min():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+def _scale_epochs(axes: Axes, epochs: int) -> None:
+    """The axis of so many epochs: linear, or logarithmic for a long training."""
+    if epochs == 1:
+        axes.set_xticks([0])
+    elif epochs > LOGARITHMIC_EPOCHS:
+        axes.set_xscale("symlog", linthresh=LINEAR_UNTIL)
+        mark_powers(axes.xaxis, LINEAR_UNTIL, epochs, _EPOCH_CHARACTERS)
+        axes.set_xlabel("epoch (logarithmic axis)")
     else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        shorten_ticks(axes.xaxis)
+
+
+def _scale_losses(axes: Axes, losses: Floats) -> None:
+    """The loss axis: from 0, or logarithmic where that would press most of a curve onto the bottom.
+
+    A logarithmic one is linear below the smallest loss if there are losses of 0.
+    """
+    if not is_logarithmic(losses.tolist()):
         axes.set_ylim(bottom=0)
+        axes.set_ylabel(axes.get_ylabel() + shorten_ticks(axes.yaxis))
+        return
+    smallest = losses[losses > 0].min()
+    if losses.min() > 0:
+        axes.set_yscale("log")
+    else:
+        axes.set_yscale("symlog", linthresh=smallest)
+        axes.set_ylim(bottom=0)
+    mark_powers(axes.yaxis, max(smallest, axes.get_ylim()[0]), axes.get_ylim()[1])
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: Axes) -> None:
@@ -211,9 +255,13 @@ def _points(rows: pa.Table, of_all: int, *names: str) -> list[Floats]:
 
 
 def _curve(history: pa.Table, part: str) -> tuple[Floats, Floats]:
-    """Epochs and losses where the loss of a part is known, thinned, the last one kept."""
+    """Epochs and losses where the loss of a part is known, thinned as its axis asks, the last one kept."""
     known = history.filter(history[f"{part}_loss"].is_valid())
-    drawn = np.union1d(np.arange(0, known.num_rows, _stride(known.num_rows)), [known.num_rows - 1])
+    rows = known.num_rows
+    if history.num_rows > LOGARITHMIC_EPOCHS:
+        drawn = np.unique(np.geomspace(1, rows, MOST_POINTS).round().astype(np.int64)) - 1
+    else:
+        drawn = np.union1d(np.arange(0, rows, _stride(rows)), [rows - 1])
     return _numbers(known["epoch"])[drawn], _numbers(known[f"{part}_loss"])[drawn]
 
 

@@ -32,7 +32,11 @@ class Figure(NamedTuple):
 #: The plots that matter most, shown large.
 HEADLINES = {
     "trained": Figure("Predictions after training", "Data of each split, with the trained model's predictions."),
-    "loss": Figure("Loss while training", "Loss on the training rows and on the held-out rows, by epoch."),
+    "loss": Figure(
+        "Loss while training: of the training rows before each update, of the others after it",
+        "Loss by epoch: on the training rows the mean over the batches, each before its update; on the held-out rows "
+        "after the epoch's updates. The title has the losses with the final weights, as the metrics below do.",
+    ),
 }
 
 #: The other plots, shown small.

@@ -125,7 +125,7 @@ def warm_up(store: Path) -> None:
 
     plan_training(settle(load_experiment("line", {})), Store(store), frozenset(), None)
     (history,) = store.glob("data/train/history-*.parquet")
-    render(draw_losses(read_table(history), "l1", "line"))
+    render(draw_losses(read_table(history), {part: {"loss": 0.0} for part in ("train", "test")}, "l1", "line"))
 
 
 def learn(modules: str) -> None:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flows.curve import BOTTOM, POINTS, TOP, Curve, draw_curve, loss_axis
+from flows.curve import BOTTOM, LEFT, POINTS, RIGHT, TOP, Curve, LossAxis, draw_curve
 
 
 def test_a_curve_keeps_few_points_evenly() -> None:
@@ -25,22 +25,32 @@ def test_a_short_curve_keeps_every_point() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "axis"),
+    ("losses", "marks", "is_logarithmic"),
     [
-        ((0.1, 0.9), (0.0, 0.9, False)),
-        ((0.001, 0.9), (0.001, 0.9, True)),
-        ((0.0, 0.9), (0.0, 0.9, False)),
-        ((-2.0, -1.0), (-2.0, 0.0, False)),
-        ((0.0, 0.0), (0.0, 1.0, False)),
+        ([0.9, 0.1], [0.0, 0.9], False),
+        ([0.9, 0.001], [0.001, 0.9], True),
+        ([0.9, *[0.9 / 60] * 3], [0.9 / 60, 0.9], True),
+        ([0.9, 0.001, 0.0], [0.0, 0.001, 0.9], True),
+        ([0.9, 0.1, 0.0], [0.0, 0.9], False),
+        ([-2.0, -1.0], [-2.0, 0.0], False),
+        ([0.0, 0.0], [0.0, 1.0], False),
     ],
 )
 def test_the_axis_starts_at_zero_or_is_logarithmic(
-    losses: tuple[float, float], axis: tuple[float, float, bool]
+    losses: list[float], marks: list[float], is_logarithmic: bool
 ) -> None:
-    assert loss_axis(*losses) == axis
+    axis = LossAxis(losses)
+    assert (axis.marks, axis.is_logarithmic) == (marks, is_logarithmic)
+    assert [axis.height(marks[0]), axis.height(marks[-1])] == [BOTTOM, TOP]
 
 
-@pytest.mark.parametrize("losses", [[0.5], [0.0, 0.0], [1e-9, 1.0], [3.0, 2.0, 1.0], [1e300, 1e-300]])
+def test_a_long_title_is_pressed_into_the_width() -> None:
+    width = f'textLength="{RIGHT - LEFT}"'
+    assert width not in draw_curve([(1, 0.5)], 10, "Training loss of line")
+    assert width in draw_curve([(1, 0.5)], 10, f"Training loss of {'m' * 64}")
+
+
+@pytest.mark.parametrize("losses", [[0.5], [0.0, 0.0], [1e-9, 1.0], [3.0, 2.0, 1.0], [1e300, 1e-300], [1.0, 1e-9, 0.0]])
 def test_the_line_stays_in_its_frame(losses: list[float]) -> None:
     drawn = draw_curve(list(enumerate(losses, 1)), 10, "Training")
     (line,) = re.findall(r'<polyline points="([^"]+)"', drawn)

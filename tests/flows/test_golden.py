@@ -1,5 +1,6 @@
 """The notebook's own figures, from runs of the presets."""
 
+import base64
 import importlib.metadata
 import json
 import platform
@@ -87,6 +88,17 @@ def test_line_records_the_training_loss_of_every_epoch(trained: Store) -> None:
     assert history["epoch"] == list(range(180))
     assert None not in history["train_loss"]
     assert set(history["learning_rate"]) == {0.03}
+
+
+def test_line_says_the_same_losses_of_its_final_weights_everywhere(trained: Store) -> None:
+    folder = trained.runs / "latest"
+    metrics = json.loads((folder / "metrics.json").read_bytes())
+    losses = {part: metrics[part]["loss"] for part in ("train", "test")}
+    assert {part: f"{loss:.3g}" for part, loss in losses.items()} == {"train": "0.0148", "test": "0.0253"}
+    picture = (folder / "plots" / "loss.svg").read_bytes()
+    assert "Loss with the final weights: train 0.0148, test 0.0253" in picture.decode()
+    assert base64.b64encode(picture).decode() in (folder / "report.html").read_text()
+    assert read_history(trained)["test_loss"][-1] == pytest.approx(losses["test"], rel=1e-6)
 
 
 def test_line_ends_with_the_weights_of_the_notebook(trained: Store) -> None:

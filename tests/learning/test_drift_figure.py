@@ -115,6 +115,23 @@ def test_what_is_outside_is_marked_and_written():
     assert "1.12" in texts(figure)
 
 
+@pytest.mark.parametrize(
+    ("runs", "bad", "written"),
+    [
+        (12, [9], 1),
+        (12, [8, 9], 1),  # which stand side by side
+        (12, [8, 10], 2),
+        (360, range(9, 360, 12), 7),
+    ],
+)
+def test_values_are_written_where_there_is_room_for_them(runs, bad, written):
+    values = [float(value) for value in nights(runs, bad)]
+    (axes,) = figure_of(track(values)).axes
+    assert set(bad) <= marks(axes).keys()
+    assert len(axes.texts) == written
+    assert max(text.xy[0] for text in axes.texts) == max(marks(axes))
+
+
 @pytest.mark.parametrize(("value", "marker", "end"), [(1e6, "^", 1), (-1e6, "v", 0)])
 def test_what_is_far_out_stands_at_the_edge_and_does_not_press_the_others_flat(value, marker, end):
     calm = nights(10)
@@ -141,7 +158,8 @@ def test_equal_nights_are_told_apart_from_nothing_by_the_ticks():
         FigureCanvasAgg(figure).draw()
     ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(ticks) == len(set(ticks)) >= 2
-    assert all(float(tick) == pytest.approx(0.0003967, rel=5e-3) for tick in ticks)
+    assert figure.axes[0].get_title(loc="left") == "loss, ×10⁻⁴"
+    assert all(float(tick) == pytest.approx(3.967, rel=5e-3) for tick in ticks)
 
 
 def test_text_of_the_user_is_shown_as_it_is():

@@ -38,6 +38,13 @@ def history(epochs=180, every=10, validation=False, floor=0.1):
     return pa.table(columns | ({"validation_loss": columns["test_loss"]} if validation else {}))
 
 
+FINAL = {"train": {"loss": 0.0148}, "test": {"loss": 0.0253}}
+
+
+def losses(table=None, loss="l1", name="line", final=FINAL):
+    return draw_losses(history() if table is None else table, final, loss, name)
+
+
 def parts_of(table):
     return {"train": table[:40], "test": table[40:]}
 
@@ -47,7 +54,7 @@ FIGURES = {
     "untrained": lambda name: draw_predictions(predictions(), False, name),
     "trained": lambda name: draw_predictions(predictions(30, 10), True, name),
     "residuals": lambda name: draw_residuals(predictions(), name),
-    "loss": lambda name: draw_losses(history(), "l1", name),
+    "loss": lambda name: losses(name=name),
 }
 
 
@@ -131,7 +138,7 @@ def test_text_of_the_user_is_nothing_but_text(text):
 
 @pytest.mark.parametrize("loss", LOSS_LABELS)
 def test_the_axis_is_named_after_the_loss(loss):
-    assert LOSS_LABELS[loss] in texts(draw_losses(history(), loss, "line"))
+    assert LOSS_LABELS[loss] in texts(losses(loss=loss))
 
 
 def test_titles_say_what_is_seen():
@@ -139,36 +146,65 @@ def test_titles_say_what_is_seen():
     assert "Before training, predictions miss by 0.5 on average" in texts(FIGURES["untrained"]("line"))
     assert "After training, predictions miss by 0.5 on average" in texts(FIGURES["trained"]("line"))
     assert "No prediction misses by more than 0.5" in texts(FIGURES["residuals"]("line"))
-    assert "Train loss 1 → 0.1, test loss 1 → 0.145" in texts(FIGURES["loss"]("line"))
+    assert "Loss with the final weights: train 0.0148, test 0.0253" in texts(FIGURES["loss"]("line"))
+    endless = FINAL | {"test": {"loss": None}}
+    assert "Loss with the final weights: train 0.0148, test not finite" in texts(losses(final=endless))
 
 
 def test_legends_name_every_part():
     assert legend(draw_predictions(predictions(30, 10), True, "line")) == ["train", "validation", "test", "predicted"]
     assert legend(draw_data(parts_of(predictions()), "line")) == ["train", "test"]
-    assert legend(draw_losses(history(validation=True), "l1", "line")) == ["train", "validation", "test"]
+    assert legend(losses(history(validation=True))) == [
+        "train, before each update",
+        "validation, after it",
+        "test, after it",
+    ]
 
 
 def test_parts_differ_by_more_than_colour():
     points = axes_of(draw_predictions(predictions(30, 10), True, "line")).lines
-    curves = axes_of(draw_losses(history(validation=True), "l1", "line")).lines
+    curves = axes_of(losses(history(validation=True))).lines
     assert len({line.get_marker() for line in points}) == len({line.get_color() for line in points}) == 4
     assert len({line.get_linestyle() for line in curves}) == len({line.get_color() for line in curves}) == 3
 
 
 def test_evaluations_are_marked():
-    train, test = axes_of(draw_losses(history(), "l1", "line")).lines
+    train, test = axes_of(losses()).lines
     assert train.get_marker() == "None"
     assert test.get_marker() == "s"
     assert test.get_xdata().tolist() == list(range(0, 180, 10))
 
 
 def test_a_single_epoch_is_visible():
-    assert axes_of(draw_losses(history(epochs=1), "l1", "line")).lines[0].get_marker() == "o"
+    axes = axes_of(losses(history(epochs=1)))
+    assert axes.lines[0].get_marker() == "o"
+    assert axes.get_xticks() == [0]
 
 
-@pytest.mark.parametrize(("floor", "scale"), [(0.1, "linear"), (0.011, "linear"), (0.009, "log"), (0.0, "linear")])
+@pytest.mark.parametrize(("floor", "scale"), [(0.1, "linear"), (0.011, "linear"), (0.009, "log"), (0.0, "symlog")])
 def test_the_scale_is_logarithmic_only_for_a_wide_span(floor, scale):
-    assert axes_of(draw_losses(history(floor=floor), "mse", "line")).get_yscale() == scale
+    assert axes_of(losses(history(floor=floor), "mse")).get_yscale() == scale
+
+
+@pytest.mark.parametrize(
+    ("floor", "is_logarithmic"),
+    [(1 / 60, True), (1 / 19, False), (1 / 21, True), (0.0, False)],
+    ids=["a sixtieth", "a nineteenth", "a 21st", "nothing but 0"],
+)
+def test_the_scale_is_logarithmic_where_a_curve_would_lie_on_the_bottom(floor, is_logarithmic):
+    fallen = [1.0, *[floor] * 179]
+    columns = {"epoch": np.arange(180), "train_loss": fallen, "test_loss": fallen}
+    assert (axes_of(losses(pa.table(columns))).get_yscale() != "linear") == is_logarithmic
+
+
+def test_losses_of_0_stand_at_the_bottom_of_a_logarithmic_axis():
+    fallen = np.where(np.arange(180) < 100, 0.9 ** np.arange(180), 0.0)
+    axes = axes_of(losses(pa.table({"epoch": np.arange(180), "train_loss": fallen, "test_loss": fallen})))
+    assert axes.get_yscale() == "symlog"
+    assert axes.get_ylim()[0] == 0
+    places = axes.transData.transform([(0, 0.9**99), (0, 0.9**50)])[:, 1] - axes.bbox.y0
+    assert 0.1 * axes.bbox.height < places[0] < places[1] < 0.8 * axes.bbox.height
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "0.0001", "0.001", "0.01", "0.1", "1"]
 
 
 def test_a_crowd_is_thinned_evenly_and_says_so():
@@ -186,9 +222,23 @@ def test_as_many_as_fit_are_all_drawn():
 
 
 def test_a_long_history_is_thinned_but_keeps_its_end():
-    train, test = axes_of(draw_losses(history(epochs=100_001, every=1), "l1", "line")).lines
+    train, test = axes_of(losses(history(epochs=10_000, every=1))).lines
+    assert figures.MOST_POINTS / 2 < len(train.get_xdata()) <= figures.MOST_POINTS + 1
+    assert len(set(np.diff(train.get_xdata())[:-1])) == 1
+    assert train.get_xdata()[-1] == test.get_xdata()[-1] == 9_999
+
+
+def test_the_first_epochs_of_a_very_long_history_show():
+    axes = axes_of(losses(history(epochs=200_001)))
+    train, test = axes.lines
+    assert axes.get_xscale() == "symlog"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "10", "100", "1,000", "10,000", "100,000"]
     assert len(train.get_xdata()) <= figures.MOST_POINTS + 1
-    assert train.get_xdata()[-1] == test.get_xdata()[-1] == 100_000
+    assert train.get_xdata()[:100].tolist() == list(range(100))
+    assert test.get_xdata()[:20].tolist() == list(range(0, 200, 10))
+    assert train.get_xdata()[-1] == test.get_xdata()[-1] == 200_000
+    ends = axes.transData.transform([(0, 0.5), (200, 0.5)])[:, 0]
+    assert np.diff(ends) > 0.3 * axes.bbox.width
 
 
 def test_does_not_load_pyplot():

@@ -102,7 +102,7 @@ def test_no_stage_needs_pandas():
             figures.draw_data(parts, "line"),
             figures.draw_predictions(table, True, "line"),
             figures.draw_residuals(table, "line"),
-            figures.draw_losses(losses, "l1", "line"),
+            figures.draw_losses(losses, metrics.metrics_by_part(table, "l1"), "l1", "line"),
         ):
             render(figure)
         tables.read_table(sink.getvalue())
