@@ -86,3 +86,5 @@ def forget_servers() -> None:
     os.environ["PREFECT_PROFILES_PATH"] = os.devnull
     os.environ["PREFECT_PROFILE"] = "ephemeral"
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+    # On a busy machine it takes longer to come up than the 20 s that Prefect waits.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
