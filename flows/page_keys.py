@@ -55,10 +55,15 @@ def is_shared(experiment: str, root: Path) -> bool:
 
 def is_of_another(client: "SyncPrefectClient", key: str, root: Path) -> bool:
     """Whether the newest page of a key is of a flow run of another store."""
+    from httpx import HTTPStatusError
     from prefect.exceptions import ObjectNotFound
 
     try:
         page = client.request("GET", "/artifacts/{key}/latest", path_params={"key": key}).json()
         return page["flow_run_id"] is not None and not is_ours(client.read_flow_run(page["flow_run_id"]).tags, root)
-    except ObjectNotFound:
+    except ObjectNotFound:  # the flow run is gone
+        return False
+    except HTTPStatusError as error:  # a request that the client has no method for
+        if error.response.status_code != 404:
+            raise
         return False

@@ -77,7 +77,9 @@ class Api:
         from prefect.client.schemas.filters import ArtifactFilter
 
         chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
-        return {plain(found.key): found.data for found in self.client.read_artifacts(artifact_filter=chosen)}
+        return {
+            plain(found.key): found.data for found in self.client.read_artifacts(artifact_filter=chosen) if found.key
+        }
 
     def log(self, flow_run_id: Any, text: str) -> list[str]:
         """The messages of a flow run's log, once one of them contains a text."""
