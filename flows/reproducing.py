@@ -12,7 +12,7 @@ from flows.problems import list_problems
 from tasks.caching.explanation import differences
 from tasks.caching.key import flatten
 from tasks.caching.manifest import ArtifactEntry, Manifest, StageEntry
-from tasks.caching.records import UnreadableRecordError, open_envelope
+from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.store import DamagedArtifactError, Store
 from tasks.learning.experiment import Experiment
 
@@ -159,7 +159,7 @@ def why(stage: StageEntry, repeated: StageEntry, store: Store, other: Store) -> 
         return ("the same settings, inputs, code and libraries: the machine or its threads differ",)
     try:
         before, after = (
-            open_envelope((place.records / entry.name / f"{entry.key}.json").read_bytes(), entry.key).ingredients
+            read_record(place.records / entry.name / f"{entry.key}.json").ingredients
             for place, entry in ((store, stage), (other, repeated))
         )
     except (OSError, UnreadableRecordError):

@@ -1,14 +1,25 @@
 """The manifest of a run (run.json): enough to know how every artifact came about, and to repeat the run."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from tasks.caching.reference import Reference
+from tasks.caching.reference import SHA256, Reference
 from tasks.caching.stage import StageReport
 from tasks.caching.store import UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
+from tasks.limits import CHECKPOINT, FILE, MOST_THREADS, NAME, RUN
 
 #: Name of the manifest in the run folder.
 MANIFEST = "run.json"
@@ -26,6 +37,10 @@ class ManifestError(Exception):
 
 class ForeignManifestError(ManifestError):
     """A manifest is of another schema: another version of this project made it."""
+
+
+#: The name of a file in a run folder, which may lie in a folder there.
+RunFile = Annotated[str, Field(pattern=rf"^{FILE}(/{FILE})?$")]
 
 
 class Part(BaseModel):
@@ -55,8 +70,8 @@ class ArtifactEntry(Part):
 class StageEntry(Part):
     """A stage of the run: its key, whether it ran or was reused and why, its seconds, and its artifacts."""
 
-    name: str
-    key: str
+    name: str = Field(pattern=rf"^{NAME}$")
+    key: str = Field(pattern=rf"^{SHA256}$")
     status: Literal["run", "reused", "running"]
     reasons: list[str]
     seconds: float | None
@@ -91,7 +106,7 @@ class Environment(Part):
 
     device: str
     device_note: str
-    threads: int
+    threads: int = Field(ge=1, le=MOST_THREADS)
     python: str
     machine: str
     versions: dict[str, str]
@@ -104,8 +119,10 @@ def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: it has another form.
     """
-    if not isinstance(experiment.get("name"), str):
+    if not isinstance(name := experiment.get("name"), str):
         raise ValueError("it has no name")
+    if not re.fullmatch(NAME, name):
+        raise ValueError("its name is none that an experiment may have")
     for name, value in experiment.items():
         for single in value.values() if isinstance(value, dict) else (value,):
             if not isinstance(single, str | int | float | None):
@@ -135,14 +152,23 @@ class Manifest(Part):
     """
 
     schema_version: int = SCHEMA
-    run: str
+    run: str = Field(pattern=rf"^{RUN}$")
     created: str
-    checkpoint: str
+    checkpoint: str = Field(pattern=rf"^{CHECKPOINT}$")
     experiment: Annotated[dict[str, Any], AfterValidator(require_settings)]
     seed: int
     environment: Environment
     stages: list[StageEntry]
-    files: dict[str, ArtifactEntry]
+    files: dict[RunFile, ArtifactEntry]
+
+    @field_validator("environment")
+    @classmethod
+    def _ran_as_configured(cls, environment: Environment, known: ValidationInfo) -> Environment:
+        training = known.data.get("experiment", {}).get("training")
+        threads = training.get("threads") if isinstance(training, dict) else None
+        if threads not in (None, environment.threads):
+            raise ValueError(f"it has {environment.threads} threads, and training.threads is {threads}")
+        return environment
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -165,7 +191,8 @@ class Manifest(Part):
             return cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
-            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            field = ".".join(map(str, first["loc"]))
+            what = f"{field if field.isprintable() else ascii(field)}: {first['msg']}"
             raise ManifestError(f"{path} is damaged ({what}): train again to make a new run") from error
         except ValueError as error:
             raise ManifestError(f"{path} is damaged (the file: {error}): train again to make a new run") from error

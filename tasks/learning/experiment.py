@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.learning.devices import DEVICE
+from tasks.limits import CHECKPOINT, MOST_THREADS, NAME
 
 Real = Annotated[float, AllowInfNan(False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -213,7 +214,10 @@ class Training(Section):
         "under `with torch.device(…)`, or built on the CPU and moved.",
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of torch; OMP_NUM_THREADS or every usable core when not given."
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="CPU threads of torch; OMP_NUM_THREADS or every usable core when not given.",
     )
     patience: int | None = Field(
         None,
@@ -251,7 +255,7 @@ class Training(Section):
 class SettledTraining(Training):
     """How the model is fitted on this machine: `device` is a resolved one, and the threads are counted."""
 
-    threads: int = Field(ge=1, le=1024, description="CPU threads of torch.")
+    threads: int = Field(ge=1, le=MOST_THREADS, description="CPU threads of torch.")
 
 
 class Experiment(Section):
@@ -259,12 +263,12 @@ class Experiment(Section):
 
     name: str = Field(
         "experiment",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=rf"^{NAME}$",
         description="Names the runs: letters, digits, '.', '_' and '-', at most 64, a letter or digit first.",
     )
     checkpoint: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}\.pth$",
+        pattern=rf"^{CHECKPOINT}$",
         description="File name of the saved state_dict, ending in .pth; NAME.pth when not given.",
     )
     data: Data = Field(default_factory=lambda: Data(), description="The dataset.")
