@@ -146,8 +146,12 @@ def compare_artifacts(
     from tasks.learning.comparison import ACROSS_DEVICES_ATOL, ACROSS_DEVICES_RTOL
 
     try:
-        contents = store.read(before.reference()), other.read(after.reference())
-        found = closeness(before.kind, *contents, ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
+        # A table may be larger than memory, and is read from its file.
+        first, second = (
+            place.path(entry.reference()) if before.kind == "parquet" else place.read(entry.reference())
+            for place, entry in ((store, before), (other, after))
+        )
+        found = closeness(before.kind, first, second, ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
     except (DamagedArtifactError, ValueError):
         return False, None
     return (moved, None) if found is None else (found.within, found.largest)

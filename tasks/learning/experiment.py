@@ -7,9 +7,10 @@ experiment are reported together, by pydantic, before anything runs.
 
 import math
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.learning.devices import DEVICE
 from tasks.limits import CHECKPOINT, MOST_THREADS, NAME
@@ -294,3 +295,24 @@ class Experiment(Section):
         if self.training.patience is not None and not self.split.validation:
             raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")
         return self
+
+
+class Rows(BaseModel):
+    """What of an experiment decides how many rows there are."""
+
+    data: Data
+    split: Split
+
+
+def rows_by_part(experiment: Mapping[str, Any]) -> dict[str, int]:
+    """Rows of each part, as an experiment tells them that was read from a file, whatever else it says.
+
+    Raises:
+        ValueError: its data or its split are none.
+    """
+    try:
+        found = Rows.model_validate(experiment)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return found.split.sizes(found.data.row_count)
