@@ -228,8 +228,8 @@ def pointed_to(store: Store) -> set[str]:
 def passed_verification(folder: Path) -> bool:
     """Whether a run passed when it was last verified."""
     try:
-        return parse_object((folder / VERIFICATION).read_bytes()).get("passed") is True
-    except (OSError, ValueError):
+        return parse_object(read_file(folder / VERIFICATION)).get("passed") is True
+    except (OSError, UnusableFileError, ValueError):
         return False
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 
 from tasks.caching.reference import SHA256, Reference
 from tasks.caching.stage import StageReport
-from tasks.caching.store import UnusableFileError, read_file
+from tasks.caching.store import MOST_HELD, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
 from tasks.limits import CHECKPOINT, FILE, MOST_THREADS, NAME, RUN
 
@@ -160,6 +160,14 @@ class Manifest(Part):
     environment: Environment
     stages: list[StageEntry]
     files: dict[RunFile, ArtifactEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _can_be_held(cls, files: dict[str, ArtifactEntry]) -> dict[str, ArtifactEntry]:
+        for name, entry in files.items():
+            if entry.size > MOST_HELD:
+                raise ValueError(f"{name} has {entry.size:,} bytes; no run has a file of more than {MOST_HELD:,}")
+        return files
 
     @field_validator("environment")
     @classmethod

@@ -16,6 +16,7 @@ from tasks.caching.manifest import (
 )
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
+from tasks.caching.store import MOST_HELD
 from tests.hostile.forgery import bounded_memory
 
 WEIGHTS = Reference.of_content("artifacts/train/weights.pth", b"weights")
@@ -164,6 +165,16 @@ def test_the_threads_are_those_of_the_experiment(tmp_path: Path) -> None:
     experiment = {"name": "line", "training": {"threads": 2}}
     with pytest.raises(ManifestError, match=r"is damaged \(environment: .*1024 threads, and training\.threads is 2"):
         Manifest.read(lay(tmp_path, changed(environment=environment, experiment=experiment)))
+
+
+def test_no_file_of_a_run_is_larger_than_any_that_was_saved(tmp_path: Path) -> None:
+    for size in (MOST_HELD, MOST_HELD + 1):
+        content = changed(files={"x.json": WEIGHTS.to_json() | {"size": size}})
+        if size == MOST_HELD:
+            assert Manifest.read(lay(tmp_path, content))
+        else:
+            with pytest.raises(ManifestError, match=r"is damaged \(files: .*x\.json has 1,073,741,825 bytes"):
+                Manifest.read(lay(tmp_path, content))
 
 
 def test_a_manifest_larger_than_any_is_not_held_in_memory(tmp_path: Path) -> None:
