@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,23 @@ def test_one_oddity_is_one_finding_and_stays_where_it_is(saved: Store, place: st
     assert {name for name in ODD if os.path.lexists(folder / name)} == {*ODD}
 
 
+@pytest.fixture
+def nest(saved: Store) -> Iterator[Callable[[Path, str, int], None]]:
+    """Makes folders in one another, deeper than any path can tell; what cleans up after pytest could not remove them."""
+
+    def nest(folder: Path, name: str, depth: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        inner = os.open(folder, os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir(name, dir_fd=inner)
+            outer, inner = inner, os.open(name, os.O_RDONLY, dir_fd=inner)
+            os.close(outer)
+        os.close(inner)
+
+    yield nest
+    subprocess.run(["rm", "-rf", str(saved.root)], check=True)
+
+
 @pytest.mark.parametrize(
     ("place", "kind"),
     [
@@ -82,26 +99,13 @@ def test_one_oddity_is_one_finding_and_stays_where_it_is(saved: Store, place: st
 )
 @pytest.mark.parametrize(("name", "depth"), [("a", 1200), ("n" * 200, 40)], ids=["deep", "long"])
 def test_folders_in_one_another_without_end_are_one_finding(
-    saved: Store, tmp_path: Path, place: str, kind: str, name: str, depth: int
+    saved: Store, nest: Callable[[Path, str, int], None], place: str, kind: str, name: str, depth: int
 ) -> None:
     nest(saved.root / place, name, depth)
     inspection = inspect_store(saved)
     assert list(found(inspection).values()) == [kind]
     assert repair_store(saved, inspection).remaining.problems == []
     assert collect(saved, find_garbage(saved, Keep())).by_kind["left over"] == {}
-    # What cleans up after pytest gets no further than a path can be long.
-    subprocess.run(["rm", "-rf", str(saved.root)], check=True)
-
-
-def nest(folder: Path, name: str, depth: int) -> None:
-    """Makes folders in one another, deeper than any path can tell."""
-    folder.mkdir(parents=True, exist_ok=True)
-    inner = os.open(folder, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir(name, dir_fd=inner)
-        outer, inner = inner, os.open(name, os.O_RDONLY, dir_fd=inner)
-        os.close(outer)
-    os.close(inner)
 
 
 def test_all_files_are_listed_in_order_but_for_what_has_a_foreign_name(tmp_path: Path) -> None:
