@@ -3,9 +3,10 @@
 import sys
 from typing import Any
 
-from flows.runs import list_runs, point, pointers
-from flows.wording import counted
+from flows.runs import list_runs
+from flows.wording import counted, in_one_line
 from tasks.caching.inspection import Inspection, inspect_store
+from tasks.caching.pointers import point, pointers, what_is_wrong
 from tasks.caching.repair import Repair, repair_store
 from tasks.caching.store import Store
 
@@ -28,7 +29,7 @@ def repair_with_pointers(store: Store, inspection: Inspection) -> Repair:
     runs, _ = list_runs(store)
     newest = {pointer: run.folder for run in runs for pointer in pointers(run.manifest.experiment["name"])}
     for pointer, folder in newest.items():
-        if not (store.runs / pointer).exists():
+        if what_is_wrong(store.runs / pointer, store):
             point(pointer, folder, store)
     return repair
 
@@ -36,7 +37,8 @@ def repair_with_pointers(store: Store, inspection: Inspection) -> Repair:
 def tell_inspection(inspection: Inspection) -> list[str]:
     """An inspection in lines for people, what matters last."""
     # Told once, however many records and runs name it.
-    lines = dict.fromkeys(f"{finding.kind:<9} {finding.path}: {finding.what}" for finding in inspection.findings)
+    told = (f"{finding.kind:<9} {finding.path}: {finding.what}" for finding in inspection.findings)
+    lines = dict.fromkeys(map(in_one_line, told))
     looked_at = ", ".join(counted(count, what) for what, count in sorted(inspection.counts.items())) or "nothing"
     problems = len({finding.path for finding in inspection.problems})
     verdict = f"not clean, {problems} to mend" if problems else "clean"
@@ -46,8 +48,8 @@ def tell_inspection(inspection: Inspection) -> list[str]:
 def tell_repair(repair: Repair) -> list[str]:
     """A repair in lines for people."""
     return [
-        *(f"set aside {path}, now in {place}" for path, place in repair.set_aside.items()),
-        *(f"removed   {path}" for path in repair.removed),
+        *(in_one_line(f"set aside {path}, now in {place}") for path, place in repair.set_aside.items()),
+        *(in_one_line(f"removed   {path}") for path in repair.removed),
         *tell_inspection(repair.remaining),
     ]
 

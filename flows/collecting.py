@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from flows.wording import counted
+from flows.wording import counted, in_one_line
 from tasks.caching.collection import collect
 from tasks.caching.garbage import Garbage
 from tasks.caching.store import Store
@@ -28,7 +28,7 @@ def tell(garbage: Garbage, *, applied: bool) -> list[str]:
 
     lines = [f"keeps {counted(count, 'runs')}: {why}" for why, count in Counter(garbage.kept.values()).items()]
     verb = "removed" if applied else "would remove"
-    lines += [f"{verb} {run.rpartition('/')[2]}, {decimal(size)}" for run, size in garbage.runs.items()]
+    lines += [in_one_line(f"{verb} {run.rpartition('/')[2]}, {decimal(size)}") for run, size in garbage.runs.items()]
     parts = (counted(len(found), kind) for kind, found in garbage.by_kind.items() if found)
     total = total_bytes(garbage)
     what = ", ".join(parts)

@@ -14,9 +14,10 @@ from flows.wording import figure
 from tasks.caching.explanation import differences
 from tasks.caching.key import Ingredients, flatten
 from tasks.caching.manifest import MANIFEST, ManifestError
-from tasks.caching.records import UnreadableRecordError, open_envelope
+from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.store import Store
 from tasks.learning.drift import FEWEST_BEFORE, MOST_BEFORE, Band, band_after, is_outside, known
+from tasks.limits import NAME
 
 #: The metrics of the test rows that are watched, and what people call them.
 METRICS = {"loss": "loss", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "largest_error": "largest error"}
@@ -31,7 +32,7 @@ SCORED = ("generate", "split", "train", "evaluate")
 SHOWN = 30
 
 #: The name that the stage `save` gives a run: experiment, moment, and from the second run of that moment on a number.
-RUN_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})-([0-9]{8}-[0-9]{6})(?:-([0-9]+))?")
+RUN_NAME = re.compile(rf"({NAME})-([0-9]{{8}}-[0-9]{{6}})(?:-([0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ class ScoredRun:
         code: Ingredients = {}
         for stage, key in self.keys.items():
             try:
-                record = open_envelope((self.store.records / stage / f"{key}.json").read_bytes(), key)
-            except (OSError, ValueError, UnreadableRecordError):
+                record = read_record(self.store.records / stage / f"{key}.json")
+            except (OSError, UnreadableRecordError):
                 return None
             code |= {name: digest for name, digest in record.ingredients.items() if name.startswith("code ")}
         return code

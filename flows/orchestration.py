@@ -30,7 +30,7 @@ from flows.naming import tag_run, train_run_name, verify_run_name
 from flows.one_at_a_time import IfRunning, one_at_a_time
 from flows.planning import plan_training
 from flows.progress import TrainingProgress
-from flows.runs import LATEST, find_folder, find_run
+from flows.runs import find_folder, find_run
 from flows.showing import show_history, show_page, show_run
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
@@ -40,6 +40,7 @@ from flows.verify import pipeline as verify_pipeline
 from flows.watching import RunLog, extra_watchers
 from tasks.caching.exclusion import StandBackError
 from tasks.caching.manifest import MANIFEST, manifest_digest
+from tasks.caching.pointers import LATEST, require_pointers
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
 from tasks.caching.store import Store, project_store
@@ -143,6 +144,7 @@ def train_now(
 ) -> str | None:
     """Trains; see `train`."""
     settled, turn = settle(experiment), take_turn(store)
+    require_pointers(experiment.name, store)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         get_run_logger().warning(note)
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.wording import figure
+from flows.wording import figure, in_one_line
 from tasks.caching.decision import Decision
 
 #: Plots on the page of a run, in order, with their captions.
@@ -109,4 +109,5 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def cell(text: str) -> str:
     """A text made inert for Markdown and HTML."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    shown = in_one_line(" ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(shown, quote=False))

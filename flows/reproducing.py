@@ -12,7 +12,7 @@ from flows.problems import InputError, list_problems
 from tasks.caching.explanation import differences
 from tasks.caching.key import flatten
 from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
-from tasks.caching.records import UnreadableRecordError, open_envelope
+from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.store import DamagedArtifactError, Store
 from tasks.caching.sums import find_altered
 from tasks.learning.experiment import Experiment
@@ -168,8 +168,12 @@ def compare_artifacts(
     from tasks.learning.comparison import ACROSS_DEVICES_ATOL, ACROSS_DEVICES_RTOL
 
     try:
-        contents = store.read(before.reference()), other.read(after.reference())
-        found = closeness(before.kind, *contents, ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
+        # A table may be larger than memory, and is read from its file.
+        first, second = (
+            place.path(entry.reference()) if before.kind == "parquet" else place.read(entry.reference())
+            for place, entry in ((store, before), (other, after))
+        )
+        found = closeness(before.kind, first, second, ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
     except (DamagedArtifactError, ValueError):
         return False, None
     return (moved, None) if found is None else (found.within, found.largest)
@@ -181,7 +185,7 @@ def why(stage: StageEntry, repeated: StageEntry, store: Store, other: Store) -> 
         return ("the same settings, inputs, code and libraries: the machine or its threads differ",)
     try:
         before, after = (
-            open_envelope((place.records / entry.name / f"{entry.key}.json").read_bytes(), entry.key).ingredients
+            read_record(place.records / entry.name / f"{entry.key}.json").ingredients
             for place, entry in ((store, stage), (other, repeated))
         )
     except (OSError, UnreadableRecordError):

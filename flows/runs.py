@@ -1,6 +1,7 @@
 """The runs on disk: finding one, and the pointers to the latest."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,11 @@ from typing import Any
 
 from flows.problems import InputError
 from tasks.caching.manifest import MANIFEST, Manifest, ManifestError, manifest_digest
-from tasks.caching.store import Store, replace_link
+from tasks.caching.pointers import LATEST, PointerError, is_pointer, require_link
+from tasks.caching.store import Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
 from tasks.caching.verification import VERIFICATION
-
-#: The pointer to the last successful run of any experiment; NAME-latest points to that of one experiment.
-LATEST = "latest"
+from tasks.limits import RUN
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class RunFolder:
         """
         path = self.folder / "metrics.json"
         try:
-            metrics = parse_object(path.read_bytes())
+            metrics = parse_object(read_file(path))
             require_metrics(metrics)
-        except (OSError, ValueError) as error:
+        except (OSError, UnusableFileError, ValueError) as error:
             raise InputError(f"run {self.folder.name} is damaged: {path} cannot be read; train again") from error
         return metrics
 
@@ -47,8 +47,8 @@ class RunFolder:
     def verification(self) -> dict[str, Any] | None:
         """The outcome of the last verification; None if there was none, or it cannot be read."""
         try:
-            return parse_object((self.folder / VERIFICATION).read_bytes())
-        except (OSError, ValueError):
+            return parse_object(read_file(self.folder / VERIFICATION))
+        except (OSError, UnusableFileError, ValueError):
             return None
 
     @property
@@ -105,16 +105,34 @@ def find_folder(wanted: str, store: Store) -> Path:
         InputError: there is none.
     """
     path = store.runs / wanted if Path(wanted).name == wanted else Path(wanted)
+    if is_pointer(wanted):
+        require_pointer(store.runs / wanted)
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, it takes a name that is too long for one of no folder
         folder = path.resolve()
-        if folder.parent == store.runs:
-            return folder
-        raise InputError(f"{wanted} is no run of this project, whose runs lie in {store.runs}")
+        if folder.parent != store.runs:
+            raise InputError(f"{wanted} is no run of this project, whose runs lie in {store.runs}")
+        if is_pointer(folder.name):
+            require_pointer(folder)
+        if not re.fullmatch(RUN, folder.name):
+            raise InputError(f"{folder.name!r} in {store.runs} is no run: none has such a name")
+        return folder
     if os.path.islink(path):  # noqa: PTH114 - likewise
         raise InputError(f"{wanted} points to a run that is gone: `workflow runs` lists those that are there")
     if wanted == LATEST:
         raise InputError("there is no run yet: `workflow train` makes one")
     raise InputError(f"there is no run {wanted!r}: `workflow runs` lists them")
+
+
+def require_pointer(path: Path) -> None:
+    """Shows that a pointer, or nothing, lies where one belongs.
+
+    Raises:
+        InputError: something else does.
+    """
+    try:
+        require_link(path)
+    except PointerError as error:
+        raise InputError(str(error)) from error
 
 
 def find_run(wanted: str, store: Store) -> RunFolder:
@@ -143,15 +161,3 @@ def list_runs(store: Store) -> tuple[list[RunFolder], dict[str, str]]:
         except InputError as error:
             damaged[folder.name] = str(error)
     return sorted(runs, key=lambda run: (run.manifest.created, run.folder.name)), damaged
-
-
-def pointers(experiment: str) -> tuple[str, str]:
-    """The names of the pointers that a run of an experiment sets."""
-    return LATEST, f"{experiment}-{LATEST}"
-
-
-def point(pointer: str, folder: Path, store: Store) -> None:
-    """Makes a pointer point to a run folder; it switches atomically."""
-    link = store.runs / pointer
-    if not link.is_symlink() or link.readlink() != Path(folder.name):
-        replace_link(link, folder.name)

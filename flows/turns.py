@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.runs import point, pointers
+from tasks.caching.pointers import point, pointers
 from tasks.caching.store import Store, locked_folder, temporary_file
 
 #: The number that was taken last; under a pointer's name stands the number of the flow that set it last.

@@ -17,3 +17,13 @@ def figure(value: Any, digits: int = 6) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def in_one_line(text: str) -> str:
+    r"""A text with names of files in it, which can hold anything, so that it is one line and each of them can be told.
+
+    What cannot be printed stands as Python writes it, an ideographic space as `\u3000`, a line's end as `\n`.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )

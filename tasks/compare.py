@@ -46,7 +46,8 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
     manifest = Manifest.read(desk.store.runs / view.run)
     exact = is_where_it_was_trained(view, manifest.environment)
     rtol, atol = (0.0, 0.0) if exact else (ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
-    recorded, repeated = (read_table(desk.store.path(inputs[name])) for name in ("predictions", "repeated"))
+    repeated = read_table(desk.store.path(inputs["repeated"]))
+    recorded = read_table(desk.store.path(inputs["predictions"]), repeated.num_rows)
     before, description = (desk.store.read_object(inputs[name]) for name in ("metrics", "model"))
     now = metrics_by_part(repeated, description["loss"])
     asked = "exactly" if exact else f"within {rtol:g} of the value and {atol:g}"

@@ -7,7 +7,7 @@ from tasks.caching.manifest import Manifest
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
 from tasks.caching.verification import Check, VerificationError, write_checks
-from tasks.learning.experiment import PARTS
+from tasks.learning.experiment import PARTS, rows_by_part
 
 
 class PredictView(View):
@@ -32,10 +32,12 @@ def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> O
     from tasks.learning.predictions import predict_parts
     from tasks.learning.tables import read_table, write_table
 
+    manifest = Manifest.read(desk.store.runs / view.run)
     # As many as in training: the last bit of a sum may depend on how many threads share it.
-    torch.set_num_threads(Manifest.read(desk.store.runs / view.run).environment.threads)
+    torch.set_num_threads(manifest.environment.threads)
     network = load_network(desk.store.read_object(inputs["model"]), desk.store.read(inputs["checkpoint"]), view.device)
-    parts = {name: read_table(desk.store.path(inputs[name])) for name in PARTS if name in inputs}
+    rows = expected_rows(manifest)
+    parts = {name: read_table(desk.store.path(inputs[name]), rows.get(name, 0)) for name in PARTS if name in inputs}
     repeated = predict_parts(network, parts, view.device)
     if not repeated.equals(predict_parts(network, parts, view.device, torch.no_grad)):
         raise VerificationError("the model predicts otherwise under no_grad than under inference_mode")
@@ -44,3 +46,17 @@ def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> O
         "repeated": desk.publish("repeated.parquet", partial(write_table, repeated)),
         "predict_checks": write_checks(desk, "predict_checks.json", checks),
     }
+
+
+def expected_rows(manifest: Manifest) -> dict[str, int]:
+    """Rows of each part of a run, as its experiment tells.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    try:
+        return rows_by_part(manifest.experiment)
+    except ValueError as error:
+        raise VerificationError(
+            f"the experiment of run {manifest.run} does not tell how many rows it has: {error}"
+        ) from error

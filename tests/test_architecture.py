@@ -10,11 +10,12 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 
 #: Where a module belongs, by the longest name that it begins with, and what such a module may import of the project.
-MAY_IMPORT = {
-    "flows": {"flows", "tasks", "tasks.learning", "tasks.caching"},
-    "tasks": {"tasks", "tasks.learning", "tasks.caching"},
-    "tasks.learning": {"tasks.learning"},
-    "tasks.caching": {"tasks.caching"},
+MAY_IMPORT: dict[str, set[str]] = {
+    "flows": {"flows", "tasks", "tasks.learning", "tasks.caching", "tasks.limits"},
+    "tasks": {"tasks", "tasks.learning", "tasks.caching", "tasks.limits"},
+    "tasks.learning": {"tasks.learning", "tasks.limits"},
+    "tasks.caching": {"tasks.caching", "tasks.limits"},
+    "tasks.limits": set(),
 }
 
 #: What a stage module must not import before its stage runs.
@@ -181,7 +182,7 @@ class TestTheProject:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("flows/train", "tasks/train", "tasks/learning/loop", "tasks/caching/key"):
+    for name in ("flows/train", "tasks/train", "tasks/limits", "tasks/learning/loop", "tasks/caching/key"):
         write(tmp_path, f"{name.rpartition('/')[0]}/__init__.py", "")
         write(tmp_path, f"{name}.py", "")
     return tmp_path
@@ -205,6 +206,8 @@ class TestTheChecks:
             ("tasks/caching/key", "from tasks.learning.loop import x", "tasks.caching.key imports tasks.learning.loop"),
             ("tasks/caching/key", "from .. import train", "tasks.caching.key imports tasks.train"),
             ("tasks/caching/key", "import flows.train as t", "tasks.caching.key imports flows.train"),
+            ("tasks/limits", "from tasks.learning import loop", "tasks.limits imports tasks.learning.loop"),
+            ("tasks/limits", "import tasks.train", "tasks.limits imports tasks.train"),
         ],
     )
     def test_an_import_against_the_stream_is_found(self, project: Path, module: str, code: str, found: str) -> None:
@@ -214,7 +217,10 @@ class TestTheChecks:
     def test_imports_with_the_stream_are_not_found(self, project: Path) -> None:
         write(project, "flows/train.py", "from flows import train\nfrom tasks.train import x\nimport tasks.caching.key")
         write(project, "tasks/train.py", "from tasks.learning import loop\nfrom .caching.key import y\nimport tasks")
-        write(project, "tasks/learning/loop.py", "if TYPE_CHECKING:\n    import flows.train")
+        write(
+            project, "tasks/learning/loop.py", "from tasks.limits import x\nif TYPE_CHECKING:\n    import flows.train"
+        )
+        write(project, "tasks/caching/key.py", "from ..limits import x")
         assert against_the_stream(project) == set()
 
     @pytest.mark.parametrize("code", ["import prefect", "def f():\n    from prefect.client import orchestration"])

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tasks.caching.inspection import ARTIFACT_NAME, IN_USE_SECONDS, artifact_files, files, is_older_than
+from tasks.caching.contents import ARTIFACT_NAME, artifact_files, files, temporaries
+from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.key import digest_of
 from tasks.caching.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
@@ -250,14 +251,6 @@ def abandoned_states(store: Store) -> Iterator[str]:
     for path in files(store.artifacts / "states"):
         if given_up(path) and not path.is_symlink():
             yield str(store.relative(path))
-
-
-def temporaries(store: Store) -> Iterator[str]:
-    """Files and folders that a run writes before they have their names."""
-    for top in (store.locate("data"), store.artifacts):
-        for path in sorted(top.rglob(".tmp-*")):
-            if "set-aside" not in path.relative_to(top).parts:
-                yield str(store.relative(path))
 
 
 def published(store: Store) -> Iterator[str]:

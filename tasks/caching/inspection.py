@@ -4,18 +4,20 @@ Like `git fsck`: whatever has a digest is hashed, whatever is named must be ther
 is no finding: a problem counts only if it is still there at a second look, and nothing young is left over or orphaned.
 """
 
-import re
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tasks.caching import pointers
+from tasks.caching.contents import APART, ARTIFACT_NAME, SHIPPED, artifact_files, files, is_given, is_published
 from tasks.caching.manifest import MANIFEST, REPORT, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.reference import Reference
-from tasks.caching.states import whole_content
+from tasks.caching.states import NAME
 from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
 from tasks.caching.sums import SIGNATURE, SUMS, find_altered
@@ -29,12 +31,6 @@ PROBLEMS: tuple[Kind, ...] = ("damaged", "missing")
 
 #: Seconds during which a file may belong to a run that has not finished.
 IN_USE_SECONDS = 3600.0
-
-ARTIFACT_NAME = re.compile(r".+-(?P<digest>[0-9a-f]{64})\.(?P<kind>[a-z0-9]+)")
-
-#: Folders in artifacts/ that hold no artifacts of a stage, and what ships with the project.
-APART = {"records", "runs", "states", "history", "set-aside", "example"}
-SHIPPED = {"README.md", ".gitkeep", ".gitignore"}
 
 
 @dataclass(frozen=True, order=True)
@@ -95,19 +91,26 @@ class _Walk:
 
     def inspection(self) -> Inspection:
         """What this look found."""
+        self._folders()
         self._records()
         self._runs()
         self._states()
         self._artifacts()  # last, since it asks what the others name
         return Inspection(sorted(self._found), self._counts)
 
+    def _folders(self) -> None:
+        places = (self._store.artifacts / name for name in APART)
+        for folder in (*places, self._store.records / "last", self._store.records / "locks"):
+            if folder.is_symlink():
+                self._find(folder, "damaged", "a link in the place of a folder; only data and artifacts may be links")
+
     def _records(self) -> None:
-        for path in files(self._store.records, levels=2):
+        for path in self._files(self._store.records, levels=2):
             if path.relative_to(self._store.records).parts[0] not in {"locks", "last"}:
                 self._look_at("records")
                 if not self._is_left_over(path):
                     self._record(path)
-        for path in files(self._store.records / "last", levels=2):
+        for path in self._files(self._store.records / "last", levels=2):
             self._look_at("records")
             if not self._is_left_over(path):
                 self._json_object(path)
@@ -128,10 +131,12 @@ class _Walk:
 
     def _runs(self) -> None:
         runs = self._store.runs
-        for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
-            if folder.is_symlink():
-                if not folder.exists():
-                    self._find(folder, "damaged", "points to a run that is gone")
+        for folder in sorted(runs.iterdir()) if runs.is_dir() and not runs.is_symlink() else ():
+            if not is_given(folder.name):
+                self._foreign(folder)
+            elif folder.is_symlink() or pointers.is_pointer(folder.name):
+                if wrong := pointers.what_is_wrong(folder, self._store):
+                    self._find(folder, "damaged", wrong)
             elif folder.is_dir() and not folder.name.startswith("."):
                 self._look_at("runs")
                 self._run(folder)
@@ -161,7 +166,7 @@ class _Walk:
         for name, wrong in find_altered(self._store, folder.name, saved).items():
             self._find(folder / name, damaged_or_missing(folder / name), wrong)
         own = {*saved, SUMS, SIGNATURE, VERIFICATION}
-        for path in files(folder):
+        for path in self._files(folder, levels=2):
             if str(path.relative_to(folder)) not in own and not self._is_left_over(path):
                 self._find(path, "foreign", "the run did not make it")
         if not (folder / REPORT).exists():
@@ -169,13 +174,14 @@ class _Walk:
         self._json_object(folder / VERIFICATION)
 
     def _states(self) -> None:
-        for path in files(self._store.artifacts / "states", levels=3):
+        for path in self._files(self._store.artifacts / "states", levels=3):
             self._look_at("states")
-            if not self._is_left_over(path) and whole_content(path) is None and path.is_symlink() | path.exists():
+            whole = NAME.fullmatch(path.name) and self._vouches_for_itself(path)
+            if not self._is_left_over(path) and not whole and os.path.lexists(path):
                 self._find(path, "damaged", "its bytes are not those that its name tells")
 
     def _artifacts(self) -> None:
-        for path, relative in artifact_files(self._store):
+        for path, relative in artifact_files(self._store, self._foreign):
             self._look_at("artifacts")
             if not self._is_left_over(path):
                 self._artifact(path, relative)
@@ -190,7 +196,7 @@ class _Walk:
             self._store.path(reference)
         except FileNotFoundError:
             return
-        except (DamagedArtifactError, ValueError) as error:
+        except DamagedArtifactError as error:
             self._find(path, "damaged", str(error))
         else:
             if relative not in self._named and self._is_old(path):
@@ -198,17 +204,32 @@ class _Walk:
 
     def _reference(self, reference: Reference, named_by: Path) -> None:
         """Checks an artifact that something names."""
-        if not self._store.holds(reference.path):
-            self._find(named_by, "damaged", f"names {reference.path}, which is not in the store")
+        if not is_published(reference.path):
+            self._find(named_by, "damaged", f"names {reference.path}, which is no artifact of the store")
             return
         self._named.add(reference.path)
         try:
             self._store.path(reference)
         except DamagedArtifactError as error:
             path = self._store.locate(reference.path)
+            if self._vouches_for_itself(path):
+                self._find(named_by, "damaged", f"names {reference.path} as another than it is")
+                return
             # A link in the place of a folder is what is to be taken away, and not what lies behind it.
             path = next((folder for folder in reversed(path.parents) if folder.is_symlink()), path)
             self._find(path, damaged_or_missing(path), str(error), named_by)
+
+    def _vouches_for_itself(self, path: Path) -> bool:
+        """Whether a file has the digest that its name tells."""
+        named = ARTIFACT_NAME.fullmatch(path.name)
+        if named is None or not os.path.lexists(path):
+            return False
+        try:
+            relative = str(self._store.relative(path))
+            self._store.path(Reference(relative, named["digest"], path.lstat().st_size, named["kind"]))
+        except (FileNotFoundError, DamagedArtifactError):
+            return False
+        return True
 
     def _json_object(self, path: Path) -> None:
         try:
@@ -225,6 +246,13 @@ class _Walk:
             self._find(path, "left over", "a temporary file of a run that was killed")
         return temporary
 
+    def _files(self, folder: Path, levels: int) -> Iterable[Path]:
+        """The files in a folder of the store; see `files`. Of what has a foreign name, one finding tells."""
+        return () if folder.is_symlink() else files(folder, levels, self._foreign)
+
+    def _foreign(self, path: Path) -> None:
+        self._find(path, "foreign", "the store gives no such names")
+
     def _look_at(self, what: str) -> None:
         self._counts[what] += 1
         self._on_file()
@@ -232,32 +260,6 @@ class _Walk:
     def _find(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
         naming = "" if named_by is None else str(self._store.relative(named_by))
         self._found.add(Finding(str(self._store.relative(path)), kind, what, naming))
-
-
-def artifact_files(store: Store) -> Iterator[tuple[Path, str]]:
-    """Every file where artifacts of stages lie, with its path relative to the root, whatever it may be."""
-    for path in (*files(store.locate("data"), levels=2), *files(store.artifacts, levels=2)):
-        relative = store.relative(path)
-        if (relative.parts[0] != "artifacts" or relative.parts[1] not in APART) and path.name not in SHIPPED:
-            yield path, str(relative)
-
-
-def files(folder: Path, levels: int = 0) -> Iterator[Path]:
-    """Everything below a folder that is no folder itself, sorted; links are told and never followed.
-
-    Args:
-        folder: it need not be there.
-        levels: how deep the files belong, if known: there a folder counts as a file, whose place it takes.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for path in entries:
-        if path.is_dir() and not path.is_symlink() and levels != 1:
-            yield from files(path, levels - 1)
-        else:
-            yield path
 
 
 def is_older_than(moment: float) -> Callable[[Path], bool]:
@@ -274,4 +276,4 @@ def is_older_than(moment: float) -> Callable[[Path], bool]:
 
 def damaged_or_missing(path: Path) -> Kind:
     """What to call something that cannot be used."""
-    return "damaged" if path.exists() or path.is_symlink() else "missing"
+    return "damaged" if os.path.lexists(path) else "missing"

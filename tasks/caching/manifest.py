@@ -1,14 +1,25 @@
 """The manifest of a run (run.json): enough to know how every artifact came about, and to repeat the run."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from tasks.caching.reference import Reference
+from tasks.caching.reference import SHA256, Reference
 from tasks.caching.stage import StageReport
-from tasks.caching.store import UnusableFileError, artifact_folder, file_digest, read_file, run_path
+from tasks.caching.store import MOST_HELD, UnusableFileError, artifact_folder, file_digest, read_file, run_path
 from tasks.caching.strict_json import parse_object
+from tasks.limits import CHECKPOINT, FILE, MOST_THREADS, NAME, RUN
 
 #: Name of the manifest in the run folder.
 MANIFEST = "run.json"
@@ -26,6 +37,10 @@ class ManifestError(Exception):
 
 class ForeignManifestError(ManifestError):
     """A manifest is of another schema: another version of this project made it."""
+
+
+#: The name of a file in a run folder, which may lie in a folder there.
+RunFile = Annotated[str, Field(pattern=rf"^{FILE}(/{FILE})?$")]
 
 
 class Part(BaseModel):
@@ -60,8 +75,8 @@ class ArtifactEntry(Part):
 class StageEntry(Part):
     """A stage of the run: its key, whether it ran or was reused and why, its seconds, and its artifacts."""
 
-    name: str
-    key: str
+    name: str = Field(pattern=rf"^{NAME}$")
+    key: str = Field(pattern=rf"^{SHA256}$")
     status: Literal["run", "reused", "running"]
     reasons: list[str]
     seconds: float | None
@@ -96,7 +111,7 @@ class Environment(Part):
 
     device: str
     device_note: str
-    threads: int
+    threads: int = Field(ge=1, le=MOST_THREADS)
     python: str
     machine: str
     versions: dict[str, str]
@@ -109,8 +124,10 @@ def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: it has another form.
     """
-    if not isinstance(experiment.get("name"), str):
+    if not isinstance(name := experiment.get("name"), str):
         raise ValueError("it has no name")
+    if not re.fullmatch(NAME, name):
+        raise ValueError("its name is none that an experiment may have")
     for name, value in experiment.items():
         for single in value.values() if isinstance(value, dict) else (value,):
             if not isinstance(single, str | int | float | None):
@@ -140,14 +157,31 @@ class Manifest(Part):
     """
 
     schema_version: int = SCHEMA
-    run: str
+    run: str = Field(pattern=rf"^{RUN}$")
     created: str
-    checkpoint: str
+    checkpoint: str = Field(pattern=rf"^{CHECKPOINT}$")
     experiment: Annotated[dict[str, Any], AfterValidator(require_settings)]
     seed: int
     environment: Environment
     stages: list[StageEntry]
-    files: dict[str, ArtifactEntry]
+    files: dict[RunFile, ArtifactEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _can_be_held(cls, files: dict[str, ArtifactEntry]) -> dict[str, ArtifactEntry]:
+        for name, entry in files.items():
+            if entry.size > MOST_HELD:
+                raise ValueError(f"{name} has {entry.size:,} bytes; no run has a file of more than {MOST_HELD:,}")
+        return files
+
+    @field_validator("environment")
+    @classmethod
+    def _ran_as_configured(cls, environment: Environment, known: ValidationInfo) -> Environment:
+        training = known.data.get("experiment", {}).get("training")
+        threads = training.get("threads") if isinstance(training, dict) else None
+        if threads not in (None, environment.threads):
+            raise ValueError(f"it has {environment.threads} threads, and training.threads is {threads}")
+        return environment
 
     @model_validator(mode="after")
     def _names_what_it_owns(self) -> Self:
@@ -225,7 +259,8 @@ def describe(error: ValidationError) -> str:
     """The first problem of a manifest: its field, if it is about a single one, and what is wrong."""
     first = error.errors()[0]
     field, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" if field else message
+    shown = field if field.isprintable() else ascii(field)
+    return f"{shown}: {message}" if field else message
 
 
 def manifest_digest(folder: Path) -> str:

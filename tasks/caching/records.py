@@ -167,8 +167,8 @@ def open_envelope(envelope: bytes, key: str) -> Record:
 def last_ingredients(experiment: str, stage: str, store: Store) -> Ingredients | None:
     """The ingredients with which an experiment last used a stage; None if it never did, or nobody knows any more."""
     try:
-        return parse_object(last_file(experiment, stage, store).read_bytes())
-    except (OSError, ValueError):
+        return parse_object(read_file(last_file(experiment, stage, store)))
+    except (OSError, UnusableFileError, ValueError):
         return None
 
 

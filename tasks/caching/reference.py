@@ -7,13 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Self
 
+from tasks.limits import FILE
+
+#: A path that never leaves the folder that it is relative to, and whose names are those that the store gives.
+PATH = re.compile(rf"{FILE}(/{FILE}){{0,7}}")
+
+#: A SHA-256, as names and manifests have it.
+SHA256 = r"[0-9a-f]{64}"
+
 
 @dataclass(frozen=True)
 class Reference:
     """Where an artifact lies and what its bytes must be.
 
     Attributes:
-        path: relative to the project's root, with forward slashes; never leaves it.
+        path: relative to the project's root, with forward slashes; never leaves it, see `PATH`.
         digest: SHA-256 of the content, 64 hexadecimal digits.
         size: bytes.
         kind: what the content is, named by its file ending: parquet, pth, json, png, svg, html.
@@ -25,10 +33,9 @@ class Reference:
     kind: str
 
     def __post_init__(self) -> None:
-        path = PurePosixPath(self.path)
-        if not path.parts or path.is_absolute() or ".." in path.parts or not self.path.isprintable():
+        if not PATH.fullmatch(self.path):
             raise ValueError(f"a reference must stay inside the project: {self.path!r}")
-        if not re.fullmatch(r"[0-9a-f]{64}", self.digest):
+        if not re.fullmatch(SHA256, self.digest):
             raise ValueError(f"not a SHA-256 digest: {self.digest!r}")
         if type(self.size) is not int or self.size < 0:
             raise ValueError(f"not a size in bytes: {self.size!r}")

@@ -8,6 +8,7 @@ to a stage with the very same settings, inputs, code and libraries. It is remove
 import contextlib
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,7 +113,7 @@ class Keepsake:
 def whole_content(path: Path) -> bytes | None:
     """The bytes of a state; None if it is gone, is no plain file, or its bytes are not the ones that its name tells."""
     try:
-        content = read_file(path)
+        content = read_file(path, most=sys.maxsize)
     except (FileNotFoundError, UnusableFileError):
         return None
     named = NAME.fullmatch(path.name)

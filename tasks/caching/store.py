@@ -26,6 +26,13 @@ from tasks.caching.strict_json import parse_object
 Content = bytes | Callable[[BinaryIO], object]
 
 
+#: The folders of the store, which may be links to another disk.
+TOPS = ("data", "artifacts")
+
+#: Bytes of a file of text or JSON that are read, and of an artifact that is held in memory. A file with holes takes no
+#: room on the disk and can be of any size.
+MOST_TEXT, MOST_HELD = 1 << 26, 1 << 30
+
 #: Errors that tell nothing of the file that was to be read: this process, or this machine, can open no more.
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -36,6 +43,10 @@ class DamagedArtifactError(Exception):
 
 class UnusableFileError(Exception):
     """What lies at a path is no plain file, or cannot be read."""
+
+
+class OutsideStoreError(ValueError):
+    """A path does not lead into the store."""
 
 
 class Store:
@@ -128,8 +139,14 @@ class Store:
         return references
 
     def locate(self, path: str) -> Path:
-        """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk."""
-        top, *rest = PurePosixPath(path).parts
+        """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk.
+
+        Raises:
+            OutsideStoreError: it lies in neither, whatever it is that named it.
+        """
+        top, *rest = PurePosixPath(path).parts or ("",)
+        if top not in TOPS or ".." in rest or "\0" in path:
+            raise OutsideStoreError(f"{path!r} is not in the store")
         return (self.root / top).resolve().joinpath(*rest)
 
     def path(self, reference: Reference) -> Path:
@@ -139,10 +156,10 @@ class Store:
             DamagedArtifactError: it is missing, is no plain file, cannot be read, or its bytes are not those published.
             OSError: no file can be read now, whichever it is.
         """
-        path = self.locate(reference.path)
         try:
+            path = self.locate(reference.path)
             status = path.lstat()
-        except OSError as error:
+        except (OSError, OutsideStoreError) as error:
             raise DamagedArtifactError(f"artifact missing: {reference.path}") from error
         if not stat.S_ISREG(status.st_mode) or path.resolve() != path:
             raise DamagedArtifactError(f"artifact replaced by a link or a folder: {reference.path}")
@@ -160,12 +177,20 @@ class Store:
             raise DamagedArtifactError(f"artifact altered: {reference.path} no longer has its SHA-256")
         return path
 
-    def read(self, reference: Reference) -> bytes:
+    def read(self, reference: Reference, most: int = MOST_HELD) -> bytes:
         """The bytes behind a reference; the very bytes that were checked.
 
+        Args:
+            reference: of an artifact that is small enough to be held in memory.
+            most: bytes that it may have.
+
         Raises:
-            DamagedArtifactError: as for `path`.
+            DamagedArtifactError: as for `path`, or it has more bytes.
         """
+        if reference.size > most:
+            raise DamagedArtifactError(
+                f"artifact too large: {reference.path} has {reference.size:,} bytes; at most {most:,} are read"
+            )
         content = self.path(reference).read_bytes()
         if hashlib.sha256(content).hexdigest() != reference.digest:
             raise DamagedArtifactError(f"artifact altered: {reference.path} changed while it was read")
@@ -178,12 +203,18 @@ class Store:
             DamagedArtifactError: as for `path`, or its bytes are no JSON object.
         """
         try:
-            return parse_object(self.read(reference))
+            return parse_object(self.read(reference, MOST_TEXT))
         except ValueError as error:
             raise DamagedArtifactError(f"artifact damaged: {reference.path}: {error}") from error
 
     def set_aside(self, path: Path) -> str:
-        """Moves a file or a folder that cannot be used to artifacts/set-aside; returns where, relative to the root."""
+        """Moves a file or a folder that cannot be used to artifacts/set-aside; returns where, relative to the root.
+
+        Raises:
+            OSError: it cannot be moved there, or artifacts/set-aside is a link that leads elsewhere.
+        """
+        if (folder := self.artifacts / "set-aside").is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "Is a link, through which nothing is moved", str(folder))
         place = PurePosixPath("artifacts/set-aside", f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
         target = self.locate(str(place / self.relative(path)))
         target.parent.mkdir(parents=True)
@@ -192,13 +223,9 @@ class Store:
         fsync_folder(path.parent)
         return str(place)
 
-    def holds(self, path: str) -> bool:
-        """Whether a path relative to the root is one of data/ or artifacts/."""
-        return PurePosixPath(path).parts[:1] in (("data",), ("artifacts",))
-
     def relative(self, path: Path) -> PurePosixPath:
         """The path of something in data/ or artifacts/, relative to the root; the opposite of `locate`."""
-        for top in ("data", "artifacts"):
+        for top in TOPS:
             if path.is_relative_to(self.locate(top)):
                 return PurePosixPath(top, path.relative_to(self.locate(top)))
         raise ValueError(f"{path} is not in the store")
@@ -239,18 +266,24 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
     """The bytes of a plain file.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
 
     Raises:
         FileNotFoundError: nothing is there.
-        UnusableFileError: a link, a folder or a device is there, or the disk does not give the bytes.
+        UnusableFileError: a link, a folder or a device is there, it has more bytes, or the disk does not give them.
         OSError: no file can be read now, whichever it is.
     """
     try:
-        mode = path.lstat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder says so itself
+        status = path.lstat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a folder says so itself
             raise UnusableFileError("Is a link or a device")
+        if status.st_size > most:
+            raise UnusableFileError(f"Has {status.st_size:,} bytes, and at most {most:,} are read")
         return path.read_bytes()
     except FileNotFoundError:
         raise

@@ -5,6 +5,7 @@ there. A collection reads the claims when it has locked the record: either it se
 """
 
 import contextlib
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ def store_in_use(store: Store) -> Iterator[Callable[[str], None]]:
 def find_uses(store: Store) -> InUse:
     """What the flows that run now use; the claims of those that were killed are removed."""
     since, paths = float("inf"), set[str]()
-    for claim in sorted(uses_folder(store).glob("*.use")):
+    for claim in sorted(path for path in uses_folder(store).glob("*.use") if is_claim(path)):
         with taken_over(claim) as is_dead:
             if is_dead:
                 claim.unlink()
@@ -52,6 +53,11 @@ def find_uses(store: Store) -> InUse:
             since = min(since, float(began))
             paths |= set(used)
     return InUse(frozenset(paths), since)
+
+
+def is_claim(path: Path) -> bool:
+    """Whether something is the claim of a flow, and nothing else that has come to lie among them."""
+    return re.fullmatch(r"[0-9a-f]{32}\.use", path.name) is not None and not path.is_symlink() and path.is_file()
 
 
 def uses_folder(store: Store) -> Path:

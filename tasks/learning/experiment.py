@@ -7,6 +7,7 @@ experiment are reported together, by pydantic, before anything runs.
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -22,6 +24,7 @@ from pydantic_core import CoreSchema
 
 from tasks.learning.descriptions import full_description
 from tasks.learning.devices import DEVICE
+from tasks.limits import CHECKPOINT, MOST_THREADS, NAME
 
 Real = Annotated[float, AllowInfNan(False)]
 
@@ -241,7 +244,10 @@ class Training(Section):
         "under `with torch.device(…)`, or built on the CPU and moved.",
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of torch; OMP_NUM_THREADS or every usable core when not given."
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="CPU threads of torch; OMP_NUM_THREADS or every usable core when not given.",
     )
     patience: int | None = Field(
         None,
@@ -279,7 +285,7 @@ class Training(Section):
 class SettledTraining(Training):
     """How the model is fitted on this machine: `device` is a resolved one, and the threads are counted."""
 
-    threads: int = Field(ge=1, le=1024, description="CPU threads of torch.")
+    threads: int = Field(ge=1, le=MOST_THREADS, description="CPU threads of torch.")
 
 
 class Experiment(Section):
@@ -287,12 +293,12 @@ class Experiment(Section):
 
     name: str = Field(
         "experiment",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=rf"^{NAME}$",
         description="Names the runs: letters, digits, '.', '_' and '-', at most 64, a letter or digit first.",
     )
     checkpoint: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}\.pth$",
+        pattern=rf"^{CHECKPOINT}$",
         description="File name of the saved state_dict, ending in .pth; NAME.pth when not given.",
     )
     data: Data = Field(default_factory=lambda: Data(), description="The dataset.")
@@ -318,3 +324,24 @@ class Experiment(Section):
         if self.training.patience is not None and not self.split.validation:
             raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")
         return self
+
+
+class Rows(BaseModel):
+    """What of an experiment decides how many rows there are."""
+
+    data: Data
+    split: Split
+
+
+def rows_by_part(experiment: Mapping[str, Any]) -> dict[str, int]:
+    """Rows of each part, as an experiment tells them that was read from a file, whatever else it says.
+
+    Raises:
+        ValueError: its data or its split are none.
+    """
+    try:
+        found = Rows.model_validate(experiment)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return found.split.sizes(found.data.row_count)

@@ -1,5 +1,10 @@
-"""Parquet tables: written so that equal tables give equal bytes, read with every page's checksum verified."""
+"""Parquet tables: written so that equal tables give equal bytes, read with every page's checksum verified.
 
+Before anything of a table is read, its footer and the headers of its pages are held to what there can be: a file of
+some kB can declare millions of rows, or pages of gigabytes.
+"""
+
+import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.learning.experiment import MOST_ROWS
+from tasks.learning.memory import available_memory
+from tasks.learning.parquet_pages import read_pages
 
 #: Rows of a row group: 4 MiB of float32 a column, the unit in which readers hold a file in memory.
 ROW_GROUP = 1 << 20
@@ -19,12 +26,17 @@ ROW_GROUP = 1 << 20
 #: the process (apache/arrow issues 34314 and 50482), after everything was done and told.
 IN_THREADS = False
 
-#: What columns hold: numbers and short texts. Everything else that Parquet knows is refused.
-KINDS = (pa.int64(), pa.float32(), pa.float64(), pa.string())
+#: What columns hold, and the bytes of a value: numbers, and texts, which are short. All else that Parquet knows is
+#: refused.
+WIDTHS = {pa.int64(): 8, pa.float32(): 4, pa.float64(): 8, pa.string(): 1 << 16}
 
 #: Bytes that a column of texts may take. A file in which each text stands once, and a number in its place in every row,
 #: can be millions of times smaller.
 MOST_TEXT = 1 << 31
+
+#: Bytes that a value may take in a page beside its own, such as its number in a list of different values; and what the
+#: pages of a column may take besides.
+SPARE, SPARE_PAGE = 8, 1 << 10
 
 Source = Path | bytes
 _T = TypeVar("_T")
@@ -83,20 +95,38 @@ def _encoding(kind: pa.DataType) -> str:
     return "DELTA_BINARY_PACKED" if pa.types.is_integer(kind) else "PLAIN"
 
 
-def read_table(source: Source) -> pa.Table:
+def read_table(source: Source, rows: int | None = None) -> pa.Table:
     """Read a whole table from a path or from the bytes of a file.
 
+    Args:
+        source: the file.
+        rows: how many it must have, if that is known.
+
     Raises:
-        ValueError: the source is no Parquet file, a page of it is damaged, or it holds what this project never writes.
+        ValueError: the source is no Parquet file, a page of it is damaged, it holds what this project never writes, or
+            it has another number of rows.
         FileNotFoundError: there is no such file.
     """
     with _open(source) as file:
+        _require_declared(source, file.metadata.num_rows, rows)
         table = _verified(source, partial(file.read, use_threads=IN_THREADS))
         _require_rows(source, table.num_rows, file.metadata.num_rows)
     for place, name in enumerate(table.column_names):
         if pa.types.is_dictionary(table[name].type):
             table = table.set_column(place, name, _texts(source, name, table[name]))
     return table
+
+
+def count_rows(source: Source) -> int:
+    """The number of rows that a table declares; of the rows, none is read.
+
+    Raises:
+        ValueError: the source is no Parquet file, or it holds what this project never writes.
+        FileNotFoundError: there is no such file.
+    """
+    with _open(source) as file:
+        rows: int = file.metadata.num_rows
+    return rows
 
 
 def read_columns(source: Source, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
@@ -134,6 +164,7 @@ def _open(source: Source) -> pq.ParquetFile:
     file = _verified(source, partial(pq.ParquetFile, stream, page_checksum_verification=True))
     schema = _verified(source, lambda: file.schema_arrow)
     _require_modest(source, schema, file.metadata)
+    _require_pages(source, schema, file.metadata)
     if not (texts := [field.name for field in schema if field.type == pa.string()]):
         return file
     return _verified(
@@ -156,12 +187,49 @@ def _require_modest(source: Source, schema: pa.Schema, metadata: pq.FileMetaData
     if len(set(schema.names)) < len(schema.names):
         raise ValueError(f"{_name(source)} has two columns of one name")
     for field in schema:
-        if field.type not in KINDS:
+        if field.type not in WIDTHS:
             raise ValueError(
                 f"column {field.name!r} of {_name(source)} holds {field.type}: only numbers and texts are read"
             )
     if metadata.num_rows > MOST_ROWS:
         raise ValueError(f"{_name(source)} declares {metadata.num_rows:,} rows; at most {MOST_ROWS:,} are read")
+    needed = metadata.num_rows * sum(WIDTHS[field.type] for field in schema if field.type != pa.string())
+    if (available := available_memory()) is not None and needed > available:
+        raise ValueError(
+            f"{_name(source)} declares {metadata.num_rows:,} rows, which take {needed / 1e9:.1f} GB of memory: "
+            f"{available / 1e9:.1f} GB are free"
+        )
+
+
+def _require_pages(source: Source, schema: pa.Schema, metadata: pq.FileMetaData) -> None:
+    """Shows that no page asks for more memory than its rows can take."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    _require_rows(source, sum(group.num_rows for group in groups), metadata.num_rows)
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        for group in groups:
+            for number, field in enumerate(schema):
+                chunk, most = group.column(number), _most_unpacked(field.type, group.num_rows)
+                start = chunk.dictionary_page_offset or chunk.data_page_offset
+                try:
+                    for page in read_pages(file, start, start + chunk.total_compressed_size):
+                        most -= page.unpacked
+                        if most < 0 or page.values > group.num_rows:
+                            raise ValueError(f"its pages hold more than {group.num_rows:,} rows can take")
+                except ValueError as error:
+                    raise ValueError(
+                        f"{_name(source)} is no readable Parquet file: column {field.name!r}: {error}"
+                    ) from error
+
+
+def _most_unpacked(kind: pa.DataType, rows: int) -> int:
+    """Bytes that the pages of a column can take in all."""
+    most = rows * (WIDTHS[kind] + SPARE) + SPARE_PAGE
+    return min(most, MOST_TEXT) if kind == pa.string() else most
+
+
+def _require_declared(source: Source, declared: int, expected: int | None) -> None:
+    if expected not in (None, declared):
+        raise ValueError(f"{_name(source)} declares {declared:,} rows, and {expected:,} are expected")
 
 
 def _require_rows(source: Source, found: int, declared: int) -> None:

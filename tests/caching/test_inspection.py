@@ -18,6 +18,7 @@ from tasks.caching.repair import repair_store
 from tasks.caching.stage import Desk
 from tasks.caching.states import States
 from tasks.caching.store import Store
+from tasks.caching.sums import SUMS, list_sums
 from tasks.caching.uses import store_in_use
 from tasks.caching.verification import VERIFICATION
 from tests.caching.conftest import NoView, finish, make, of_another_version, save_run
@@ -300,6 +301,73 @@ def test_what_names_files_outside_the_store_is_damaged_and_they_are_left_alone(s
     assert [finding.path for finding in inspection.problems] == [str(record.relative_to(store.root))]
     repair_store(store, inspection)
     assert (store.root / "flows/cli.py").read_text() == "code"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "artifacts",
+        "artifacts/runs",
+        "artifacts/runs/line-1",
+        "artifacts/train",
+        "artifacts/records/make",
+        "artifacts/records/last/line/make.json",
+        "artifacts/" + "n" * 150 + "/" + "n" * 199,
+    ],
+)
+def test_a_run_that_names_what_is_no_artifact_is_damaged_and_nothing_else_is(store, table, path):
+    save_run(store, "line-1", 1)
+    save_run(store, "line-2", 2)
+    put_reference(store, "line-2", {"path": path, "digest": "0" * 64, "size": 4, "kind": "json"})
+    assert kinds(inspect_store(store)) == {"artifacts/runs/line-2": "damaged"}
+    before = {path for path in everything(store) if "line-2" not in path.parts}
+    repair = repair_store(store, inspect_store(store))
+    assert set(repair.set_aside) == {"artifacts/runs/line-2"}
+    assert before <= set(everything(store))
+
+
+@pytest.mark.parametrize("change", [{"digest": "0" * 64}, {"size": 4}])
+def test_an_artifact_that_vouches_for_itself_is_whole_whatever_a_run_says_of_it(store, table, change):
+    save_run(store, "line-1", 1)
+    put_reference(store, "line-1", table.to_json() | change)
+    assert kinds(inspect_store(store)) == {"artifacts/runs/line-1": "damaged"}
+    assert set(repair_store(store, inspect_store(store)).set_aside) == {"artifacts/runs/line-1"}
+    assert store.path(table)
+
+
+def put_reference(store, run, reference):
+    """Has a run say, signed in its list of digests and without a record, that `make` made something else besides."""
+    folder = store.runs / run
+    manifest = json.loads((folder / "run.json").read_bytes())
+    manifest["stages"][0]["outputs"]["more"] = reference
+    (folder / "run.json").write_text(json.dumps(manifest))
+    names = [line.split("  ")[1] for line in (folder / SUMS).read_text().splitlines()]
+    (folder / SUMS).write_bytes(list_sums({name: (folder / name).read_bytes() for name in names}))
+    for record in store.records.glob("save/*.json"):
+        if f"runs/{run}/" in record.read_text():
+            record.unlink()
+
+
+@pytest.mark.parametrize(
+    "folder", ["runs", "states", "history", "records", "records/last", "records/locks", "set-aside"]
+)
+def test_nothing_is_looked_at_or_moved_through_a_link_in_the_place_of_a_folder(store, table, tmp_path, folder):
+    path, elsewhere = store.artifacts / folder, tmp_path / "elsewhere"
+    (elsewhere / "mine").mkdir(parents=True)
+    (elsewhere / "mine" / "notes.txt").write_text("mine")
+    if path.exists():
+        path.rename(tmp_path / "aside")
+    path.symlink_to(elsewhere)
+    found = kinds(inspect_store(store))
+    assert found[f"artifacts/{folder}"] == "damaged"
+    assert not any(name.startswith(f"artifacts/{folder}/") for name in found)
+    if folder == "set-aside":
+        with pytest.raises(NotADirectoryError, match="Is a link, through which nothing is moved"):
+            repair_store(store, inspect_store(store))
+    else:
+        assert repair_store(store, inspect_store(store)).remaining.problems == []
+        assert not path.is_symlink()
+    assert sorted(elsewhere.rglob("*")) == [elsewhere / "mine", elsewhere / "mine" / "notes.txt"]
 
 
 @pytest.mark.parametrize("part", ["data", "records", "states"])

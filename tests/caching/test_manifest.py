@@ -17,6 +17,8 @@ from tasks.caching.manifest import (
 )
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
+from tasks.caching.store import MOST_HELD
+from tests.hostile.forgery import bounded_memory
 
 SHA = hashlib.sha256(b"weights").hexdigest()
 WEIGHTS = Reference.of_content(f"artifacts/train/weights-{SHA}.pth", b"weights")
@@ -140,6 +142,71 @@ def test_a_damaged_manifest_names_the_file_the_field_and_what_to_do(tmp_path: Pa
     with pytest.raises(ManifestError, match=rf"is damaged \({field}.*train again to make a new run") as error:
         Manifest.read(lay(tmp_path, content))
     assert str(error.value).startswith(str(tmp_path / "line-1" / MANIFEST))
+
+
+#: What no name may be: it leads elsewhere, no file system takes it, or it does not stand as it is in a line.
+NO_NAMES = ["", ".", "..", "../../x", "/x", "a/../../x", "a\0b", "a\nb", "n" * 300, "コピー\u30001", "a b", ".x", "-x"]
+
+#: Each place in a manifest of which a path is made, with the field that is told.
+PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+    "run": ("run", lambda name: {"run": name}),
+    "checkpoint": ("checkpoint", lambda name: {"checkpoint": f"{name}.pth"}),
+    "experiment": ("experiment", lambda name: {"experiment": {"name": name}}),
+    "stage": (r"stages\.0\.name", lambda name: {"stages": [MADE.stages[0].model_dump() | {"name": name}]}),
+    "key": (r"stages\.0\.key", lambda name: {"stages": [MADE.stages[0].model_dump() | {"key": name}]}),
+    "file": ("'?files", lambda name: {"files": {name: WEIGHTS.to_json()}}),
+    "path of a file": (r"files\.x", lambda name: {"files": {"x": WEIGHTS.to_json() | {"path": name}}}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_no_name_that_a_person_could_not_give_is_read(tmp_path: Path, place: str, name: str) -> None:
+    field, put = PLACES[place]
+    with pytest.raises(ManifestError, match=rf"is damaged \({field}.*train again to make a new run") as error:
+        Manifest.read(lay(tmp_path, changed(**put(name))))
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a", "A.b_c-1", "latest", "n" * 64])
+def test_every_name_that_a_person_can_give_is_read(tmp_path: Path, name: str) -> None:
+    fields = {"run": f"{name}-20260102-030405-12", "checkpoint": f"{name}.pth", "experiment": {"name": name}}
+    files = {file: WEIGHTS.to_json() for file in (f"{name}.pth", "model.json", "plots/data.svg")}
+    assert Manifest.read(lay(tmp_path, changed(**fields, files=files))).run == fields["run"]
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 1025, 1_000_000, 2**70])
+def test_no_number_of_threads_is_read_that_no_experiment_may_have(tmp_path: Path, threads: int) -> None:
+    environment = MADE.environment.model_dump() | {"threads": threads}
+    with pytest.raises(ManifestError, match=r"is damaged \(environment\.threads: Input should be"):
+        Manifest.read(lay(tmp_path, changed(environment=environment)))
+
+
+def test_the_threads_are_those_of_the_experiment(tmp_path: Path) -> None:
+    environment = MADE.environment.model_dump() | {"threads": 1024}
+    for threads in (None, 1024):
+        experiment = {"name": "line", "training": {"threads": threads}}
+        assert Manifest.read(lay(tmp_path, changed(environment=environment, experiment=experiment)))
+    experiment = {"name": "line", "training": {"threads": 2}}
+    with pytest.raises(ManifestError, match=r"is damaged \(environment: .*1024 threads, and training\.threads is 2"):
+        Manifest.read(lay(tmp_path, changed(environment=environment, experiment=experiment)))
+
+
+def test_no_file_of_a_run_is_larger_than_any_that_was_saved(tmp_path: Path) -> None:
+    for size in (MOST_HELD, MOST_HELD + 1):
+        content = changed(files={"x.json": WEIGHTS.to_json() | {"size": size}})
+        if size == MOST_HELD:
+            assert Manifest.read(lay(tmp_path, content))
+        else:
+            with pytest.raises(ManifestError, match=r"is damaged \(files: .*x\.json has 1,073,741,825 bytes"):
+                Manifest.read(lay(tmp_path, content))
+
+
+def test_a_manifest_larger_than_any_is_not_held_in_memory(tmp_path: Path) -> None:
+    with lay(tmp_path, b"{").joinpath(MANIFEST).open("r+b") as file:
+        file.truncate(1 << 40)  # a hole, which takes no room
+    with bounded_memory(), pytest.raises(ManifestError, match=r"cannot be read .*at most 67,108,864 are read"):
+        Manifest.read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def lay(store: Store, content: bytes, order: Order = ORDER) -> Path:
 
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 references = st.builds(
-    Reference.of_content, st.from_regex(r"data/\w{1,9}\.(json|pth)", fullmatch=True), st.binary(max_size=9)
+    Reference.of_content, st.from_regex(r"data/[A-Za-z0-9]{1,9}\.(json|pth)", fullmatch=True), st.binary(max_size=9)
 )
 records = st.builds(
     lambda stage, ingredients, outputs, seconds: Record(stage, digest_of(ingredients), ingredients, outputs, seconds),

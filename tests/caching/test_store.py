@@ -18,7 +18,10 @@ from tasks.caching import store as module
 from tasks.caching.reference import Reference
 from tasks.caching.store import (
     EXHAUSTED,
+    MOST_HELD,
+    MOST_TEXT,
     DamagedArtifactError,
+    OutsideStoreError,
     Store,
     UnusableFileError,
     locked_folder,
@@ -303,6 +306,24 @@ class TestReading:
         assert Path(os.path.normpath(store.root / reference.path)).is_relative_to(store.root)
         with pytest.raises(DamagedArtifactError):
             store.path(reference)
+
+    @pytest.mark.parametrize(
+        "path",
+        ["", ".", "..", "/", "/data/x", "data/../x", "data/..", "artifacts/runs/../../../x", "flows/cli.py", "data/\0"],
+    )
+    def test_no_path_leads_out_of_the_store(self, store: Store, path: str) -> None:
+        with pytest.raises(OutsideStoreError, match="is not in the store"):
+            store.locate(path)
+
+    def test_more_than_can_be_held_in_memory_is_not_read(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        reference = store.publish("train", "model.json", writing(b'{"a": 1}'))
+        with pytest.raises(DamagedArtifactError, match=r"artifact too large: .* has 8 bytes; at most 7 are read"):
+            store.read(reference, most=7)
+        assert store.read(reference, most=8) == b'{"a": 1}'
+        huge = replace(reference, size=1 << 40)
+        for read, most in ((store.read, MOST_HELD), (store.read_object, MOST_TEXT)):
+            with pytest.raises(DamagedArtifactError, match=f"has 1,099,511,627,776 bytes; at most {most:,} are read"):
+                read(huge)
 
     def test_a_file_outside_is_not_reached_through_a_link_in_the_path(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "secret.json").write_bytes(CONTENT)

@@ -8,7 +8,7 @@ import pytest
 from tasks.caching.store import Store
 from tasks.caching.sums import SUMS, find_altered, list_sums
 
-FILES = {"run.json": b"{}", "a checkpoint.pth": b"weights", "plots/loss.png": b"png"}
+FILES = {"run.json": b"{}", "a-checkpoint.pth": b"weights", "plots/loss.png": b"png"}
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.problems import InputError
-from flows.runs import find_folder, find_run, list_runs, point
+from flows.runs import find_folder, find_run, list_runs
+from tasks.caching.pointers import point
 from tasks.caching.store import Store
 
 

@@ -1,12 +1,14 @@
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from tasks.learning.closeness import Closeness, closeness
 from tasks.learning.tables import write_table
+from tests.hostile.forgery import bounded_memory
 
 RTOL, ATOL = 1e-5, 1e-6
 
@@ -101,3 +103,16 @@ def test_pictures_hold_no_numbers():
 def test_what_is_no_such_file_is_an_error(kind):
     with pytest.raises(ValueError, match=r".+"):
         compare(kind, b"garbage", b"garbage")
+
+
+def test_a_table_of_other_rows_is_not_read():
+    bomb = table(x=np.zeros(20_000_000, np.float32))
+    assert len(bomb) < 200_000
+    with bounded_memory(1 << 24):
+        assert compare("parquet", bomb, table(x=[0.0])) == Closeness(False, None)
+
+
+def test_tables_are_read_from_their_files_too(tmp_path):
+    for name, content in (("a", table(x=[1.0])), ("b", table(x=[2.0]))):
+        (tmp_path / name).write_bytes(content)
+    assert compare("parquet", tmp_path / "a", tmp_path / "b") == Closeness(False, 1.0)

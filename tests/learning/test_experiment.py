@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from torch import nn
 
-from tasks.learning.experiment import MODULE_NAMES, Experiment, LineData, Model, Split, Training
+from tasks.learning.experiment import MODULE_NAMES, Experiment, LineData, Model, Split, Training, rows_by_part
 
 
 def problems(section: type[Any], **settings: Any) -> str:
@@ -181,3 +181,25 @@ def test_a_line_outside_the_range_of_cross_entropy_is_refused() -> None:
     data = {"weight": 2.0}
     assert "the line goes from 0.3 to 2.3" in problems(Experiment, data=data, training={"loss": "bce"})
     Experiment.model_validate({"training": {"loss": "bce"}})
+
+
+def test_an_experiment_of_a_file_tells_its_rows_whatever_else_it_says():
+    told = {"data": {"rows": 50}, "split": {"validation": 0.1}, "more": {"of": "another version"}, "training": None}
+    assert rows_by_part(told) == {"train": 40, "validation": 5, "test": 5}
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "data: Field required"),
+        ({"data": 3, "split": {}}, "data: Input should be"),
+        ({"data": {"rows": -1}, "split": {}}, r"data\.rows: Input should be greater than or equal to 1"),
+        ({"data": {"rows": 10**12}, "split": {}}, r"data\.rows: Input should be less than or equal to 100000000"),
+        ({"data": {"kind": "of tomorrow"}, "split": {}}, r"data\.kind: Input should be 'line'"),
+        ({"data": {"rows": 1}, "split": {}}, "1 rows leave the train part empty"),
+    ],
+)
+def test_or_that_it_tells_none(told, said):
+    with pytest.raises(ValueError, match=said) as error:
+        rows_by_part(told)
+    assert "\n" not in str(error.value)

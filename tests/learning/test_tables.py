@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.learning import tables
-from tasks.learning.tables import read_columns, read_table, to_arrow, write_table
+from tasks.learning.tables import count_rows, read_columns, read_table, to_arrow, write_table
 from tests.hostile.forgery import bounded_memory
 
 FLOATS = st.floats(width=32, allow_nan=False)
@@ -180,13 +180,26 @@ def x(rows=3, kind=None):
 
 def declaring(rows, places):
     """A file of 1000 rows whose footer says that it has so many: in the head, or in the row group too."""
-    data = parquet(pa.table({"x": x(1000)}))
+    return with_footer(parquet(pa.table({"x": x(1000)})), {1000: rows}, places)
+
+
+def with_footer(data, changes, places=-1):
+    """A file with other numbers in its footer, for each of its own."""
     length = int.from_bytes(data[-8:-4], "little")
-    # Field 3 of a structure, 64 bits: Thrift's compact form of the number of rows.
-    own, other = (b"\x16" + zigzag(number) for number in (1000, rows))
-    footer = data[-8 - length : -8].replace(own, other, places)
-    assert other in footer
+    footer = data[-8 - length : -8]
+    for own, other in changes.items():
+        # A field of a structure, 64 bits, one or two after the last: Thrift's compact form of a number.
+        before = footer
+        footer = footer.replace(b"\x16" + zigzag(own), b"\x16" + zigzag(other), places)
+        assert footer != before
     return data[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def unpacking_to(own, rows, **options):
+    """A file of `own` rows, all the same and in one page, whose footer says that it has `rows`."""
+    table = pa.table({"x": np.full(own, 0.5, np.float32)})
+    settings = {"use_dictionary": False, "compression": "zstd", "data_page_size": 2**30, "max_rows_per_page": own}
+    return with_footer(any_parquet(table, **settings | options), {own: rows})
 
 
 def zigzag(number):
@@ -242,6 +255,28 @@ class TestHostile:
         with bounded_memory(), pytest.raises(ValueError, match=r"declares|no readable Parquet file"):
             read(declaring(90_000_000, -1))
 
+    @pytest.mark.parametrize("options", [{}, {"use_dictionary": True}, {"data_page_version": "2.0"}], ids=str)
+    @pytest.mark.parametrize("rows", [50, 999_999])
+    def test_a_page_that_unpacks_to_more_than_its_rows_is_refused(self, read, rows, options):
+        with bounded_memory(), pytest.raises(ValueError, match=rf"column 'x': its pages hold more than {rows:,} rows"):
+            read(unpacking_to(1_000_000, rows, **options))
+
+    @pytest.mark.parametrize("change", [-1, 1])
+    def test_a_column_that_does_not_end_with_a_page_is_refused(self, read, change):
+        data = parquet(pa.table({"x": x(1000)}))
+        size = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).total_compressed_size
+        with pytest.raises(ValueError, match=r"column 'x': a page is longer than|column 'x': the header of a page"):
+            read(with_footer(data, {size: size + change}))
+
+    def test_rows_for_which_there_is_no_memory_are_refused(self, read, monkeypatch):
+        data = parquet(pa.table({"x": x(1000), "row": range(1000)}))
+        monkeypatch.setattr(tables, "available_memory", lambda: 11_999)
+        with pytest.raises(ValueError, match=r"declares 1,000 rows, which take 0\.0 GB of memory: 0\.0 GB are free"):
+            read(data)
+        for enough in (12_000, None):
+            monkeypatch.setattr(tables, "available_memory", lambda enough=enough: enough)
+            read(data)
+
     def test_an_encrypted_file_is_refused(self, read):
         with pytest.raises(ValueError, match=r"no readable Parquet file: .*encrypt"):
             read(encrypted(pa.table({"x": x()})))
@@ -262,6 +297,28 @@ def encrypted(table):
     with pq.ParquetWriter(sink, table.schema, encryption_properties=properties) as writer:
         writer.write_table(table)
     return sink.getvalue()
+
+
+def test_a_table_of_another_number_of_rows_than_expected_is_refused_before_it_is_read():
+    data = parquet(pa.table({"x": np.zeros(20_000_000, np.float32)}))
+    assert len(data) < 200_000
+    with bounded_memory(1 << 24), pytest.raises(ValueError, match="declares 20,000,000 rows, and 50 are expected"):
+        read_table(data, 50)
+    assert read_table(parquet(pa.table({"x": x(50)})), 50).num_rows == 50
+
+
+@pytest.mark.parametrize("text", [b"x" * 70_000, b"x" * 30_000_000], ids=len)
+def test_a_text_that_is_longer_than_any_is_refused(text):
+    data = any_parquet(pa.table({"split": [text.decode()]}), store_schema=False, compression="zstd")
+    assert len(data) < 10_000
+    with bounded_memory(1 << 24), pytest.raises(ValueError, match="'split': its pages hold more than 1 rows can take"):
+        read_table(data)
+
+
+def test_rows_are_counted_without_being_read():
+    assert count_rows(parquet(pa.table({"x": x(1000)}))) == 1000
+    with pytest.raises(ValueError, match="is no readable Parquet file"):
+        count_rows(b"PAR1")
 
 
 def test_a_text_that_stands_for_many_rows_is_refused_before_it_is_written_out():
