@@ -1,6 +1,7 @@
 """Finds garbage in the store: what no run that is kept descends from, and no flow that runs now uses."""
 
 import contextlib
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from tasks.caching.store import Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
 from tasks.caching.uses import InUse, find_uses
 from tasks.caching.verification import VERIFICATION
+from tasks.limits import RUN
 
 #: Seconds after which a killed training counts as given up, and its resumable states may go: 30 days.
 GIVEN_UP_SECONDS = 30 * 24 * 3600.0
@@ -169,7 +171,7 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
         UnreadableStoreError: one of them is missing or damaged, or cannot be read now.
     """
     for folder in sorted(store.runs.iterdir()) if store.runs.is_dir() else ():
-        if folder.is_symlink() or not folder.is_dir() or folder.name.startswith(".") or not any(folder.iterdir()):
+        if not is_run(folder) or not any(folder.iterdir()):
             continue
         try:
             yield folder.name, Manifest.read(folder)
@@ -177,6 +179,11 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
             raise foreign(store.relative(folder)) from error
         except ManifestError as error:
             raise unreadable(store.relative(folder / MANIFEST)) from error
+
+
+def is_run(folder: Path) -> bool:
+    """Whether something beside the runs may be one: no link, and named as runs are."""
+    return re.fullmatch(RUN, folder.name) is not None and folder.is_dir() and not folder.is_symlink()
 
 
 def read_records(store: Store) -> Iterator[tuple[str, Record]]:

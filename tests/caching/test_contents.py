@@ -72,7 +72,7 @@ def test_one_oddity_is_one_finding_and_stays_where_it_is(saved: Store, place: st
 
 @pytest.fixture
 def nest(saved: Store) -> Iterator[Callable[[Path, str, int], None]]:
-    """Makes folders in one another, deeper than any path can tell; what cleans up after pytest could not remove them."""
+    """Makes folders in one another, deeper than a path can be; pytest could not remove them afterwards."""
 
     def nest(folder: Path, name: str, depth: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)

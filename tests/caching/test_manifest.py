@@ -171,8 +171,10 @@ def test_no_name_that_a_person_could_not_give_is_read(tmp_path: Path, place: str
 @pytest.mark.parametrize("name", ["a", "A.b_c-1", "latest", "n" * 64])
 def test_every_name_that_a_person_can_give_is_read(tmp_path: Path, name: str) -> None:
     fields = {"run": f"{name}-20260102-030405-12", "checkpoint": f"{name}.pth", "experiment": {"name": name}}
-    files = {file: WEIGHTS.to_json() for file in (f"{name}.pth", "model.json", "plots/data.svg")}
-    assert Manifest.read(lay(tmp_path, changed(**fields, files=files))).run == fields["run"]
+    run = f"{name}-20260102-030405-12"
+    named = (f"{name}.pth", "model.json", "plots/data.svg")
+    files = {file: CHECKPOINT.to_json() | {"path": f"artifacts/runs/{run}/{file}"} for file in named}
+    assert Manifest.read(lay(tmp_path, changed(**fields, files=files), run)).run == run
 
 
 @pytest.mark.parametrize("threads", [-1, 0, 1025, 1_000_000, 2**70])
@@ -194,11 +196,11 @@ def test_the_threads_are_those_of_the_experiment(tmp_path: Path) -> None:
 
 def test_no_file_of_a_run_is_larger_than_any_that_was_saved(tmp_path: Path) -> None:
     for size in (MOST_HELD, MOST_HELD + 1):
-        content = changed(files={"x.json": WEIGHTS.to_json() | {"size": size}})
+        content = changed(files={"line.pth": CHECKPOINT.to_json() | {"size": size}})
         if size == MOST_HELD:
             assert Manifest.read(lay(tmp_path, content))
         else:
-            with pytest.raises(ManifestError, match=r"is damaged \(files: .*x\.json has 1,073,741,825 bytes"):
+            with pytest.raises(ManifestError, match=r"is damaged \(files: .*line\.pth has 1,073,741,825 bytes"):
                 Manifest.read(lay(tmp_path, content))
 
 
@@ -206,7 +208,7 @@ def test_a_manifest_larger_than_any_is_not_held_in_memory(tmp_path: Path) -> Non
     with lay(tmp_path, b"{").joinpath(MANIFEST).open("r+b") as file:
         file.truncate(1 << 40)  # a hole, which takes no room
     with bounded_memory(), pytest.raises(ManifestError, match=r"cannot be read .*at most 67,108,864 are read"):
-        Manifest.read(tmp_path)
+        Manifest.read(tmp_path / "line-1")
 
 
 @pytest.mark.parametrize(
