@@ -202,6 +202,19 @@ def catches(pid: int, number: int) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
+def test_ctrl_c_in_a_program_of_the_users_is_no_crash(store: Store, at_stage: AtStage, train: Any, api: Api) -> None:
+    """Nothing has taken note of the signal there: Python raises what it always does."""
+    began = datetime.now(UTC)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_stage("train.split", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert {run.state.name for run in api.since(began)} == {"Cancelled"}
+
+
 def test_a_flow_run_that_is_ended_before_its_engine_has_begun_is_no_failure(
     start_process: Start, tmp_path: Path
 ) -> None:
