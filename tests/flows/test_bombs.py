@@ -1,4 +1,4 @@
-"""Runs that take little room on the disk and demand unlimited memory, threads or time are refused before they get it."""
+"""Runs of little size that demand unlimited memory, threads or time are refused before they get any of it."""
 
 import json
 import time

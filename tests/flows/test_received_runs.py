@@ -1,5 +1,4 @@
-"""Run folders from elsewhere with invalid names: none leads out of the store, each is one finding, and the commands keep
-working."""
+"""Run folders from elsewhere with invalid names: none leads out of the store, each is one finding, nothing else fails."""
 
 import json
 import os
