@@ -37,8 +37,9 @@ def repair_with_pointers(store: Store, inspection: Inspection) -> Repair:
 def tell_inspection(inspection: Inspection) -> list[str]:
     """An inspection in lines for people, what matters last."""
     # Told once, however many records and runs name it.
-    told = (f"{finding.kind:<9} {finding.path}: {finding.what}" for finding in inspection.findings)
-    lines = dict.fromkeys(map(in_one_line, told))
+    lines = dict.fromkeys(
+        in_one_line(f"{finding.kind:<9} {finding.path}: {finding.what}") for finding in inspection.findings
+    )
     looked_at = ", ".join(counted(count, what) for what, count in sorted(inspection.counts.items())) or "nothing"
     problems = len({finding.path for finding in inspection.problems})
     verdict = f"not clean, {problems} to mend" if problems else "clean"

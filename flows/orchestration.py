@@ -143,8 +143,8 @@ def train_now(
     experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store
 ) -> str | None:
     """Trains; see `train`."""
-    settled, turn = settle(experiment), take_turn(store)
     require_pointers(experiment.name, store)
+    settled, turn = settle(experiment), take_turn(store)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         get_run_logger().warning(note)
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))

@@ -168,7 +168,7 @@ def compare_artifacts(
     from tasks.learning.comparison import ACROSS_DEVICES_ATOL, ACROSS_DEVICES_RTOL
 
     try:
-        # A table may be larger than memory, and is read from its file.
+        # `read` holds a whole file in memory, which a table can be too large for.
         first, second = (
             place.path(entry.reference()) if before.kind == "parquet" else place.read(entry.reference())
             for place, entry in ((store, before), (other, after))

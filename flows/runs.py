@@ -124,10 +124,10 @@ def find_folder(wanted: str, store: Store) -> Path:
 
 
 def require_pointer(path: Path) -> None:
-    """Shows that a pointer, or nothing, lies where one belongs.
+    """Checks that a path is free or taken by a pointer.
 
     Raises:
-        InputError: something else does.
+        InputError: a file or a folder is in the way; the message says what to do.
     """
     try:
         require_link(path)

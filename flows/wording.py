@@ -20,9 +20,9 @@ def figure(value: Any, digits: int = 6) -> str:
 
 
 def in_one_line(text: str) -> str:
-    r"""A text with names of files in it, which can hold anything, so that it is one line and each of them can be told.
+    r"""A text that contains file names, on one line, whatever characters those are made of.
 
-    What cannot be printed stands as Python writes it, an ideographic space as `\u3000`, a line's end as `\n`.
+    Characters that cannot be printed appear as Python escapes: an ideographic space as `\u3000`, a newline as `\n`.
     """
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text

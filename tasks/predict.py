@@ -49,14 +49,12 @@ def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> O
 
 
 def expected_rows(manifest: Manifest) -> dict[str, int]:
-    """Rows of each part of a run, as its experiment tells.
+    """Rows of each part of a run, according to its experiment.
 
     Raises:
-        VerificationError: it does not.
+        VerificationError: the experiment has no valid `data` or `split`.
     """
     try:
         return rows_by_part(manifest.experiment)
     except ValueError as error:
-        raise VerificationError(
-            f"the experiment of run {manifest.run} does not tell how many rows it has: {error}"
-        ) from error
+        raise VerificationError(f"the manifest of run {manifest.run} does not describe its rows: {error}") from error

@@ -1,4 +1,4 @@
-"""What lies in the folders of a store, and by which names the store knows its own."""
+"""The contents of a store's folders, and the names that the store gives to them."""
 
 import errno
 import os
@@ -10,12 +10,12 @@ from tasks.caching.reference import SHA256
 from tasks.caching.store import TOPS, Store
 from tasks.limits import FILE
 
-#: The names that the store gives to files and folders, and those that it gives to temporaries.
+#: Names that the store gives to files and folders, temporary ones included. Anything else there is foreign.
 GIVEN = re.compile(rf"{FILE}|\.tmp-[A-Za-z0-9]+")
 
 ARTIFACT_NAME = re.compile(rf".+-(?P<digest>{SHA256})\.(?P<kind>[a-z0-9]+)")
 
-#: How deep in data/ or artifacts/ a temporary can lie: states/STAGE/KEY/.tmp-1.
+#: Levels below data/ and artifacts/ at which there are temporaries: states/STAGE/KEY/.tmp-1 is the deepest.
 DEEPEST = 4
 
 #: Folders in artifacts/ that hold no artifacts of a stage, and what ships with the project.
@@ -34,13 +34,12 @@ def artifact_files(
 
 
 def files(folder: Path, levels: int = 0, on_foreign: Callable[[Path], object] = lambda path: None) -> Iterator[Path]:
-    """Everything below a folder that is no folder itself, sorted; links are told and never followed.
+    """Everything below a folder that is not a folder itself, sorted; links are listed and never followed.
 
     Args:
-        folder: it need not be there.
-        levels: how deep the files belong, if known: there a folder counts as a file, whose place it takes.
-        on_foreign: told of each file and folder with a name that the store does not give, in which nothing is looked
-            at.
+        folder: it need not exist.
+        levels: the depth of the files, if known: at that depth a folder counts as a file, whose place it takes.
+        on_foreign: called with each file or folder that has a foreign name. Neither it nor its contents are listed.
 
     Raises:
         NotADirectoryError: the folder is a link.
@@ -59,7 +58,7 @@ def files(folder: Path, levels: int = 0, on_foreign: Callable[[Path], object] = 
 
 
 def temporaries(store: Store) -> Iterator[str]:
-    """The path of every file and folder that has not got its name yet; of those that were set aside, none."""
+    """The paths, relative to the root, of all temporary files and folders but those that were set aside."""
     waiting = [(path, DEEPEST) for top in reversed(TOPS) for path in listed(store.locate(top))]
     while waiting:
         path, left = waiting.pop()
@@ -70,12 +69,12 @@ def temporaries(store: Store) -> Iterator[str]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder lies at a path, and no link to one; unlike Path.is_dir, it takes a path of any length."""
+    """Whether a path is a folder, and not a link to one. Unlike Path.is_dir, accepts a path of any length."""
     return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
 
 
 def listed(folder: Path) -> list[Path]:
-    """What lies in a folder, in reverse order; nothing if it is gone, or is deeper than any path can tell."""
+    """The entries of a folder in reverse order; none if it is gone, or nested too deeply to be opened by its path."""
     try:
         return sorted(folder.iterdir(), reverse=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -87,12 +86,12 @@ def listed(folder: Path) -> list[Path]:
 
 
 def is_given(name: str) -> bool:
-    """Whether the store gives such names, to files or to temporaries, or the project ships something of that name."""
+    """Whether a name is one of the store's own, or of something that ships with the project."""
     return name in SHIPPED or GIVEN.fullmatch(name) is not None
 
 
 def is_published(path: str) -> bool:
-    """Whether a path relative to the root is one at which the store publishes artifacts, of a stage or of a run."""
+    """Whether a path relative to the root is one to which the store publishes: an artifact of a stage, a run's file."""
     top, *folders = PurePosixPath(path).parts
     if folders[:1] == ["runs"]:
         return top == "artifacts" and len(folders) > 2

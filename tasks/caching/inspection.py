@@ -205,7 +205,7 @@ class _Walk:
     def _reference(self, reference: Reference, named_by: Path) -> None:
         """Checks an artifact that something names."""
         if not is_published(reference.path):
-            self._find(named_by, "damaged", f"names {reference.path}, which is no artifact of the store")
+            self._find(named_by, "damaged", f"names {reference.path}, which is not an artifact of the store")
             return
         self._named.add(reference.path)
         try:
@@ -213,14 +213,14 @@ class _Walk:
         except DamagedArtifactError as error:
             path = self._store.locate(reference.path)
             if self._vouches_for_itself(path):
-                self._find(named_by, "damaged", f"names {reference.path} as another than it is")
+                self._find(named_by, "damaged", f"names {reference.path} with another digest or size")
                 return
             # A link in the place of a folder is what is to be taken away, and not what lies behind it.
             path = next((folder for folder in reversed(path.parents) if folder.is_symlink()), path)
             self._find(path, damaged_or_missing(path), str(error), named_by)
 
     def _vouches_for_itself(self, path: Path) -> bool:
-        """Whether a file has the digest that its name tells."""
+        """Whether a file has the digest that is part of its name."""
         named = ARTIFACT_NAME.fullmatch(path.name)
         if named is None or not os.path.lexists(path):
             return False
@@ -247,7 +247,7 @@ class _Walk:
         return temporary
 
     def _files(self, folder: Path, levels: int) -> Iterable[Path]:
-        """The files in a folder of the store; see `files`. Of what has a foreign name, one finding tells."""
+        """The files in a folder of the store; see `files`. Each foreign name is one finding."""
         return () if folder.is_symlink() else files(folder, levels, self._foreign)
 
     def _foreign(self, path: Path) -> None:

@@ -39,7 +39,7 @@ class ForeignManifestError(ManifestError):
     """A manifest is of another schema: another version of this project made it."""
 
 
-#: The name of a file in a run folder, which may lie in a folder there.
+#: The path of a file inside a run folder.
 RunFile = Annotated[str, Field(pattern=rf"^{FILE}(/{FILE})?$")]
 
 
@@ -127,7 +127,7 @@ def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(name := experiment.get("name"), str):
         raise ValueError("it has no name")
     if not re.fullmatch(NAME, name):
-        raise ValueError("its name is none that an experiment may have")
+        raise ValueError("its name is not a valid name of an experiment")
     for name, value in experiment.items():
         for single in value.values() if isinstance(value, dict) else (value,):
             if not isinstance(single, str | int | float | None):

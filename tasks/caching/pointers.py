@@ -1,4 +1,4 @@
-"""Pointers: links among the run folders to the newest run of all, `latest`, and of each experiment, `line-latest`."""
+"""Pointers: links beside the run folders to the newest run, `latest`, and to that of each experiment, `line-latest`."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ LATEST = "latest"
 
 
 class PointerError(Exception):
-    """Something else lies where a pointer belongs, and is not to be replaced unseen."""
+    """A file or a folder is in the place of a pointer."""
 
 
 def pointers(experiment: str) -> tuple[str, str]:
@@ -20,25 +20,25 @@ def pointers(experiment: str) -> tuple[str, str]:
 
 
 def is_pointer(name: str) -> bool:
-    """Whether a name is that of a pointer: no run has it."""
+    """Whether a name is a pointer's; no run has such a name."""
     return name == LATEST or re.fullmatch(rf"{NAME}-{LATEST}", name) is not None
 
 
 def require_pointers(experiment: str, store: Store) -> None:
-    """Shows that the pointers of an experiment can be set.
+    """Checks that the pointers of an experiment can be set.
 
     Raises:
-        PointerError: one cannot; says what to do.
+        PointerError: one of them cannot; the message says what to do.
     """
     for pointer in pointers(experiment):
         require_link(store.runs / pointer)
 
 
 def require_link(path: Path) -> None:
-    """Shows that a pointer, or nothing, lies at a path.
+    """Checks that a path is free or taken by a link.
 
     Raises:
-        PointerError: something else does.
+        PointerError: a file or a folder is in the way; the message says what to do.
     """
     if not path.is_symlink() and path.exists():
         kind = "folder" if path.is_dir() else "file"
@@ -52,7 +52,7 @@ def point(pointer: str, folder: Path, store: Store) -> None:
     """Makes a pointer point to a run folder; it switches atomically.
 
     Raises:
-        PointerError: something else lies in its place.
+        PointerError: a file or a folder is in its place.
     """
     link = store.runs / pointer
     require_link(link)
@@ -61,11 +61,11 @@ def point(pointer: str, folder: Path, store: Store) -> None:
 
 
 def what_is_wrong(pointer: Path, store: Store) -> str:
-    """What is wrong with what lies where a pointer belongs, in words; empty for a pointer to a run."""
+    """What is wrong with a pointer, in words; empty if it leads to a run of the store."""
     if not pointer.is_symlink():
-        return "lies where a pointer to the newest run belongs"
+        return "is in the place of a pointer to the newest run"
     if not pointer.exists():
         return "points to a run that is gone"
     if not pointer.is_dir() or pointer.resolve().parent != store.runs:
-        return "points to something that is no run of this store"
+        return "points to something that is not a run of this store"
     return ""

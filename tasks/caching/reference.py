@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from tasks.limits import FILE
 
-#: A path that never leaves the folder that it is relative to, and whose names are those that the store gives.
+#: A path that never leaves the folder that it is relative to: each part of it is a name that the store gives.
 PATH = re.compile(rf"{FILE}(/{FILE}){{0,7}}")
 
-#: A SHA-256, as names and manifests have it.
+#: A SHA-256 in names and manifests.
 SHA256 = r"[0-9a-f]{64}"
 
 

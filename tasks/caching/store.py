@@ -29,8 +29,8 @@ Content = bytes | Callable[[BinaryIO], object]
 #: The folders of the store, which may be links to another disk.
 TOPS = ("data", "artifacts")
 
-#: Bytes of a file of text or JSON that are read, and of an artifact that is held in memory. A file with holes takes no
-#: room on the disk and can be of any size.
+#: The most bytes of a text or JSON file, and of an artifact, that are read into memory. A sparse file can be of any
+#: size without taking room on the disk.
 MOST_TEXT, MOST_HELD = 1 << 26, 1 << 30
 
 #: Errors that tell nothing of the file that was to be read: this process, or this machine, can open no more.
@@ -46,7 +46,7 @@ class UnusableFileError(Exception):
 
 
 class OutsideStoreError(ValueError):
-    """A path does not lead into the store."""
+    """A path leads out of the store."""
 
 
 class Store:
@@ -142,7 +142,7 @@ class Store:
         """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk.
 
         Raises:
-            OutsideStoreError: it lies in neither, whatever it is that named it.
+            OutsideStoreError: it lies in neither.
         """
         top, *rest = PurePosixPath(path).parts or ("",)
         if top not in TOPS or ".." in rest or "\0" in path:
@@ -159,7 +159,9 @@ class Store:
         try:
             path = self.locate(reference.path)
             status = path.lstat()
-        except (OSError, OutsideStoreError) as error:
+        except OutsideStoreError as error:
+            raise DamagedArtifactError(f"artifact outside the store: {reference.path}") from error
+        except OSError as error:
             raise DamagedArtifactError(f"artifact missing: {reference.path}") from error
         if not stat.S_ISREG(status.st_mode) or path.resolve() != path:
             raise DamagedArtifactError(f"artifact replaced by a link or a folder: {reference.path}")
@@ -181,8 +183,8 @@ class Store:
         """The bytes behind a reference; the very bytes that were checked.
 
         Args:
-            reference: of an artifact that is small enough to be held in memory.
-            most: bytes that it may have.
+            reference: of the artifact.
+            most: the most bytes to read into memory.
 
         Raises:
             DamagedArtifactError: as for `path`, or it has more bytes.
@@ -211,7 +213,7 @@ class Store:
         """Moves a file or a folder that cannot be used to artifacts/set-aside; returns where, relative to the root.
 
         Raises:
-            OSError: it cannot be moved there, or artifacts/set-aside is a link that leads elsewhere.
+            OSError: it cannot be moved there, or artifacts/set-aside is a link.
         """
         if (folder := self.artifacts / "set-aside").is_symlink():
             raise NotADirectoryError(errno.ENOTDIR, "Is a link, through which nothing is moved", str(folder))
@@ -271,11 +273,12 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
 
     Args:
         path: of the file.
-        most: bytes that it may have.
+        most: the most bytes to read into memory.
 
     Raises:
         FileNotFoundError: nothing is there.
-        UnusableFileError: a link, a folder or a device is there, it has more bytes, or the disk does not give them.
+        UnusableFileError: a link, a folder or a device is there, the file is larger, or the disk does not give the
+            bytes.
         OSError: no file can be read now, whichever it is.
     """
     try:

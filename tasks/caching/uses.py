@@ -56,7 +56,7 @@ def find_uses(store: Store) -> InUse:
 
 
 def is_claim(path: Path) -> bool:
-    """Whether something is the claim of a flow, and nothing else that has come to lie among them."""
+    """Whether a path is a flow's claim; other files in that folder are left alone."""
     return re.fullmatch(r"[0-9a-f]{32}\.use", path.name) is not None and not path.is_symlink() and path.is_file()
 
 

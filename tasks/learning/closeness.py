@@ -58,7 +58,7 @@ def closeness(kind: str, before: Source, after: Source, rtol: float, atol: float
     if kind not in READERS:
         return None
     if kind == "parquet" and count_rows(before) != count_rows(after):
-        return Closeness(False, None)  # before anything is read of a file that may tell anything
+        return Closeness(False, None)  # known from the footers alone, before any rows take memory
     try:
         first, second = READERS[kind](before), READERS[kind](after)
     except RecursionError:

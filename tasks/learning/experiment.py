@@ -327,17 +327,17 @@ class Experiment(Section):
 
 
 class Rows(BaseModel):
-    """What of an experiment decides how many rows there are."""
+    """The sections of an experiment that determine the number of rows."""
 
     data: Data
     split: Split
 
 
 def rows_by_part(experiment: Mapping[str, Any]) -> dict[str, int]:
-    """Rows of each part, as an experiment tells them that was read from a file, whatever else it says.
+    """Rows of each part of an experiment that was read from a manifest. All but `data` and `split` is ignored.
 
     Raises:
-        ValueError: its data or its split are none.
+        ValueError: `data` or `split` is missing or invalid; names the field.
     """
     try:
         found = Rows.model_validate(experiment)

@@ -1,24 +1,24 @@
-"""The pages of a Parquet file, as their headers declare them: what reading one takes is known before it is read.
+"""The pages of a Parquet file as their headers declare them, without reading the pages themselves.
 
-A reader takes the memory for a page that the page's own header asks for. That can be 2 GB in a file of a few kB, of
-whose pages the footer tells nothing.
+A Parquet reader allocates what the header of a page declares: up to 2 GB, in a file of a few kB whose footer need not
+mention it.
 """
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-#: Bytes in which a header is looked for, at first and at last: it may hold the smallest and the largest text of its
+#: Bytes that are read to parse a header, at first and at most: it can contain the smallest and the largest text of its
 #: page.
 FIRST, LAST = 1 << 8, 1 << 20
 
-#: Structures in one another: a header, that of its kind of page, and the statistics in it.
+#: Nested structures: a header, in it that of its kind of page, in it the statistics.
 DEEPEST = 4
 
-#: Thrift's compact form: what the four low bits before a field say that it is.
+#: Types of fields in Thrift's compact protocol.
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
 _INTEGERS = (4, 5, 6)
 
-#: The fields of a header that are asked for, by their numbers; the last, in the header of any kind of page.
+#: Numbers of the fields of a header that are read; the last one is a field of the header of each kind of page.
 _UNPACKED, _PACKED, _KINDS, _VALUES = 2, 3, (5, 7, 8), 1
 
 
@@ -26,9 +26,9 @@ class Page(NamedTuple):
     """What the header of a page declares.
 
     Attributes:
-        unpacked: bytes of its content once it is unpacked.
+        unpacked: bytes of its content after decompression.
         packed: bytes of its content in the file.
-        values: in it.
+        values: number of values.
     """
 
     unpacked: int
@@ -37,26 +37,26 @@ class Page(NamedTuple):
 
 
 def read_pages(file: BinaryIO, start: int, stop: int) -> Iterator[Page]:
-    """The pages in a part of a file; of their content, nothing is read.
+    """The pages in a range of a file.
 
     Args:
-        file: open, and free to be moved about in.
-        start: offset of the first header.
+        file: opened for reading; its position changes.
+        start: offset of the header of the first page.
         stop: offset of the end of the last page.
 
     Raises:
-        ValueError: there is something else, or it does not end there.
+        ValueError: the range does not consist of pages.
     """
     while start < stop:
         page, length = _read_page(file, start)
         yield page
         start += length + page.packed
     if start != stop:
-        raise ValueError("a page is longer than the file's footer tells")
+        raise ValueError("a page is longer than the footer of the file declares")
 
 
 def _read_page(file: BinaryIO, start: int) -> tuple[Page, int]:
-    """The header of a page, and how many bytes it has itself."""
+    """The header of a page, and its own length in bytes."""
     size = FIRST
     while True:
         file.seek(start)
@@ -71,16 +71,16 @@ def _read_page(file: BinaryIO, start: int) -> tuple[Page, int]:
     kinds = [fields[kind] for kind in _KINDS if isinstance(fields.get(kind), dict)]
     page = Page(fields.get(_UNPACKED, -1), fields.get(_PACKED, -1), kinds[0].get(_VALUES, -1) if kinds else 0)
     if not all(isinstance(number, int) and number >= 0 for number in page):
-        raise ValueError("the header of a page does not tell its size")
+        raise ValueError("the header of a page declares no size")
     return page, length
 
 
 def _read_struct(data: bytes, at: int, deepest: int) -> tuple[dict[int, Any], int]:
-    """The fields of a structure by their numbers, texts left out, and where it ends.
+    """The fields of a structure by their numbers, without the texts, and the offset of its end.
 
     Raises:
-        IndexError: it goes on beyond the data.
-        ValueError: it holds what no header of a page does.
+        IndexError: the data ends before the structure does.
+        ValueError: it is not a header of a page.
     """
     if not deepest:
         raise ValueError("the header of a page is nested too deeply")
@@ -110,13 +110,13 @@ def _read_struct(data: bytes, at: int, deepest: int) -> tuple[dict[int, Any], in
 
 
 def _read_integer(data: bytes, at: int) -> tuple[int, int]:
-    """An integer with a sign, and where it ends."""
+    """A signed integer, and the offset of its end."""
     value, at = _read_varint(data, at)
     return (value >> 1) ^ -(value & 1), at
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """An integer in groups of seven bits, the lowest first, and where it ends."""
+    """An unsigned integer in groups of seven bits, lowest first, and the offset of its end."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -126,4 +126,4 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
         if shift > 63:
-            raise ValueError("the header of a page holds a number without end")
+            raise ValueError("the header of a page contains a number without end")

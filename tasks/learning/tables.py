@@ -1,7 +1,7 @@
 """Parquet tables: written so that equal tables give equal bytes, read with every page's checksum verified.
 
-Before anything of a table is read, its footer and the headers of its pages are held to what there can be: a file of
-some kB can declare millions of rows, or pages of gigabytes.
+Before any rows are read, the footer and the page headers are checked against the number of rows: a file of a few kB can
+declare millions of rows, or pages of gigabytes.
 """
 
 import io
@@ -26,17 +26,15 @@ ROW_GROUP = 1 << 20
 #: the process (apache/arrow issues 34314 and 50482), after everything was done and told.
 IN_THREADS = False
 
-#: What columns hold, and the bytes of a value: numbers, and texts, which are short. All else that Parquet knows is
-#: refused.
+#: Types of columns, each with the most bytes that a value takes: numbers and short texts. All other types are refused.
 WIDTHS = {pa.int64(): 8, pa.float32(): 4, pa.float64(): 8, pa.string(): 1 << 16}
 
 #: Bytes that a column of texts may take. A file in which each text stands once, and a number in its place in every row,
 #: can be millions of times smaller.
 MOST_TEXT = 1 << 31
 
-#: Bytes that a value may take in a page beside its own, such as its number in a list of different values; and what the
-#: pages of a column may take besides.
-SPARE, SPARE_PAGE = 8, 1 << 10
+#: Bytes beside the values themselves: for each value, such as its index in a dictionary, and for the whole column.
+OVERHEAD, COLUMN_OVERHEAD = 8, 1 << 10
 
 Source = Path | bytes
 _T = TypeVar("_T")
@@ -100,7 +98,7 @@ def read_table(source: Source, rows: int | None = None) -> pa.Table:
 
     Args:
         source: the file.
-        rows: how many it must have, if that is known.
+        rows: the expected number of rows; any number when not given.
 
     Raises:
         ValueError: the source is no Parquet file, a page of it is damaged, it holds what this project never writes, or
@@ -118,7 +116,7 @@ def read_table(source: Source, rows: int | None = None) -> pa.Table:
 
 
 def count_rows(source: Source) -> int:
-    """The number of rows that a table declares; of the rows, none is read.
+    """The number of rows that the footer of a table declares.
 
     Raises:
         ValueError: the source is no Parquet file, or it holds what this project never writes.
@@ -196,13 +194,13 @@ def _require_modest(source: Source, schema: pa.Schema, metadata: pq.FileMetaData
     needed = metadata.num_rows * sum(WIDTHS[field.type] for field in schema if field.type != pa.string())
     if (available := available_memory()) is not None and needed > available:
         raise ValueError(
-            f"{_name(source)} declares {metadata.num_rows:,} rows, which take {needed / 1e9:.1f} GB of memory: "
-            f"{available / 1e9:.1f} GB are free"
+            f"{_name(source)} declares {metadata.num_rows:,} rows, which take {needed / 1e9:.1f} GB of memory, "
+            f"and {available / 1e9:.1f} GB are available"
         )
 
 
 def _require_pages(source: Source, schema: pa.Schema, metadata: pq.FileMetaData) -> None:
-    """Shows that no page asks for more memory than its rows can take."""
+    """Refuses pages that declare more bytes or values than the rows of their row group can take."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     _require_rows(source, sum(group.num_rows for group in groups), metadata.num_rows)
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
@@ -214,7 +212,7 @@ def _require_pages(source: Source, schema: pa.Schema, metadata: pq.FileMetaData)
                     for page in read_pages(file, start, start + chunk.total_compressed_size):
                         most -= page.unpacked
                         if most < 0 or page.values > group.num_rows:
-                            raise ValueError(f"its pages hold more than {group.num_rows:,} rows can take")
+                            raise ValueError(f"its pages declare more than {group.num_rows:,} rows can take")
                 except ValueError as error:
                     raise ValueError(
                         f"{_name(source)} is no readable Parquet file: column {field.name!r}: {error}"
@@ -222,8 +220,8 @@ def _require_pages(source: Source, schema: pa.Schema, metadata: pq.FileMetaData)
 
 
 def _most_unpacked(kind: pa.DataType, rows: int) -> int:
-    """Bytes that the pages of a column can take in all."""
-    most = rows * (WIDTHS[kind] + SPARE) + SPARE_PAGE
+    """The most bytes that all pages of a column of a row group can take."""
+    most = rows * (WIDTHS[kind] + OVERHEAD) + COLUMN_OVERHEAD
     return min(most, MOST_TEXT) if kind == pa.string() else most
 
 

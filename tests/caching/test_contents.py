@@ -1,4 +1,4 @@
-"""Whatever lies in a store, by whatever name: it is found once, and nothing else is disturbed by it."""
+"""Foreign names in a store: each is one finding, and no command fails because of it."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from tasks.caching.store import Store
 from tasks.caching.uses import find_uses, store_in_use
 from tests.caching.conftest import save_run
 
-#: Names that people and programs give to copies and leavings, and that nobody in his right mind gives.
+#: Names that file managers and users give to copies, and names that only a test gives.
 ODD = ["コピー\u30001", "a\nb", os.fsdecode(b"\xff\xfe"), "n" * 255, "\x1b[2J", ".DS_Store", "-rf", "a (copy)", "ü"]
 
 PLACES = [
@@ -42,7 +42,7 @@ def put_full_folder(path: Path) -> None:
 
 @pytest.fixture
 def saved(store: Store) -> Store:
-    """A store with one run, which `latest` points to."""
+    """A store with one run and a pointer to it."""
     save_run(store, "line-1", 1)
     (store.runs / "latest").symlink_to("line-1")
     return store
@@ -72,7 +72,7 @@ def test_one_oddity_is_one_finding_and_stays_where_it_is(saved: Store, place: st
 
 @pytest.fixture
 def nest(saved: Store) -> Iterator[Callable[[Path, str, int], None]]:
-    """Makes folders in one another, deeper than a path can be; pytest could not remove them afterwards."""
+    """Makes nested folders, deeper than a path can be long; pytest itself could not remove them."""
 
     def nest(folder: Path, name: str, depth: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def nest(saved: Store) -> Iterator[Callable[[Path, str, int], None]]:
     ],
 )
 @pytest.mark.parametrize(("name", "depth"), [("a", 1200), ("n" * 200, 40)], ids=["deep", "long"])
-def test_folders_in_one_another_without_end_are_one_finding(
+def test_deeply_nested_folders_are_one_finding(
     saved: Store, nest: Callable[[Path, str, int], None], place: str, kind: str, name: str, depth: int
 ) -> None:
     nest(saved.root / place, name, depth)
@@ -106,6 +106,13 @@ def test_folders_in_one_another_without_end_are_one_finding(
     assert list(found(inspection).values()) == [kind]
     assert repair_store(saved, inspection).remaining.problems == []
     assert collect(saved, find_garbage(saved, Keep())).by_kind["left over"] == {}
+
+
+def test_long_paths_are_listed_as_far_as_they_can_be_opened(
+    saved: Store, nest: Callable[[Path, str, int], None]
+) -> None:
+    nest(saved.root / "data/make", "n" * 200, 40)
+    assert [path.name[:5] for path in files(saved.root / "data")] == ["nnnnn", "table"]
 
 
 def test_all_files_are_listed_in_order_but_for_what_has_a_foreign_name(tmp_path: Path) -> None:
@@ -159,7 +166,7 @@ def test_temporaries_are_listed_wherever_they_lie(store: Store) -> None:
     assert sorted(temporaries(store)) == names
 
 
-def test_what_lies_among_the_claims_of_flows_is_none(store: Store) -> None:
+def test_other_files_among_the_claims_of_flows_are_left_alone(store: Store) -> None:
     with store_in_use(store) as use:
         use("artifacts/runs/line-1")
         folder = store.records / "locks" / "uses"

@@ -1,4 +1,4 @@
-"""Whatever lies in the place of a pointer: it is found, set aside by a repair, and never replaced unseen."""
+"""Files and folders in the place of a pointer are found, set aside by a repair, and never overwritten."""
 
 import shutil
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.caching.conftest import save_run
 
 @pytest.fixture
 def saved(store: Store) -> Store:
-    """A store with one run, that nothing points to."""
+    """A store with one run and no pointers."""
     save_run(store, "line-1", 1)
     return store
 
@@ -30,7 +30,7 @@ def put_full_folder(path: Path) -> None:
 
 
 def put_run(path: Path) -> None:
-    """As what copies a project does that follows links."""
+    """As `cp -rL` and other tools that follow links leave it."""
     shutil.copytree(path.parent / "line-1", path)
 
 
@@ -59,7 +59,7 @@ def put_link_into_a_run(path: Path) -> None:
     path.symlink_to("line-1/plots")
 
 
-#: What may lie there that is no link, and links that lead to no run.
+#: Files and folders in the place of a pointer, and links that lead to no run.
 OBSTACLES = [put_folder, put_full_folder, put_run, put_file]
 ASTRAY = [put_link_to_nowhere, put_link_to_itself, put_link_out, put_link_to_a_file, put_link_into_a_run]
 
@@ -100,7 +100,7 @@ def test_a_link_that_leads_astray_is_replaced(saved: Store, put: Callable[[Path]
     assert inspect_store(saved).findings == []
 
 
-def test_links_of_ones_own_are_pointers_too(saved: Store) -> None:
+def test_other_links_to_runs_are_pointers_too(saved: Store) -> None:
     (saved.runs / "best").symlink_to("line-1")
     (saved.runs / "latest").symlink_to("best")
     assert inspect_store(saved).findings == []
@@ -109,7 +109,7 @@ def test_links_of_ones_own_are_pointers_too(saved: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["line", "a.b-c", "latest", "n" * 64])
-def test_pointers_are_told_by_their_names(name: str) -> None:
+def test_pointers_are_known_by_their_names(name: str) -> None:
     assert all(map(is_pointer, pointers(name)))
 
 

@@ -1,4 +1,4 @@
-"""Runs that are small on the disk and ask for memory, threads or time without end: refused before they get it."""
+"""Runs of little size that demand unlimited memory, threads or time are refused before they get any of it."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from tests.flows.test_hostile_runs import change
 
 Command = Callable[..., tuple[int, str, str]]
 
-#: Seconds in which a bomb is refused, on a busy machine; unhindered, each goes on for minutes.
+#: Seconds within which all commands must refuse a bomb, even on a busy machine.
 SOON = 20.0
 
 
@@ -32,7 +32,7 @@ def run(trained: Store) -> SignedRun:
 
 
 def swap_table(run: SignedRun, stage: str, name: str, rows: int) -> None:
-    """Puts a table of so many equal rows in the place of one of a run, and signs it wherever its digest stands."""
+    """Replaces a table of a run with one of so many equal rows, and its digests with those of the new one."""
     from tasks.learning.tables import write_table
 
     number = np.zeros(rows, np.float32)
@@ -56,7 +56,7 @@ def swap_table(run: SignedRun, stage: str, name: str, rows: int) -> None:
 @pytest.mark.parametrize(
     ("stage", "name", "expected"), [("split", "train", 40), ("split", "test", 10), ("evaluate", "predictions", 50)]
 )
-def test_a_table_has_the_rows_that_the_experiment_tells(
+def test_a_table_must_have_as_many_rows_as_the_experiment_says(
     run: SignedRun, command: Command, stage: str, name: str, expected: int
 ) -> None:
     swap_table(run, stage, name, 2_000_000)
@@ -80,7 +80,7 @@ def test_a_part_that_the_experiment_does_not_have_is_refused(run: SignedRun, com
         ({"rows": 10**12}, "data.rows: Input should be less than or equal to 100000000"),
     ],
 )
-def test_an_experiment_that_does_not_tell_its_rows_is_refused(
+def test_an_experiment_without_valid_data_is_refused(
     run: SignedRun, command: Command, data: dict[str, Any], said: str
 ) -> None:
     def alter(manifest: Any) -> Any:
@@ -91,7 +91,7 @@ def test_an_experiment_that_does_not_tell_its_rows_is_refused(
     run.sign()
     code, _, error = command("verify", run.name)
     assert code == 1
-    assert error.endswith(f"the experiment of run {run.name} does not tell how many rows it has: {said}\n")
+    assert error.endswith(f"the manifest of run {run.name} does not describe its rows: {said}\n")
 
 
 @pytest.mark.parametrize("threads", [0, 1025, 1_000_000])
@@ -122,7 +122,7 @@ def test_a_file_with_a_hole_in_it_is_neither_held_in_memory_nor_read_for_hours(
             return manifest
 
         change(run.folder / "run.json", declare)
-    whole = name == "verification.json"  # without which a run is one that was not verified yet
+    whole = name == "verification.json"  # a run without one is valid, and not verified yet
     began = time.monotonic()
     for words, expected in (
         (["check"], 1),

@@ -1,5 +1,4 @@
-"""Run folders that came from elsewhere, by names that nobody here would give: none leads out of the store, each is one
-finding, and every command goes its way beside it."""
+"""Run folders from elsewhere with invalid names: none leads out of the store, each is one finding, nothing else fails."""
 
 import json
 import os
@@ -25,7 +24,7 @@ def own(trained: Store) -> str:
 
 @pytest.fixture
 def received(trained: Store, own: str) -> Path:
-    """The folder of a run beside it, whole but for what a test does to it."""
+    """The folder of a second run, to be tampered with."""
     folder = trained.runs / "line-received"
     shutil.copytree(trained.runs / own, folder)
     change(folder / "run.json", lambda manifest: json.loads(json.dumps(manifest).replace(own, folder.name)))
@@ -36,7 +35,7 @@ def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if "alive" not in path.parts}
 
 
-#: What is put in the place of which name; the last is absolute, and leads into the test's own folder.
+#: Invalid names, each with the field of the manifest that it replaces; `{}` stands for the test's own folder.
 NO_NAMES = [
     *(("experiment", name) for name in ("../../../x", "n" * 300, "a\0b", "a\nb", "コピー\u30001", "..", "")),
     *((field, "../../../x") for field in ("run", "checkpoint", "stage", "key", "file")),
@@ -148,7 +147,7 @@ def put_file(path: Path) -> None:
 
 @pytest.mark.parametrize("pointer", ["latest", "line-latest"])
 @pytest.mark.parametrize("put", [put_folder, put_run, put_file])
-def test_what_lies_in_the_place_of_a_pointer_is_told_before_a_training_and_mended_by_a_repair(
+def test_an_obstacle_in_the_place_of_a_pointer_stops_a_training_and_is_removed_by_a_repair(
     trained: Store, own: str, command: Command, put: Callable[[Path], None], pointer: str
 ) -> None:
     path = trained.runs / pointer
@@ -156,12 +155,14 @@ def test_what_lies_in_the_place_of_a_pointer_is_told_before_a_training_and_mende
     put(path)
     before = tree(path)
     kind = "file" if put is put_file else "folder"
-    told = f"error: {path} is a {kind}, where a pointer to the newest run belongs: `workflow check --repair` moves it"
+    message = (
+        f"error: {path} is a {kind}, where a pointer to the newest run belongs: `workflow check --repair` moves it"
+    )
     code, out, error = command("train", "line", "--training.epochs", "7")
-    assert (code, error) == (1, f"{told} out of the way\n")
+    assert (code, error) == (1, f"{message} out of the way\n")
     assert "Completed" not in out, "nothing is computed"
     for words in (["show", pointer], ["verify", pointer]):
-        assert command(*words) == (2, "", f"{told} out of the way\n")
+        assert command(*words) == (2, "", f"{message} out of the way\n")
     assert command("runs")[0] == 0
     assert command("check")[0] == 1
     assert command("check", "--repair")[0] == 0
@@ -173,7 +174,7 @@ def test_what_lies_in_the_place_of_a_pointer_is_told_before_a_training_and_mende
 
 
 @pytest.mark.parametrize("target", ["gone", "../../..", "line-latest/run.json", "latest"])
-def test_a_pointer_that_leads_astray_is_mended_by_a_repair_and_by_a_training(
+def test_a_pointer_that_leads_astray_is_corrected_by_a_repair_and_by_a_training(
     trained: Store, own: str, command: Command, target: str
 ) -> None:
     for mend in (["check", "--repair"], ["train", "line"]):

@@ -53,12 +53,12 @@ def test_a_header_as_it_is_written():
         (b"\x1c" * 1_000_000, "nested too deeply"),
         (b"\x19\x00", "of an unknown form"),
         (b"\x1f\x00", "of an unknown form"),
-        (b"\x00", "does not tell its size"),
-        (HEADER.replace(b"\x10", b"\x0f", 1), "does not tell its size"),
-        (HEADER.replace(b"\x04", b"\x03", 1), "does not tell its size"),
-        (HEADER.replace(b"\x15\x06", b"\x15\x05", 1), "does not tell its size"),
-        (HEADER.replace(b"\x15\x06", b"", 1), "does not tell its size"),
-        (HEADER + b"abc", "longer than the file's footer tells"),
+        (b"\x00", "declares no size"),
+        (HEADER.replace(b"\x10", b"\x0f", 1), "declares no size"),
+        (HEADER.replace(b"\x04", b"\x03", 1), "declares no size"),
+        (HEADER.replace(b"\x15\x06", b"\x15\x05", 1), "declares no size"),
+        (HEADER.replace(b"\x15\x06", b"", 1), "declares no size"),
+        (HEADER + b"abc", "longer than the footer of the file declares"),
     ],
 )
 def test_anything_else_is_refused(data, said):

@@ -258,8 +258,16 @@ class TestHostile:
     @pytest.mark.parametrize("options", [{}, {"use_dictionary": True}, {"data_page_version": "2.0"}], ids=str)
     @pytest.mark.parametrize("rows", [50, 999_999])
     def test_a_page_that_unpacks_to_more_than_its_rows_is_refused(self, read, rows, options):
-        with bounded_memory(), pytest.raises(ValueError, match=rf"column 'x': its pages hold more than {rows:,} rows"):
+        with (
+            bounded_memory(),
+            pytest.raises(ValueError, match=rf"column 'x': its pages declare more than {rows:,} rows"),
+        ):
             read(unpacking_to(1_000_000, rows, **options))
+
+    def test_a_footer_that_contradicts_itself_is_refused_before_memory_is_taken(self, read):
+        data = with_footer(parquet(pa.table({"x": np.zeros(20_000_000, np.float32)})), {20_000_000: 50}, 1)
+        with bounded_memory(1 << 24), pytest.raises(ValueError, match="declares 50 rows and holds 20,000,000"):
+            read(data)
 
     @pytest.mark.parametrize("change", [-1, 1])
     def test_a_column_that_does_not_end_with_a_page_is_refused(self, read, change):
@@ -271,7 +279,9 @@ class TestHostile:
     def test_rows_for_which_there_is_no_memory_are_refused(self, read, monkeypatch):
         data = parquet(pa.table({"x": x(1000), "row": range(1000)}))
         monkeypatch.setattr(tables, "available_memory", lambda: 11_999)
-        with pytest.raises(ValueError, match=r"declares 1,000 rows, which take 0\.0 GB of memory: 0\.0 GB are free"):
+        with pytest.raises(
+            ValueError, match=r"declares 1,000 rows, which take 0\.0 GB of memory, and 0\.0 GB are available"
+        ):
             read(data)
         for enough in (12_000, None):
             monkeypatch.setattr(tables, "available_memory", lambda enough=enough: enough)
@@ -311,7 +321,18 @@ def test_a_table_of_another_number_of_rows_than_expected_is_refused_before_it_is
 def test_a_text_that_is_longer_than_any_is_refused(text):
     data = any_parquet(pa.table({"split": [text.decode()]}), store_schema=False, compression="zstd")
     assert len(data) < 10_000
-    with bounded_memory(1 << 24), pytest.raises(ValueError, match="'split': its pages hold more than 1 rows can take"):
+    with (
+        bounded_memory(1 << 24),
+        pytest.raises(ValueError, match="'split': its pages declare more than 1 rows can take"),
+    ):
+        read_table(data)
+
+
+def test_all_texts_of_a_column_together_are_limited(monkeypatch):
+    data = any_parquet(pa.table({"split": ["x" * 100] * 1000}), store_schema=False, use_dictionary=False)
+    assert read_table(data).num_rows == 1000
+    monkeypatch.setattr(tables, "MOST_TEXT", 100_000)
+    with pytest.raises(ValueError, match="'split': its pages declare more than 1,000 rows can take"):
         read_table(data)
 
 
