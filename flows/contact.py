@@ -20,6 +20,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 import flows.answers  # noqa: F401 - from here on, Prefect's clients take an answer that is not Prefect's for none
+from flows.threads import start_threads
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ contact: ContextVar[Contact] = ContextVar("contact", default=Contact())  # noqa:
 @contextlib.contextmanager
 def keeping_contact(notify: Callable[[str], None] | None) -> Iterator[None]:
     """Surrounds flows that are called directly; what they have to tell is told in the end, or dropped."""
+    start_threads()
     mine = Contact(notify)
     token = contact.set(mine)
     # Else a thread that cannot send the log prints so in the midst of what the command prints.

@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import mmap
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +14,17 @@ from tasks.caching.store import Store, temporary_file, write_durably
 #: Bytes that must be free before a stage runs: ten times what a run of a preset writes.
 ROOM = 16 * 1024 * 1024
 
+#: Bytes of memory that the libraries of a stage take when they are loaded, and those of the threads that they start, by
+#: core. Where a limit comes before, they do not fail but end the process, or hang in the midst of an error.
+MEMORY, MEMORY_PER_CORE = 700 * 1024 * 1024, 24 * 1024 * 1024
+
 #: Files that a process must be able to open beside those that are open: twice what a run has open at once.
 DESCRIPTORS = 64
 
 FULL = "free some space (`workflow collect` says what can go) and run again"
 CLOSED = "make the folder writable, or set WORKFLOW_HOME to one that is"
+
+SHORT = "free some, or raise the limit (`ulimit -v`), and run again"
 
 #: What to do about an error of the operating system, by its number.
 ADVICE = {
@@ -64,6 +72,8 @@ def is_transient(error: BaseException) -> bool:
 
 def tell_error(error: BaseException) -> str:
     """An error in one line; of the storage's errors, with the place and with what to do."""
+    if isinstance(error, MemoryError) and not str(error):
+        return f"Memory has run out; {SHORT}"
     if isinstance(error, OSError) and error.errno in ADVICE:
         place = error.filename2 or error.filename  # of a rename, what was to be replaced
         what = f"{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}"
@@ -72,11 +82,13 @@ def tell_error(error: BaseException) -> str:
 
 
 def require_room(store: Store) -> None:
-    """Shows, before anything is computed, that a store can be written and that its disk is not all but full.
+    """Shows, before anything is computed, that a store can be written, and that its disk and memory have room.
 
     Raises:
         OSError: of what would have gone wrong; with the folder.
+        MemoryError: what computes cannot be loaded.
     """
+    require_memory()
     for folder in (store.locate("data"), store.records):
         require_free(folder, ROOM)
         with placed(folder), temporary_file(folder) as probe:
@@ -92,6 +104,23 @@ def require_free(folder: Path, room: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < room:
         raise OSError(errno.ENOSPC, f"Only {free / 1e6:.1f} MB are free, and {room / 1e6:.0f} are needed", str(folder))
+
+
+def require_memory() -> None:
+    """Shows that this process may take the memory that the libraries of the stages need, unless it has loaded them.
+
+    Raises:
+        MemoryError: it may not.
+    """
+    if "torch" in sys.modules:
+        return
+    needed = MEMORY + MEMORY_PER_CORE * (os.cpu_count() or 1)
+    try:
+        mmap.mmap(-1, needed, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
+    except OSError as error:
+        raise MemoryError(
+            f"this process may not take {needed / 1e6:,.0f} MB of memory more, which its libraries need; {SHORT}"
+        ) from error
 
 
 def require_descriptors() -> None:

@@ -1,13 +1,23 @@
 import errno
 import os
 import resource
+import sys
 from pathlib import Path
 
 import pytest
 
 from tasks.caching.states import Keepsake, States
 from tasks.caching.store import HashingSink, fsync_folder, write_durably
-from tasks.caching.trouble import ADVICE, DESCRIPTORS, ROOM, is_transient, require_descriptors, require_room, tell_error
+from tasks.caching.trouble import (
+    ADVICE,
+    DESCRIPTORS,
+    ROOM,
+    is_transient,
+    require_descriptors,
+    require_memory,
+    require_room,
+    tell_error,
+)
 from tasks.caching.uses import store_in_use, uses_folder
 
 
@@ -118,6 +128,31 @@ def test_too_few_open_files_are_refused_and_none_stays_open():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "raise the limit (`ulimit -n`)" in tell_error(error.value)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.fixture
+def little_memory():
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 100_000_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_too_little_memory_is_refused_before_libraries_are_loaded(store, little_memory, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    with pytest.raises(MemoryError, match=r"may not take [\d,]+ MB of memory more.*raise the limit \(`ulimit -v`\)"):
+        require_room(store)
+    assert not is_transient(MemoryError())
+
+
+def test_once_they_are_loaded_it_is_not(little_memory, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    require_memory()
+
+
+def test_memory_that_has_run_out_is_told_in_words():
+    assert tell_error(MemoryError()).startswith("Memory has run out; free some, or raise the limit")
 
 
 def test_what_a_flow_uses_is_noted_or_told_with_its_place(store, monkeypatch):
