@@ -111,7 +111,9 @@ def measure_naive(rounds: int, home: Path) -> list[Budget]:
     environment = environment_of(home)
     url = printed([*WORKFLOW, "server", "status", "--json"], environment)["ui"]
     naive = [PYTHON, str(HERE / "naive_flow.py"), str(home / "naive")]
-    served = environment | {"PREFECT_API_URL": f"{url}/api", "PREFECT_HOME": str(home / "naive-home")}
+    password = (home / ".prefect" / "password").read_text()
+    served = environment | {"PREFECT_HOME": str(home / "naive-home")}
+    served |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_API_AUTH_STRING": password}
     alone = environment | {"PREFECT_PROFILE": "ephemeral", "PREFECT_HOME": str(home / "naive-home")}
     train = [*WORKFLOW, "train", "line", "--json"]
     steps: dict[str, Callable[[], float]] = {

@@ -1,10 +1,12 @@
 """The command line, as a user meets it: what it prints, where, and with which exit code."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -418,11 +420,23 @@ def test_help_imports_nothing_heavy(start_process: Any, tmp_path: Path) -> None:
 # ---- servers
 
 
+#: Lets a command use the project's own server, with a password of its own, on ports that no other test uses.
+OWN_SERVER = {"PREFECT_API_URL": "", "PREFECT_API_AUTH_STRING": "", "WORKFLOW_SERVER_PORT": "4780"}
+
+
+def require_secrecy(home: Path, printed: list[str]) -> None:
+    """Shows that the password is in the files that only its owner reads, and nowhere else: no log, no run, no ps."""
+    password = (home / "password").read_bytes().strip()
+    assert len(password) > 40
+    holding = [path for path in home.parent.rglob("*") if path.is_file() and password in path.read_bytes()]
+    assert [path.name for path in holding] == ["password"]
+    started_with = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [text for text in (*started_with, *map(str.encode, printed)) if password in text]
+
+
 def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflow: Any) -> None:
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
-        done: subprocess.CompletedProcess[str] = workflow(
-            *words, home=trained.root, PREFECT_API_URL="", WORKFLOW_SERVER_PORT="4780"
-        )
+        done: subprocess.CompletedProcess[str] = workflow(*words, home=trained.root, **OWN_SERVER)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -442,7 +456,12 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
         assert httpx.get(places["Report"]).status_code == 200
         assert opened.stderr == "Starting `workflow serve` in the background (5 s).\n"
         assert run("ui").stdout == opened.stdout
-        assert (trained.root / ".prefect").is_dir()
+        require_secrecy(trained.root / ".prefect", [opened.stdout, opened.stderr, started.stdout, started.stderr])
+        # As a person would in a shell, for Prefect's own command.
+        shell = ["sh", "-c", 'eval "$EXPORTS"; exec "$0" -m prefect deployment ls', sys.executable]
+        exported = os.environ | {"EXPORTS": run("server", "env").stdout}
+        listed = subprocess.run(shell, env=exported, cwd=trained.root, capture_output=True, text=True, check=True)
+        assert "train/line" in listed.stdout
     finally:
         stopped = run("server", "stop")
     assert stopped.stdout == "`workflow serve` has ended.\nThe server has stopped.\n"

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from flows import server_process
+from flows.password import read_secret
 from flows.settings import prefect_home
 from tests.flows.asking import until_there
 from tests.flows.conftest import STAGES
@@ -21,8 +22,8 @@ pytestmark = pytest.mark.long
 #: Some seconds of training.
 LONG = ("train", "line", "--training.epochs", "150000", "--training.checkpoint-every", "1s")
 
-#: The project uses a server of its own, and none that the tests share.
-OWN = {"PREFECT_API_URL": "", "WORKFLOW_SERVER_PORT": "4840"}
+#: The project uses a server of its own, with a password of its own, and none that the tests share.
+OWN = {"PREFECT_API_URL": "", "PREFECT_API_AUTH_STRING": "", "WORKFLOW_SERVER_PORT": "4840"}
 
 
 @pytest.fixture
@@ -37,7 +38,9 @@ def flow_runs(home: Path) -> list[tuple[str, str]]:
     """The flow and the state's name of every flow run, the newest first."""
     server = server_process.find(prefect_home(home))
     assert server is not None
-    answer = httpx.post(f"{server.api.url}/flow_runs/filter", json={"sort": "EXPECTED_START_TIME_DESC"}, timeout=30)
+    user, _, password = (read_secret(prefect_home(home)) or "").partition(":")
+    content = {"sort": "EXPECTED_START_TIME_DESC"}
+    answer = httpx.post(f"{server.api.url}/flow_runs/filter", json=content, auth=(user, password), timeout=30)
     found: list[Any] = answer.raise_for_status().json()
     return [(run["name"], run["state_name"]) for run in found]
 
