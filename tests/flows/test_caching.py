@@ -18,7 +18,8 @@ from tasks.caching.reference import Reference
 from tasks.caching.store import Store
 
 STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
-KINDS = ["parquet", "pth", "json", "png", "svg", "html", "record"]
+#: The kinds of artifacts, of which the list of digests has none, and the record.
+KINDS = ["parquet", "pth", "json", "png", "svg", "html", "", "record"]
 
 #: Runs the command line with one stage that is killed inside its work. The key of the stage stays, because it is made
 #: of the code on disk.

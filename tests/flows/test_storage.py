@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from flows.identity import identity
 from tasks.caching.inspection import IN_USE_SECONDS, inspect_store
 from tasks.caching.store import HashingSink, Store
 from tests.caching.conftest import fault_at
@@ -72,6 +73,7 @@ def failing(code: int) -> Callable[[], NoReturn]:
 @pytest.mark.parametrize("code", ERRORS, ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("number", [1, 7, 29])
 def test_an_error_of_the_disk(store: Store, first_home: Path, command: Command, number: int, code: int) -> None:
+    identity(store.root)  # what a run makes before its first stage
     with fault_at(number, failing(code), SYNCS):
         told = command("train", "line")
     require_told(told, os.strerror(code))
