@@ -171,6 +171,7 @@ def test_no_failed_sync_of_a_run_is_retried(store: Store, first_home: Path, comm
 def test_a_record_that_cannot_be_replaced_is_told(trained: Store, command: Command) -> None:
     """The one that is there already, of an earlier run, must not be taken for the new one."""
     before = made(trained.root)
+    identity(trained.root)
     with fault_at(5, failing(errno.ENOSPC), SYNCS):
         told = command("train", "line", "--refresh", "generate")
     require_told(told, "stage generate ran, but its record could not be written: ")
