@@ -46,7 +46,8 @@ def exclusive(
     """Surrounds a run, so that no other run of the experiment goes on meanwhile.
 
     Of planned runs, at most one waits: it begins later than the others were planned for, and so does their work. For
-    the same reason, a run that was planned before the last one of its schedule began is not made up for.
+    the same reason, a run that was planned before the last one of its schedule began is not made up for, and does not
+    wait either: whoever stood back for it would be lost.
 
     Args:
         store: where the runs are kept.
@@ -61,26 +62,42 @@ def exclusive(
     folder = store.records / "locks" / "exclusive"
     folder.mkdir(parents=True, exist_ok=True)
     with opened(folder / f"{experiment}.now") as now:
-        if not is_taken_at_once(now):
-            if not wait:
-                raise StandBackError(f"another run of {experiment} goes on")
-            with opened(folder / f"{experiment}.next") as following:
-                if planned and not is_taken_at_once(following):
+        # Kept until the run has begun: one that comes meanwhile was planned before that.
+        with opened(folder / f"{experiment}.next") as following:
+            with deciding(folder, experiment):
+                require_not_made_up_for(planned, now)
+                waits = not is_taken_at_once(now)
+                if not waits:
+                    write_beginning(planned, now)
+                elif not wait:
+                    raise StandBackError(f"another run of {experiment} goes on")
+                elif planned and not is_taken_at_once(following):
                     raise StandBackError(f"another run of {experiment} waits already, and will do the work of this one")
+            if waits:
                 on_wait()
                 fcntl.flock(now, fcntl.LOCK_EX)
-        if planned:
-            require_not_made_up_for(planned, now)
-            write_beginning(Planned(planned.schedule, time.time()), now)
+                with deciding(folder, experiment):
+                    require_not_made_up_for(planned, now)
+                    write_beginning(planned, now)
         yield
 
 
-def require_not_made_up_for(planned: Planned, now: int) -> None:
+@contextlib.contextmanager
+def deciding(folder: Path, experiment: str) -> Iterator[None]:
+    """Surrounds a decision: none finds that another run goes on of which it is not written yet when it began."""
+    with opened(folder / f"{experiment}.turn") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+
+
+def require_not_made_up_for(planned: Planned | None, now: int) -> None:
     """Shows that no run of the same schedule has begun since a run was planned for.
 
     Raises:
         StandBackError: one has.
     """
+    if planned is None:
+        return
     last = read_beginning(now)
     # One that began in the future did so before the clock was set back, and tells nothing.
     if last and last.schedule == planned.schedule and planned.moment <= last.moment <= time.time():
@@ -95,10 +112,11 @@ def read_beginning(descriptor: int) -> Planned | None:
         return None
 
 
-def write_beginning(beginning: Planned, descriptor: int) -> None:
-    """Keeps which run began last, and when."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(asdict(beginning)).encode(), 0)
+def write_beginning(planned: Planned | None, descriptor: int) -> None:
+    """Keeps that a run of a schedule begins now."""
+    if planned:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(Planned(planned.schedule, time.time()))).encode(), 0)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
+from tasks.caching import exclusion
 from tasks.caching.exclusion import Planned, StandBackError, exclusive
 from tasks.caching.store import Store
 from tests.caching.conftest import FORK, StartPython
@@ -128,6 +130,63 @@ def test_of_planned_runs_that_were_missed_one_takes_place(runs: Runs) -> None:
     assert runs.began == ["at 3"]
     assert all(why.startswith("missed: a later run of the same schedule") for why in runs.refused.values())
     assert set(runs.refused) == {"at 4", "at 5"}
+
+
+def test_no_run_stands_back_for_one_that_does_not_take_place(runs: Runs) -> None:
+    """The run of 4 o'clock was missed too, when that of 3 has begun: it does not keep the place of the next one."""
+    runs.start("at 3", planned=nightly(3))
+    runs.start("at 4", planned=nightly(2))
+    runs.start("now", planned=nightly(0))
+    assert list(runs.refused) == ["at 4"]
+    runs.end("at 3")
+    runs.until_began("now")
+
+
+def test_nor_if_the_one_that_goes_on_has_only_just_begun(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the lock, and it is not written down yet when it began."""
+    has_lock, may_go_on = threading.Event(), threading.Event()
+    write_beginning = exclusion.write_beginning
+
+    def write_slowly(planned: Planned | None, descriptor: int) -> None:
+        has_lock.set()
+        assert may_go_on.wait(60)
+        write_beginning(planned, descriptor)
+
+    monkeypatch.setattr(exclusion, "write_beginning", write_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(runs.start, "at 3", planned=nightly(3))
+        assert has_lock.wait(60)
+        second = pool.submit(runs.start, "at 4", planned=nightly(2))
+        assert wait([second], timeout=0.3).not_done
+        may_go_on.set()
+        first.result()
+        second.result()
+    runs.start("now", planned=nightly(0))
+    assert (runs.began, list(runs.refused)) == (["at 3"], ["at 4"])
+
+
+def test_one_that_waited_while_another_did_its_work_does_not_take_place(runs: Runs) -> None:
+    """As when a run begins in the moment in which the one that was waited for has ended."""
+    runs.start("a person's")
+    runs.start("at 3", planned=nightly(1))
+    with exclusion.opened(runs.store.records / "locks/exclusive/line.now") as now:
+        exclusion.write_beginning(nightly(0), now)
+    runs.end_all()
+    assert runs.began == ["a person's"]
+    assert runs.refused["at 3"].startswith("missed: ")
+
+
+def test_nor_does_one_that_was_missed_keep_others_from_beginning(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it is not to take place is found before it takes the lock."""
+    runs.start("at 3", planned=nightly(3))
+    runs.end("at 3")
+    taken: list[int] = []
+    is_taken_at_once = exclusion.is_taken_at_once
+    monkeypatch.setattr(
+        exclusion, "is_taken_at_once", lambda descriptor: taken.append(1) or is_taken_at_once(descriptor)
+    )
+    runs.start("at 4", planned=nightly(2))
+    assert (list(runs.refused), taken) == (["at 4"], [])
 
 
 def test_the_next_planned_run_takes_place(runs: Runs) -> None:
