@@ -34,7 +34,10 @@ STARTUP_SECONDS = 120.0
 HANG_SECONDS = 10.0
 # What SQLite's log of changes grows to before it is emptied: without it, the server answers everything with HTTP 500.
 ROOM = 8 * 1024 * 1024
-LOG_LINES_SHOWN = 20
+LOG_LINES_SHOWN = 40
+
+#: What uvicorn logs where it cannot have its port.
+PORT_TAKEN = "address already in use"
 # Prefect's server says `true` when it is asked how it is.
 HEALTH_BYTES = 1024
 
@@ -257,8 +260,8 @@ def _start_on_a_port(root: Path, home: Path, notify: Callable[[str], None]) -> S
             link = UiPage(own_api(server, root)).link(sys.stderr)
             notify(f"The Prefect UI is at {link}; `workflow server stop` ends the server.")
             return server
-        # Somebody may have taken the port while the server was loading. If nobody did, it ended by itself.
-        if _is_free(port):
+        # Another program may have taken the port while the server was loading, and have freed it since.
+        if _is_free(port) and PORT_TAKEN not in _log_tail(home):
             raise ServerError(f"The Prefect server ended while it started.\n{_log_tail(home)}")
     raise ServerError(f"No port from {first} on is free for the Prefect server. Name another in WORKFLOW_SERVER_PORT.")
 

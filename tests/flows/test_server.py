@@ -618,6 +618,25 @@ def test_disk_with_room_explains_nothing(root: Path) -> None:
     assert server.find_trouble(Api("http://127.0.0.1:4200/api"), root) == ""
 
 
+def test_a_port_that_was_taken_and_freed_again_meanwhile_is_no_failure(
+    root: Path, home: Path, fake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[int] = []
+    spawn = server_process.spawn
+
+    def spawn_on_a_taken_port(root: Path, home: Path, port: int) -> Server:
+        starts.append(port)
+        if len(starts) > 1:
+            return spawn(root, home, port)
+        with monkeypatch.context() as patch:
+            code = "print('error while attempting to bind on address: address already in use')"
+            patch.setattr(server_process, "COMMAND", (sys.executable, "-c", code))
+            return spawn(root, home, port)
+
+    monkeypatch.setattr(server_process, "spawn", spawn_on_a_taken_port)
+    assert server.start(root).port == starts[1] > starts[0]
+
+
 # --- Its password
 
 

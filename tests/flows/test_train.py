@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from flows.identity import store_tag
 from flows.pages import cell
 from tasks.caching.manifest import Manifest
 from tasks.caching.store import Store
@@ -52,7 +53,7 @@ def test_a_flow_run_has_a_readable_name_and_typed_parameters(
 ) -> None:
     run = api.flow_run(train("line").flow_run_id)
     assert run.name == "line on cpu: nothing changed"
-    assert set(run.tags) == {"line", "cpu"}
+    assert set(run.tags) == {"line", "cpu", store_tag(trained.root)}
     assert run.state.is_completed()
     assert run.parameters["experiment"]["training"]["learning_rate"] == 0.03
 
