@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -23,6 +24,30 @@ PATIENCE = 120.0
 
 #: Stands for the exit code of such a child; no process has it.
 HUNG = 1000
+
+#: Seconds between two looks at the children: how exactly one is killed at its moment.
+LOOK_SECONDS = 0.001
+
+#: What `workflow_after` says of a command that begins, and before the seconds that it took.
+BEGUN = "begins\n"
+ENDED = "ended after "
+
+
+@dataclass(frozen=True)
+class Life:
+    """How long a child lives, at the most.
+
+    Attributes:
+        seconds: from its beginning until it is killed.
+        after: a folder; once something in it has changed, the child is killed as well.
+        moment: seconds from then until it is.
+        delay: seconds from the child's beginning before the folder is watched.
+    """
+
+    seconds: float
+    after: str = ""
+    moment: float = 0.0
+    delay: float = 0.0
 
 
 class Nursery:
@@ -65,17 +90,28 @@ class Nursery:
         *calls: Sequence[Any],
         home: Path,
         user: int | None = None,
+        lives: Sequence[Life] = (),
         **environment: str,
     ) -> "list[subprocess.CompletedProcess[str]]":
-        """Calls a function in several children at once, each with arguments of its own; the rest as for one."""
+        """Calls a function in several children at once, each with arguments of its own; the rest as for one.
+
+        Args:
+            function: as for one.
+            calls: the arguments of each child.
+            home: as for one.
+            user: as for one.
+            lives: how long each child lives; if there are none, all are let end.
+            environment: as for one.
+        """
         orders = [
             {
                 "function": (function.__module__, function.__name__),
                 "arguments": arguments,
                 "environment": environment | {"WORKFLOW_HOME": str(home)},
                 "user": user,
+                "life": asdict(life) if life else None,
             }
-            for arguments in calls
+            for arguments, life in zip(calls, lives or [None] * len(calls), strict=True)
         ]
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -96,14 +132,29 @@ def workflow(*words: str) -> None:
     main(words)
 
 
+def workflow_after(delay: float, *words: str) -> None:
+    """The command line, some seconds later; says on the error stream when it begins, and how long it has taken.
+
+    What a process does after that takes longer than many a command: the libraries that it has loaded are unloaded.
+    """
+    time.sleep(delay)
+    os.write(sys.stderr.fileno(), BEGUN.encode())
+    began = time.monotonic()
+    try:
+        workflow(*words)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.write(f"{ENDED}{time.monotonic() - began:.3f}\n")
+
+
 def serve() -> None:
     """What the process does: it forks off children for each line that it reads, and tells what became of them."""
     folder = Path(sys.argv[1])
     modules = folder / "modules"
     answers = os.fdopen(os.dup(1), "w")
     warm = {"WORKFLOW_HOME": str(folder / "warm")}
-    learning = {"function": (__name__, "learn"), "arguments": [str(modules)], "environment": warm, "user": None}
-    ((code, _, error),) = carry_out([learning], folder)
+    learning = {"function": (__name__, "learn"), "arguments": [str(modules)], "environment": warm}
+    ((code, _, error),) = carry_out([learning | {"user": None, "life": None}], folder)
     if code != 0:
         sys.exit(error)
     for name in modules.read_text().split():
@@ -140,14 +191,71 @@ def learn(modules: str) -> None:
 def carry_out(orders: Sequence[dict[str, Any]], folder: Path) -> list[tuple[int, str, str]]:
     """Forks off a child for each order; of each the exit code (below 0 for a signal), and what it printed."""
     with contextlib.ExitStack() as stack:
-        children = []
+        children, began = [], time.monotonic()
         for order in orders:
             streams = [stack.enter_context(tempfile.TemporaryFile("w+", dir=folder)) for _ in range(2)]
-            child = os.fork()
-            if child == 0:
+            number = os.fork()
+            if number == 0:
                 be_child(order, [stream.fileno() for stream in streams])
-            children.append((child, streams))
-        return [(wait_for(child), *map(contents, streams)) for child, streams in children]
+            children.append(Child(number, streams, began, Life(**order["life"]) if order["life"] else None))
+        wait_for(children)
+        return [(child.code, *map(contents, child.streams)) for child in children]
+
+
+@dataclass
+class Child:
+    """A child, until it has been seen to end.
+
+    Attributes:
+        number: of the process.
+        streams: what it prints goes there.
+        began: when it did, on the monotonic clock.
+        life: how long it lives; None if it is let end.
+        code: its exit code (below 0 for a signal); None as long as it lives.
+    """
+
+    number: int
+    streams: Sequence[IO[str]]
+    began: float
+    life: Life | None
+    code: int | None = None
+    _end: float = 0.0
+    _state: int = 0
+
+    def __post_init__(self) -> None:
+        """Begins to watch."""
+        if self.life is not None:
+            self._end = self.began + self.life.seconds
+            self._state = state_of(Path(self.life.after))
+
+    def look(self) -> None:
+        """Notes the end of the child, and kills it if it is time; that it was killed is seen at a later look."""
+        ended, status = os.waitpid(self.number, os.WNOHANG)
+        if ended:
+            self.code = os.waitstatus_to_exitcode(status)
+        elif self.life is not None and self._is_over(self.life):
+            os.kill(self.number, signal.SIGKILL)
+        elif time.monotonic() - self.began > PATIENCE:
+            os.kill(self.number, signal.SIGKILL)
+            os.waitpid(self.number, 0)
+            self.code = HUNG
+
+    def _is_over(self, life: Life) -> bool:
+        """Whether it is time."""
+        now = time.monotonic()
+        if life.after and (state := state_of(Path(life.after))) != self._state:
+            self._state = state
+            if now > self.began + life.delay:
+                self._end = min(self._end, now + life.moment)
+        return now > self._end
+
+
+def state_of(folder: Path) -> int:
+    """What changes when something in a folder is made, renamed or removed, or the folder itself; 0 without it."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def contents(stream: IO[str]) -> str:
@@ -171,14 +279,9 @@ def be_child(order: dict[str, Any], streams: list[int]) -> NoReturn:
     sys.exit()
 
 
-def wait_for(child: int) -> int:
-    """The exit code of a child, which is killed if it does not end in time."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return HUNG
+def wait_for(children: Sequence[Child]) -> None:
+    """Waits until every child has ended, or was killed."""
+    while waiting := [child for child in children if child.code is None]:
+        for child in waiting:
+            child.look()
+        time.sleep(LOOK_SECONDS)
