@@ -26,7 +26,8 @@ def trained_alike(store: Store, train: Callable[..., Any]) -> dict[str, Any]:
 def test_experiments_with_names_alike_share_nothing_but_what_is_the_same(
     store: Store, trained_alike: dict[str, Any], plan: Callable[..., Any], train: Callable[..., Any], api: Any
 ) -> None:
-    keys = [key for outcome in trained_alike.values() for key in api.artifacts(outcome.flow_run_id)]
+    pages = [key for outcome in trained_alike.values() for key in api.artifacts(outcome.flow_run_id)]
+    keys = [key for key in pages if not key.endswith("-training")]  # on a busy machine a training has its page too
     assert len(set(keys)) == len(keys) == 5 * len(ALIKE)
     assert len({outcome.run for outcome in trained_alike.values()}) == len(ALIKE)
     for name, outcome in trained_alike.items():
