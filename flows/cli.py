@@ -296,17 +296,14 @@ def status(*, as_json: AsJson = False) -> None:
 
 @server_app.command
 def env() -> None:
-    """Print what the `prefect` command needs to use the server, for a shell: `eval "$(workflow server env)"`."""
+    """Print what Prefect's own command needs to use the server, for a shell: `eval "$(workflow server env)"`."""
     import shlex
 
     from flows import server
 
     api = server.running_api(project_store().root)
-    if api.named_in:
-        print_plain(f"# nothing to set: {api.named_in} names the server")
-    else:
-        print_plain(f"export PREFECT_API_URL={api.url}")
-        print_plain(f"export PREFECT_API_AUTH_STRING={shlex.quote(api.password or '')}")
+    print_plain(f"export PREFECT_API_URL={api.url}")
+    print_plain(f"export PREFECT_API_AUTH_STRING={shlex.quote(api.password or '')}")
 
 
 def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[Api | None]:

