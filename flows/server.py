@@ -21,7 +21,16 @@ from flows import server_process
 from flows.database import LONG_CHECK_SECONDS, find_damage, require_known_schema, set_aside_if_damaged
 from flows.password import make_secret, own_password
 from flows.server_process import ANSWER_SECONDS, Server
-from flows.settings import LOOPBACK, Api, ServerError, configure_prefect, make_home, named_api, prefect_home
+from flows.settings import (
+    LOOPBACK,
+    Api,
+    ServerError,
+    configure_prefect,
+    heed_dotenv,
+    make_home,
+    named_api,
+    prefect_home,
+)
 from flows.sign_in import UiPage
 from tasks.caching.trouble import require_free, tell_error
 
@@ -121,6 +130,7 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
             or cannot be written.
     """
     home = prefect_home(root)
+    heed_dotenv()
     try:
         make_home(root)
         require_free(home, ROOM)

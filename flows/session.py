@@ -5,9 +5,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from flows.liveness import mark_ended_runs
 from flows.password import random_password
-from flows.settings import Api
+from flows.problems import list_problems
+from flows.settings import Api, set_address
 from tasks.caching.trouble import require_descriptors
 
 #: What is told if the server stops answering, or never did.
@@ -33,6 +36,7 @@ def prefect_session(
         notify: is told what takes a while.
 
     Raises:
+        InputError: Prefect cannot take the project's folder or a setting of the environment.
         ServerError: the server that is to be used does not answer or stops answering, or the project's own cannot be
             started, or its database is of a later version of Prefect.
         OSError: too few files can be opened, or a damaged database cannot be moved aside.
@@ -56,9 +60,12 @@ def prefect_session(
     # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
     root.mkdir(parents=True, exist_ok=True)
 
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    try:
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.contact import is_refusal, keeping_contact, reason, silence_behind
+        from flows.contact import is_refusal, keeping_contact, reason, silence_behind
+    except ValidationError as error:
+        raise list_problems(error, "the environment", "set of settings for Prefect") from error
 
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
@@ -76,11 +83,11 @@ def prefect_session(
 
 
 def forget_servers() -> None:
-    """Makes Prefect start a server of its own, whichever one the environment or the user's profile names.
+    """Makes Prefect start a server of its own, whichever one the user has named, and wherever.
 
     It serves the project's database, and so asks for a password, which only this process and its children know.
     """
-    os.environ.pop("PREFECT_API_URL", None)
+    set_address("")
     password = random_password()
     os.environ |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
     os.environ["PREFECT_PROFILES_PATH"] = os.devnull

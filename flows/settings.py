@@ -11,9 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from flows.problems import InputError
 from flows.toml_file import read_toml
 
 LOOPBACK = "127.0.0.1"
+
+#: The files of the working directory in which Prefect looks for settings after `.env`, and where in them.
+TOML_FILES: tuple[tuple[Path, tuple[str, ...]], ...] = (
+    (Path("prefect.toml"), ()),
+    (Path("pyproject.toml"), ("tool", "prefect")),
+)
 
 
 class ServerError(RuntimeError):
@@ -51,8 +58,26 @@ class Api:
 
 
 def prefect_home(root: Path) -> Path:
-    """The folder inside the project that holds Prefect's database, its logs and the state of the server."""
-    return root.resolve() / ".prefect"
+    """The folder inside the project that holds Prefect's database, its logs and the state of the server.
+
+    Raises:
+        InputError: Prefect cannot name it.
+    """
+    home = root.resolve() / ".prefect"
+    require_utf8("the project's folder", str(home.parent), "rename it, or name another in WORKFLOW_HOME")
+    return home
+
+
+def require_utf8(what: str, text: str, advice: str) -> None:
+    """Shows that Prefect can take a text.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} ({text!r}) is not in UTF-8, and Prefect takes nothing else: {advice}") from error
 
 
 def make_home(root: Path) -> Path:
@@ -99,7 +124,15 @@ def configure_prefect(root: Path, api: Api | None = None) -> None:
     """Set the project's defaults, and the API to use, in the environment. Call it before Prefect is first imported.
 
     What the user has set stays as it is.
+
+    Raises:
+        InputError: the project's folder, or one of Prefect's settings, is not in UTF-8.
+        ServerError: the file `.env` of the working directory cannot be read.
     """
+    for name, value in os.environ.items():
+        if name.startswith("PREFECT_"):
+            require_utf8(f"the environment variable {name}", value, "correct it")
+    heed_dotenv()
     profiles = _profiles_path(root)
     if profiles.is_file():
         # Named, because a changed PREFECT_HOME would make Prefect look elsewhere and miss the user's keys.
@@ -113,9 +146,29 @@ def configure_prefect(root: Path, api: Api | None = None) -> None:
 
 def use_api(api: Api) -> None:
     """Set in the environment which API this process and its children use, and the password of the project's own."""
-    os.environ["PREFECT_API_URL"] = api.url
+    set_address(api.url)
     if api.password:
         os.environ["PREFECT_API_AUTH_STRING"] = api.password
+
+
+def set_address(url: str) -> None:
+    """Has Prefect use an API, whichever one is named elsewhere; an empty address stands for none."""
+    for name in [name for name in os.environ if name.upper() == "PREFECT_API_URL"]:  # in small letters it counts too
+        del os.environ[name]
+    os.environ["PREFECT_API_URL"] = url
+
+
+def heed_dotenv() -> None:
+    """Puts what `.env` sets for Prefect into the environment, so that it counts here as it does for Prefect.
+
+    But for the address, whose origin is told, and the profile, which Prefect does not look for there.
+
+    Raises:
+        ServerError: the file cannot be read.
+    """
+    for name, value in _read_dotenv().items():
+        if name not in ("PREFECT_API_URL", "PREFECT_PROFILE"):
+            os.environ.setdefault(name, value)
 
 
 def server_environment(root: Path, port: int) -> dict[str, str]:
@@ -158,11 +211,18 @@ def named_api(root: Path) -> Api | None:
     """The API that the user has named, looked up where and in the order that Prefect does; None if there is none.
 
     Raises:
-        ServerError: a file that could name one is not valid TOML, or the chosen profile does not exist.
+        ServerError: a file that could name one cannot be read or is not valid TOML, or the chosen profile does not
+            exist.
     """
-    if url := os.environ.get("PREFECT_API_URL"):
-        return _api(url, "the environment variable PREFECT_API_URL")
-    for path, table in ((Path("prefect.toml"), ()), (Path("pyproject.toml"), ("tool", "prefect"))):
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    sources = (
+        (environment, "the environment variable PREFECT_API_URL"),
+        (_read_dotenv(), str(Path(".env").absolute())),
+    )
+    for variables, named_in in sources:
+        if (url := variables.get("PREFECT_API_URL")) is not None:
+            return _api(url, named_in) if url else None  # one that is empty names no API, and Prefect looks no further
+    for path, table in TOML_FILES:
         if url := _lookup(_read_toml(path), *table, "api", "url"):
             return _api(url, str(path.absolute()))
     path = _profiles_path(root)
@@ -177,8 +237,11 @@ def _api(url: object, named_in: str) -> Api:
 
 def _profiles_path(root: Path) -> Path:
     """The file of profiles that counts, whether `configure_prefect` has run or not."""
-    if path := os.environ.get("PREFECT_PROFILES_PATH"):
+    if path := os.environ.get("PREFECT_PROFILES_PATH") or _read_dotenv().get("PREFECT_PROFILES_PATH"):
         return Path(path)
+    for file, table in TOML_FILES:
+        if path := _lookup(_read_toml(file), *table, "profiles_path"):
+            return Path(str(path))
     own_home = prefect_home(root)
     home = Path(os.environ.get("PREFECT_HOME") or own_home).expanduser()
     # The `prefect` command, run in the project's folder, writes its profiles into the project's home.
@@ -207,6 +270,27 @@ def _shipped_profiles_path() -> Path:
     if spec is None or spec.origin is None:
         raise ServerError("Prefect is not installed in this environment. Install the project's requirements.")
     return Path(spec.origin).parent / "settings" / "profiles.toml"
+
+
+def _read_dotenv() -> dict[str, str]:
+    """What the file `.env` of the working directory sets for Prefect, by names in capitals.
+
+    Raises:
+        ServerError: it cannot be read.
+    """
+    path = Path(".env")
+    if not path.is_file():  # a virtual environment may have the name
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(path, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ServerError(
+            f"{path.absolute()} could name a Prefect server but cannot be read: {error}. Mend it."
+        ) from error
+    named = {name.upper(): value for name, value in values.items() if value is not None}
+    return {name: value for name, value in named.items() if name.startswith("PREFECT_")}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

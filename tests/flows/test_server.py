@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import pytest
 
 from flows import database, password, server, server_process, settings
 from flows.server import Api, Server, ServerError
+from flows.session import forget_servers
 
 PROJECT = Path(__file__).parents[2]
 
@@ -315,6 +317,147 @@ def test_files_of_the_working_directory_name_an_api(root: Path, name: str, text:
     path.write_text(text)
 
     assert named(root) == Api("http://e/api", str(path))
+
+
+#: Has Prefect say which API it would use in each of several folders, with an environment for each.
+ASK_PREFECT = """
+import json, os, sys
+from prefect.settings import sources
+from prefect.settings.models.root import Settings
+before = dict(os.environ)
+for environment, folder in json.load(sys.stdin):
+    os.environ.clear()
+    os.environ.update(before | environment)
+    os.chdir(folder)
+    sources._file_cache.clear()
+    print(Settings().api.url or "")
+"""
+
+#: Places where the address of an API may be named in the working directory, the first that counts first.
+FILES = {
+    ".env": "PREFECT_API_URL={}",
+    "prefect.toml": 'api.url = "{}"',
+    "pyproject.toml": 'tool.prefect.api.url = "{}"',
+}
+
+
+class Folders:
+    """Working directories, in each of which we and Prefect are asked for the API that is to be used."""
+
+    def __init__(self, root: Path, parent: Path) -> None:
+        self.root, self.parent = root, parent
+        self.cases: list[tuple[dict[str, str], str]] = []
+        self.found: list[str] = []
+
+    def add(self, environment: dict[str, str], files: dict[str, str], *, ephemeral: bool = False) -> None:
+        folder = self.parent / f"folder {len(self.cases)}"
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        with pytest.MonkeyPatch.context() as patch:
+            before = dict(os.environ)
+            patch.chdir(folder)
+            os.environ |= environment
+            if ephemeral:
+                forget_servers()
+                environment = {name: value for name, value in os.environ.items() if before.get(name) != value}
+            api = settings.named_api(self.root)
+            os.environ.clear()
+            os.environ |= before
+        assert api is None or api.url
+        self.cases.append((environment, str(folder)))
+        self.found.append(api.url if api else "")
+
+    def ask_prefect(self) -> list[str]:
+        command = [sys.executable, "-c", ASK_PREFECT]
+        asked = subprocess.run(command, input=json.dumps(self.cases), capture_output=True, text=True, check=True)
+        return asked.stdout.splitlines()
+
+
+@pytest.fixture
+def folders(root: Path, tmp_path: Path) -> Folders:
+    write_profiles(
+        Path.home() / ".prefect" / "profiles.toml",
+        'active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://profile/api"\n'
+        '[profiles.b]\nPREFECT_API_URL = "http://b/api"',
+    )
+    return Folders(root, tmp_path)
+
+
+def test_the_first_place_that_names_an_api_counts_as_for_prefect(folders: Folders) -> None:
+    files = {name: text.format(f"http://{name}/api") for name, text in FILES.items()}
+    folders.add({"PREFECT_API_URL": "http://environment/api"}, files)
+    folders.add({"prefect_api_url": "http://small/api"}, files)
+    folders.add({"PREFECT_API_URL": ""}, files)
+    for number in range(len(files) + 1):
+        folders.add({}, dict(list(files.items())[number:]))
+    folders.add({"PREFECT_PROFILE": "b"}, {})
+
+    places = ["environment", "small", "", ".env", "prefect.toml", "pyproject.toml", "profile", "b"]
+    assert folders.found == [place and f"http://{place}/api" for place in places]
+    assert folders.ask_prefect() == folders.found
+
+
+def test_what_stands_in_files_of_the_working_directory_means_what_it_means_to_prefect(folders: Folders) -> None:
+    other = {"other.toml": 'active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://other/api"'}
+    lines = {
+        'export PREFECT_API_URL="http://e/api"  # ours': "http://e/api",
+        "prefect_api_url = http://e/api": "http://e/api",
+        "HOST=e\nPREFECT_API_URL=http://${HOST}/api": "http://e/api",
+        "PREFECT_API_URL=": "",
+        "PREFECT_API_URL": "http://profile/api",
+        "PREFECT_PROFILES_PATH=other.toml": "http://other/api",
+        "PREFECT_PROFILE=b": "http://profile/api",
+        "# PREFECT_API_URL=http://e/api": "http://profile/api",
+    }
+    for line in lines:
+        folders.add({}, other | {".env": line})
+    for name, line in (("prefect.toml", "{}"), ("pyproject.toml", "tool.prefect.{}")):
+        folders.add({}, other | {name: line.format('profiles_path = "other.toml"')})
+
+    assert folders.found == [*lines.values(), "http://other/api", "http://other/api"]
+    assert folders.ask_prefect() == folders.found
+
+
+def test_ephemeral_uses_none_that_is_named(folders: Folders) -> None:
+    folders.add({"PREFECT_API_URL": "http://e/api"}, {}, ephemeral=True)
+    folders.add({"prefect_api_url": "http://e/api"}, {}, ephemeral=True)
+    folders.add({"PREFECT_API_URL": "http://e/api", "prefect_api_url": "http://e/api"}, {}, ephemeral=True)
+    for name, text in FILES.items():
+        folders.add({}, {name: text.format("http://e/api")}, ephemeral=True)
+    folders.add({}, {}, ephemeral=True)
+
+    assert folders.found == folders.ask_prefect() == [""] * 7
+
+
+def test_env_that_names_an_api_is_told(root: Path) -> None:
+    Path(".env").write_text("PREFECT_API_URL=http://e/api/")
+    settings.configure_prefect(root)
+
+    assert named(root) == Api("http://e/api", str(Path.cwd() / ".env"))
+
+
+def test_other_settings_in_env_count_and_the_environment_comes_first(root: Path) -> None:
+    Path(".env").write_text(
+        "PREFECT_API_AUTH_STRING=a:b\nPREFECT_CLIENT_MAX_RETRIES=7\nPREFECT_API_REQUEST_TIMEOUT=8\nOTHER=9"
+    )
+    os.environ["PREFECT_API_REQUEST_TIMEOUT"] = "3"
+    settings.configure_prefect(root)
+
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "a:b"
+    assert os.environ["PREFECT_CLIENT_MAX_RETRIES"] == "7"
+    assert os.environ["PREFECT_API_REQUEST_TIMEOUT"] == "3"
+    assert "OTHER" not in os.environ
+
+
+def test_env_without_text_is_an_error_and_a_folder_is_none(root: Path) -> None:
+    Path(".env").mkdir()
+    assert settings.named_api(root) is None
+    Path(".env").rmdir()
+    Path(".env").write_bytes(b"\xff")
+
+    with pytest.raises(ServerError, match=r"\.env could name a Prefect server but cannot be read: 'utf-8' codec"):
+        settings.named_api(root)
 
 
 def test_missing_profile_is_an_error(root: Path) -> None:
