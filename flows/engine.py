@@ -1,14 +1,15 @@
 """Flows whose work is worth more than what Prefect knows of it.
 
-They run in Prefect's own engine, but for three things. Each run is claimed as soon as Prefect knows of it, so that one
-whose process dies is found (`flows.liveness`). And if Prefect cannot be told how a run ended, the run ends that way
+They run in Prefect's own engine, but for three things. Each run is claimed before Prefect knows of it, so that one
+whose process dies is found (`flows.liveness`). If Prefect cannot be told how a run ended, the run ends that way
 nonetheless, and Prefect is told at the next start. And a run that was ended on purpose, by Ctrl-C or SIGTERM, is
 Cancelled and not Crashed: nobody is to be alerted.
 """
 
 import contextlib
 import time
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 from prefect import Flow
 from prefect import tags as tagged
@@ -26,7 +27,7 @@ from flows import repetition
 from flows.contact import UNANSWERED, contact, once_only, reason
 from flows.empty_fields import fill_empty_fields
 from flows.identity import store_tag
-from flows.liveness import claim, claims_folder, ends_as
+from flows.liveness import claim, claim_path, ends_as
 from tasks.caching.claims import Claim
 from tasks.caching.interruption import interruptions, noted, postponed_interruption
 from tasks.caching.store import project_store
@@ -75,6 +76,21 @@ def sendable(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not -LARGEST <= value <= LARGEST else value
 
 
+class NamingClient:
+    """Prefect's client, but that it gives flow runs a name of ours, for which the engine has no argument."""
+
+    def __init__(self, client: SyncPrefectClient, name: str) -> None:
+        self._client, self._name = client, name
+
+    def __getattr__(self, attribute: str) -> Any:
+        """Everything else is the client's."""
+        return getattr(self._client, attribute)
+
+    def create_flow_run(self, **options: Any) -> FlowRun:
+        """A new flow run, named so until it begins and is given the name that its flow has for it."""
+        return self._client.create_flow_run(**options, name=self._name)
+
+
 class LastingEngine(FlowRunEngine[..., Any]):
     """Runs a flow to its end, whether or not Prefect can be told of it."""
 
@@ -98,14 +114,14 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return super().begin_run()
 
     def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:
-        """A new flow run, with the tag of its store; an interruption waits until it is claimed."""
-        root = project_store().root
+        """A new flow run with its store's tag, claimed by its first name until it has an id; interruptions wait."""
+        root, name = project_store().root, uuid4()
         tags = (store_tag(root), *repetition.tags())
-        claims_folder(root).mkdir(parents=True, exist_ok=True)  # or else it fails before Prefect knows of the run
         with postponed_interruption():
+            self.claim = claim(root, name)
             with tagged(*tags):  # as it is made: what the server says of it later may not know of tags that came after
-                flow_run = super().create_flow_run(client)
-            self.claim = claim(root, flow_run.id)
+                flow_run = super().create_flow_run(cast(SyncPrefectClient, NamingClient(client, str(name))))
+            self.claim.rename(claim_path(root, flow_run.id))
         return flow_run
 
     def handle_crash(self, exc: BaseException) -> None:

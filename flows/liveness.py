@@ -1,6 +1,7 @@
 """Flow runs that ended without telling Prefect: found at the next start, which tells it.
 
-Each flow run holds a claim, .prefect/alive/<flow run>.lock, from its beginning until Prefect knows how it ended.
+Each flow run holds a claim, .prefect/alive/<flow run>.lock, from its beginning until Prefect knows how it ended. Until
+Prefect has given it an id, it is claimed by the name with which it is created: no process dies too early to be found.
 However its process ends (kill -9, a power cut), the claim is then free. A free claim is of a run that Prefect believes
 to be under way: it says how the run ended if this could not be told, and nothing if the run died.
 """
@@ -19,7 +20,7 @@ from tasks.caching.claims import Claim, hold, taken_over
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import FlowRun, State
 
 #: What Prefect shows of a run that was found dead, and of a task whose end it was not told.
 FOUND_DEAD = "Its process ended without telling; this was found when the next run started."
@@ -31,9 +32,14 @@ def claim(root: Path, flow_run_id: UUID) -> Claim:
 
     Args:
         root: of the project.
-        flow_run_id: in Prefect.
+        flow_run_id: in Prefect; or the name with which it will be created.
     """
-    return hold(claims_folder(root) / f"{flow_run_id}.lock")
+    return hold(claim_path(root, flow_run_id))
+
+
+def claim_path(root: Path, flow_run_id: UUID) -> Path:
+    """Where the claim of a flow run lies."""
+    return claims_folder(root) / f"{flow_run_id}.lock"
 
 
 def ends_as(state: "State[Any]") -> bytes:
@@ -81,35 +87,48 @@ def mark_ended_runs(root: Path, notify: Callable[[str], None] | None = None) -> 
                     path.unlink()
 
 
-def mark_ended(client: "SyncPrefectClient", flow_run_id: UUID, state: "State[Any]", root: Path) -> bool:
+def mark_ended(client: "SyncPrefectClient", claimed: UUID, state: "State[Any]", root: Path) -> bool:
     """Puts a flow run and what is open of its tasks into their last states.
 
+    Args:
+        client: of Prefect.
+        claimed: what it was claimed by.
+        state: how it ended, if Prefect does not know.
+
     Returns:
-        Whether the flow run was open; False too if Prefect does not know it any more, or if it is of another store: the
-        claims of a project that was copied while it ran are free in the copy.
+        Whether the flow run was open; False too if Prefect does not know it (any more), or if it is of another store:
+        the claims of a project that was copied while it ran are free in the copy.
     """
     from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.exceptions import ObjectNotFound
     from prefect.states import Completed, Crashed
 
-    try:
-        flow_run = client.read_flow_run(flow_run_id)
-    except ObjectNotFound:
-        return False
-    if not is_ours(flow_run.tags, root):
+    flow_run = find_claimed(client, claimed)
+    if flow_run is None or not is_ours(flow_run.tags, root):
         return False
     known = flow_run.state
     is_open = known is None or not known.is_final()
     last = state if known is None or is_open else known
     # If the run completed, so did its tasks; else nobody knows how far this one came.
     rest = Completed if last.is_completed() else Crashed
-    chosen = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
+    chosen = FlowRunFilter.model_validate({"id": {"any_": [flow_run.id]}})
     for task_run in client.read_task_runs(flow_run_filter=chosen):
         if task_run.state is None or not task_run.state.is_final():
             client.set_task_run_state(task_run.id, rest(message=FOUND_LATE), force=True)
     if is_open:
-        client.set_flow_run_state(flow_run_id, state, force=True)
+        client.set_flow_run_state(flow_run.id, state, force=True)
     return is_open
+
+
+def find_claimed(client: "SyncPrefectClient", claimed: UUID) -> "FlowRun | None":
+    """The flow run that was claimed by its id, or by its name if its process never learnt the id; None without one."""
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_flow_run(claimed)
+    except ObjectNotFound:
+        chosen = FlowRunFilter.model_validate({"name": {"any_": [str(claimed)]}})
+        return next(iter(client.read_flow_runs(flow_run_filter=chosen)), None)
 
 
 def is_given_up(flow_run_id: UUID) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.identity import ANY_STORE, store_tag
-from flows.liveness import claims_folder
+from flows.liveness import claim_path
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -67,7 +67,7 @@ def taken_runs(client: "SyncPrefectClient", root: Path) -> "list[FlowRun]":
 
 def is_orphan(run: "FlowRun", root: Path, now: datetime) -> bool:
     """Whether nobody can be at a run any more."""
-    if run.state is None or (claims_folder(root) / f"{run.id}.lock").exists():
+    if run.state is None or claim_path(root, run.id).exists():
         return False
     return now - run.state.timestamp > GRACE and not may_live(run.infrastructure_pid)
 

@@ -37,6 +37,12 @@ class Claim:
         with placed(self.path.parent):
             os.write(self.descriptor, content)
 
+    def rename(self, path: Path) -> None:
+        """Gives the claim another path in its folder; it is held all the while."""
+        with placed(path.parent):
+            self.path.replace(path)
+        self.path = path
+
     def end(self) -> None:
         """Removes the claim's file and lets go of it, in this order: nobody ever finds it free."""
         if self.held:

@@ -1,5 +1,6 @@
 """Puts what an inspection found out of the way, so that the next run makes it anew. Nothing is thrown away."""
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -35,8 +36,10 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
     for _ in range(ROUNDS):
         targets = {path for finding in repair.remaining.problems if (path := to_set_aside(finding))}
         for path in sorted(targets):
-            if (there := store.locate(path)).exists() or there.is_symlink():
-                repair.set_aside[path] = store.set_aside(there)
+            # Another repair, or a collection, may be quicker.
+            with contextlib.suppress(FileNotFoundError):
+                if (there := store.locate(path)).exists() or there.is_symlink():
+                    repair.set_aside[path] = store.set_aside(there)
         repair.removed += remove_left_over(store, repair.remaining)
         repair.remaining = inspect_store(store)
         if not targets:
@@ -71,8 +74,8 @@ def remove_left_over(store: Store, inspection: Inspection) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Removes a file, or a folder with all that is in it, of which another process may remove some meanwhile."""
+    while path.is_dir() and not path.is_symlink():
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
+    path.unlink(missing_ok=True)

@@ -46,6 +46,16 @@ def test_a_claim_that_ended_leaves_nothing_and_ends_once(path: Path) -> None:
     other.end()
 
 
+def test_a_claim_is_held_under_its_new_name(path: Path) -> None:
+    claim, renamed = hold(path), path.with_name("other.claim")
+    claim.rename(renamed)
+    assert (claim.path, list(path.parent.iterdir())) == (renamed, [renamed])
+    with taken_over(renamed) as is_dead:
+        assert not is_dead
+    claim.end()
+    assert list(path.parent.iterdir()) == []
+
+
 def test_nothing_but_the_claim_stays_in_the_folder(path: Path) -> None:
     hold(path).let_go()
     assert list(path.parent.iterdir()) == [path]

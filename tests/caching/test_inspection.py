@@ -1,6 +1,7 @@
 """The inspection finds whatever is wrong with a store, and a repair leaves one that the next run can rebuild."""
 
 import errno
+import functools
 import json
 import os
 import random
@@ -21,7 +22,7 @@ from tasks.caching.store import Store
 from tasks.caching.sums import SUMS, list_sums
 from tasks.caching.uses import store_in_use
 from tasks.caching.verification import VERIFICATION
-from tests.caching.conftest import NoView, finish, make, of_another_version, save_run
+from tests.caching.conftest import NoView, fault_at, finish, make, of_another_version, save_run
 
 
 @pytest.fixture
@@ -384,3 +385,34 @@ def test_nothing_is_damaged_where_no_file_can_be_opened(store, table, monkeypatc
     monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(OSError, match="Too many open files"):
         inspect_store(Store(store.root))
+
+
+#: What a repair does to the disk.
+OPERATIONS = [(os, name) for name in ("mkdir", "replace", "fsync", "open", "scandir", "unlink", "rmdir")]
+
+
+def test_another_repair_at_any_operation(tmp_path):
+    """Whatever the other one was quicker with, both end well, and nothing is lost."""
+    damaged = Store(tmp_path / "damaged")
+    save_run(damaged, "line-1", 1)
+    left_over = damaged.runs / ".tmp-1"
+    (left_over / "plots").mkdir(parents=True)
+    for name in ("run.json", "plots/a.svg"):
+        (left_over / name).write_text("half")
+    age(left_over / "run.json")
+    age(left_over / "plots/a.svg")
+    age(left_over)
+    next(damaged.root.glob("artifacts/train/*")).write_bytes(b"precious")
+    (damaged.runs / "line-1" / "line.pth").write_bytes(b"precious too")
+    for number in range(1, 2000):
+        store = Store(shutil.copytree(damaged.root, tmp_path / f"store-{number}"))
+        found = inspect_store(store)
+        another = functools.partial(repair_store, Store(store.root), found)
+        with fault_at(number, another, OPERATIONS) as reached:
+            repair_store(store, found)
+        assert inspect_store(store).findings == [], f"operation {number}"
+        kept = {path.read_bytes() for path in store.root.glob("artifacts/set-aside/**/*") if path.is_file()}
+        assert {b"precious", b"precious too"} <= kept, f"operation {number}"
+        if number > len(reached):
+            break
+    assert number > 40

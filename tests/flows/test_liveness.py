@@ -1,5 +1,7 @@
 """Flow runs that ended without telling are found at the next start, and those that live are left alone."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from flows.identity import PREFIX
 from flows.liveness import claim, claims_folder, ends_as, is_given_up, mark_ended_runs
 from tests.flows.asking import Api
 from tests.flows.conftest import AtStage
+from tests.flows.forking import Nursery, workflow
 
 
 @pytest.fixture
@@ -164,6 +167,41 @@ def test_a_run_that_prefect_knew_before_is_claimed_while_it_runs(store: Any, api
     assert orchestration.train.carry_out(flow_run).is_completed()
     assert claimed == [str(flow_run.id)]
     assert list(claims_folder(store.root).iterdir()) == []
+
+
+def die_when_created(*words: str) -> None:
+    """Runs a command that is killed when Prefect has made the flow run, and before it has said so."""
+    from prefect.client.orchestration import SyncPrefectClient
+
+    create = SyncPrefectClient.create_flow_run
+
+    def create_and_die(*arguments: Any, **options: Any) -> None:
+        create(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    SyncPrefectClient.create_flow_run = create_and_die  # type: ignore[method-assign]
+    workflow(*words)
+
+
+def test_a_run_whose_process_died_before_it_knew_of_it_is_found(tmp_path: Path, forked: Nursery, api: Api) -> None:
+    killed = forked(die_when_created, "train", "line", home=tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (path,) = claims_folder(tmp_path).iterdir()
+    flow_run = api.newest(path.stem)
+    assert flow_run.state.name == "Pending"
+    mark_ended_runs(tmp_path)
+    assert api.flow_run(flow_run.id).state.name == "Crashed"
+    assert not path.exists()
+
+
+def test_a_run_that_has_begun_has_the_name_of_its_flow_and_is_claimed_by_its_id(
+    store: Any, train: Any, api: Api, at_stage: AtStage
+) -> None:
+    claimed: list[str] = []
+    at_stage("train.generate", lambda: claimed.extend(path.stem for path in claims_folder(store.root).iterdir()))
+    begun = train(until="generate")
+    assert claimed == [str(begun.flow_run_id)]
+    assert api.flow_run(begun.flow_run_id).name.startswith("line on cpu")
 
 
 def test_a_run_that_was_given_up(running: UUID, api: Api) -> None:
