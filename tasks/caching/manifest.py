@@ -1,5 +1,6 @@
 """The manifest of a run (run.json): enough to know how every artifact came about, and to repeat the run."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,7 +18,7 @@ from pydantic import (
 
 from tasks.caching.reference import SHA256, Reference
 from tasks.caching.stage import StageReport
-from tasks.caching.store import MOST_HELD, UnusableFileError, artifact_folder, file_digest, read_file, run_path
+from tasks.caching.store import MOST_HELD, UnusableFileError, artifact_folder, read_file, run_path
 from tasks.caching.strict_json import parse_object
 from tasks.limits import CHECKPOINT, FILE, MOST_THREADS, NAME, RUN
 
@@ -267,9 +268,9 @@ def manifest_digest(folder: Path) -> str:
     """SHA-256 of the manifest in a run folder, 64 hexadecimal digits: it stands for the run, whose files it names.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is larger than any manifest.
     """
-    return file_digest(folder / MANIFEST)
+    return hashlib.sha256(read_file(folder / MANIFEST)).hexdigest()
 
 
 def check_schema(version: int, path: Path) -> None:
