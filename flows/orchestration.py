@@ -43,7 +43,7 @@ from tasks.caching.manifest import MANIFEST, manifest_digest
 from tasks.caching.pointers import LATEST, require_pointers
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
-from tasks.caching.store import Store, project_store
+from tasks.caching.store import Store, UnusableFileError, project_store
 from tasks.caching.uses import store_in_use
 from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
 from tasks.learning.devices import DEVICE, fallback_notice
@@ -232,7 +232,7 @@ def digest_of(folder: Path) -> str | None:
     """The SHA-256 of a run's manifest; None if it cannot be read, of which the verification tells."""
     try:
         return manifest_digest(folder)
-    except OSError:
+    except (OSError, UnusableFileError):
         return None
 
 

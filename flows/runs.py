@@ -66,7 +66,7 @@ class RunFolder:
         """
         try:
             return manifest_digest(self.folder)
-        except OSError as error:
+        except (OSError, UnusableFileError) as error:
             raise InputError(f"run {self.folder.name} is damaged: {error}") from error
 
     def summary(self) -> dict[str, Any]:

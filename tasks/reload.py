@@ -35,8 +35,8 @@ def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Out
     from tasks.learning.checkpoint import load_network
 
     folder = desk.store.runs / view.run
-    expected = check_expected(folder, view.expect)
     manifest = Manifest.read(folder)
+    expected = check_expected(folder, view.expect)
     require_consistent(manifest)
     files = [manifest.file(name) for name in (manifest.checkpoint, *EXPECTED)]
     artifacts = {"predictions": manifest.artifact("evaluate", "predictions")}

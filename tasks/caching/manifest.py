@@ -268,7 +268,8 @@ def manifest_digest(folder: Path) -> str:
     """SHA-256 of the manifest in a run folder, 64 hexadecimal digits: it stands for the run, whose files it names.
 
     Raises:
-        OSError: it cannot be read, or is larger than any manifest.
+        OSError: it cannot be read.
+        UnusableFileError: it is no plain file, or larger than any manifest.
     """
     return hashlib.sha256(read_file(folder / MANIFEST)).hexdigest()
 

@@ -130,9 +130,11 @@ def test_a_file_with_a_hole_in_it_is_neither_held_in_memory_nor_read_for_hours(
         (["history", "line"], 0),
         (["show", run.name], 0 if whole else 2),
         (["verify", run.name], 0 if whole else 1),
+        (["verify", run.name, "--expect", "0" * 64], 1),
     ):
-        code, _, error = command(*words)
+        code, out, error = command(*words)
         assert code == expected, words
         assert error.count("\n") <= 1
+        assert code == 0 or ("run.json" if "--expect" in words else name) in out + error, words
     assert command("collect")[0] == 0 or not whole
     assert time.monotonic() - began < SOON
