@@ -26,8 +26,14 @@ def create(
     /,
     *,
     fresh: Annotated[
-        str | None, Parameter(help="Tell too when an experiment has no verified run for so long, such as 26h.")
+        str | None, Parameter(help="Alert too when an experiment has no new verified run for so long, such as 26h.")
     ] = None,
+    count_unchanged: Annotated[
+        bool, Parameter(negative=(), help="With --fresh: an unchanged run that is found or verified again will do.")
+    ] = False,
+    drift: Annotated[
+        bool, Parameter(negative=(), help="Alert too when a run is outside the band of the runs before.")
+    ] = False,
     experiment: Annotated[
         list[str] | None,
         Parameter(negative=(), help="Which experiment --fresh is about; may be repeated. Those with runs by default."),
@@ -41,7 +47,8 @@ def create(
 
     with prefect_client() as client:
         store = identity(project_store().root)
-        alerts.create_alerts(client, store, url, fresh, experiment or experiments_with_runs(project_store()))
+        about = alerts.Alerting(fresh, count_unchanged, drift)
+        alerts.create_alerts(client, store, url, about, experiment or experiments_with_runs(project_store()))
         tell_alerts(client, store, as_json=False)
 
 

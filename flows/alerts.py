@@ -9,10 +9,22 @@ Several stores may report to one server. The alerts of each are its own: they he
 import contextlib
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from flows.announcing import AWAITED, CONFIRMED, EXPERIMENT, STORE, TRIED, VERIFIED, post
+from flows.announcing import (
+    AWAITED,
+    CONFIRMED,
+    DRIFTED,
+    EXPERIMENT,
+    REJECTED,
+    REVERIFIED,
+    STORE,
+    TRIED,
+    VERIFIED,
+    post,
+)
 from flows.identity import ANY_STORE
 from flows.identity import PREFIX as STORE_PREFIX
 from flows.problems import InputError
@@ -44,15 +56,43 @@ experiment or run: {{ flow_run.parameters.experiment.name or flow_run.parameters
 flow run: {{ flow_run|ui_url }}
 """
 
-STALE_SUBJECT = "no verified run of {{ labels['workflow.experiment'] }} for PERIOD"
+STALE_SUBJECT = "no new verified run of {{ labels['workflow.experiment'] }} for PERIOD"
 STALE_BODY = """\
 The last one was {{ event.payload.run or 'before the alert was made' }}, on {{ event.occurred }}.
-Is the machine on, does `workflow serve` run, and did the last runs fail?
+Is the machine on, does `workflow serve` run, and did the last runs fail? A training that finds nothing changed makes
+no new run: `refresh` or `dated` in the file's [schedule] makes one each time.
 """
+
+#: Of a run that was saved and leaves something to be desired.
+REJECTED_SUBJECT = "a run of {{ event.payload.experiment }} is not accepted"
+DRIFTED_SUBJECT = "a run of {{ event.payload.experiment }} drifts"
+SAVED_BODY = """\
+{{ event.payload.run }}: {{ event.payload.why }}
+
+It is kept, and `latest` points to it.
+"""
+
+#: What counts as a new verified run, and what counts too where an unchanged one is as good.
+NEW, UNCHANGED = {VERIFIED}, {VERIFIED, REVERIFIED, CONFIRMED}
+
+
+@dataclass(frozen=True)
+class Alerting:
+    """What alerts are about, besides flow runs that failed and runs that are not accepted.
+
+    Attributes:
+        fresh: for how long an experiment may be without a new verified run, such as `26h`; None for any time.
+        count_unchanged: whether an unchanged run that is found or verified again is as good as a new one.
+        drift: whether a run that is outside the band of the runs before is worth an alert.
+    """
+
+    fresh: str | None = None
+    count_unchanged: bool = False
+    drift: bool = False
 
 
 def create_alerts(
-    client: "SyncPrefectClient", store: str, url: str, fresh: str | None, experiments: Iterable[str]
+    client: "SyncPrefectClient", store: str, url: str, about: Alerting, experiments: Iterable[str]
 ) -> None:
     """Makes the alerts; those of an earlier call are replaced.
 
@@ -60,7 +100,7 @@ def create_alerts(
         client: of the server that is to send them.
         store: identity of the store that they are about.
         url: of apprise, such as `mailto://…` or `ntfy://…`.
-        fresh: for how long an experiment may be without a verified run, such as `26h`; None for any time.
+        about: what they are about.
         experiments: of which verified runs are awaited from now on.
 
     Raises:
@@ -68,38 +108,48 @@ def create_alerts(
     """
     from prefect.blocks.notifications import SlackWebhook
 
-    if fresh is not None and duration(fresh) < SHORTEST:
+    if about.fresh is not None and duration(about.fresh) < SHORTEST:
         raise InputError(f"--fresh must be at least {SHORTEST.seconds} s")
     block = SlackWebhook(url=plain_text_url(url), notify_type="failure")
     remove_alerts(client, store)
     block_id = block.save(block_of(store), overwrite=True)
-    for automation in automations(block_id, store, fresh):
+    for automation in automations(block_id, store, about):
         client.create_automation(automation)
-    if fresh is not None:
+    if about.fresh is not None:
         time.sleep(SETTLING_SECONDS)
         for experiment in experiments:
             post(client, AWAITED, experiment, store)
 
 
-def automations(block_id: Any, store: str, fresh: str | None) -> list["AutomationCore"]:
+def automations(block_id: Any, store: str, about: Alerting) -> list["AutomationCore"]:
     """The automations about a store, which send through a notification block."""
-    from prefect.automations import AutomationCore, EventTrigger, ResourceSpecification
+    from prefect.automations import AutomationCore
     from prefect.events.actions import SendNotification
 
     def alert(name: str, trigger: "Trigger", subject: str, body: str) -> AutomationCore:
         action = SendNotification(block_document_id=block_id, subject=subject, body=body)
         return AutomationCore(name=f"{PREFIX}{name}", tags=[TAG, tag_of(store)], trigger=trigger, actions=[action])
 
-    trial = EventTrigger(expect={TRIED}, match=ResourceSpecification({STORE: store}))
     made = [
         alert("a training failed", bad_end_of("train", store), BAD_END_SUBJECT, BAD_END_BODY),
         alert("a verification failed", bad_end_of("verify", store), BAD_END_SUBJECT, BAD_END_BODY),
-        alert("a trial", trial, "A trial of the alerts", "They arrive."),
+        alert("a run is not accepted", event_of(REJECTED, store), REJECTED_SUBJECT, SAVED_BODY),
+        alert("a trial", event_of(TRIED, store), "A trial of the alerts", "They arrive."),
     ]
-    if fresh is not None:
-        subject = STALE_SUBJECT.replace("PERIOD", fresh)
-        made.append(alert(f"no verified run for {fresh}", silence_of(duration(fresh), store), subject, STALE_BODY))
+    if about.drift:
+        made.append(alert("a run drifts", event_of(DRIFTED, store), DRIFTED_SUBJECT, SAVED_BODY))
+    if about.fresh is not None:
+        silence = silence_of(duration(about.fresh), store, UNCHANGED if about.count_unchanged else NEW)
+        subject = STALE_SUBJECT.replace("PERIOD", about.fresh)
+        made.append(alert(f"no new verified run for {about.fresh}", silence, subject, STALE_BODY))
     return made
+
+
+def event_of(event: str, store: str) -> "Trigger":
+    """What happens when an event about a store is posted."""
+    from prefect.automations import EventTrigger, ResourceSpecification
+
+    return EventTrigger(expect={event}, match=ResourceSpecification({STORE: store}))
 
 
 def bad_end_of(flow: str, store: str) -> "Trigger":
@@ -121,19 +171,18 @@ def bad_end_of(flow: str, store: str) -> "Trigger":
     )
 
 
-def silence_of(period: timedelta, store: str) -> "Trigger":
-    """What happens when an experiment of a store has no verified run for a period, counted from the last one.
+def silence_of(period: timedelta, store: str, awaited: set[str]) -> "Trigger":
+    """What happens when none of the awaited events is posted for an experiment of a store for a period.
 
-    Each verified run begins the period anew since it is in both `after` and `expect`, and so does a training that finds
-    its run verified already. A trigger without `after` would count from nothing in particular, and with `for_each`
-    never fire.
+    Each of them begins the period anew since it is in both `after` and `expect`. A trigger without `after` would count
+    from nothing in particular, and with `for_each` never fire.
     """
     from prefect.automations import EventTrigger, Posture, ResourceSpecification
 
     return EventTrigger(
         posture=Posture.Proactive,
-        after={VERIFIED, CONFIRMED, AWAITED},
-        expect={VERIFIED, CONFIRMED},
+        after={*awaited, AWAITED},
+        expect=awaited,
         match=ResourceSpecification({EXPERIMENT: "*", STORE: store}),
         for_each={EXPERIMENT},
         within=period,

@@ -15,11 +15,20 @@ if TYPE_CHECKING:
 #: A training saved a run, or found that the run which is there is what it would make.
 TRAINED = "workflow.run.trained"
 
-#: A run was shown to predict what training recorded.
+#: A run was shown for the first time to predict what training recorded.
 VERIFIED = "workflow.run.verified"
+
+#: A run that was verified before, and has not changed since, was verified again.
+REVERIFIED = "workflow.run.verified-again"
 
 #: A training found that the run which is there is what it would make, and that it is verified already.
 CONFIRMED = "workflow.run.confirmed"
+
+#: A run that was saved misses what its experiment demands of the test metrics.
+REJECTED = "workflow.run.rejected"
+
+#: A run that was saved is outside the band of the runs before.
+DRIFTED = "workflow.run.drifted"
 
 #: From now on somebody waits for verified runs of an experiment.
 AWAITED = "workflow.experiment.awaited"
@@ -31,19 +40,20 @@ TRIED = "workflow.alerts.tried"
 EXPERIMENT, STORE = "workflow.experiment", "workflow.store"
 
 
-def announce(event: str, experiment: str, run: str, store: str) -> None:
+def announce(event: str, experiment: str, run: str, store: str, why: str = "") -> None:
     """Tells what became of a run, from inside the flow that did it.
 
     Args:
-        event: TRAINED, VERIFIED or CONFIRMED.
+        event: one of those above that are about a run.
         experiment: that the run is of.
         run: its name.
         store: identity of the store that it is in.
+        why: the reasons of a REJECTED or DRIFTED one.
     """
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        post(client, event, experiment, store, run, surrounding_flow())
+        post(client, event, experiment, store, run, why, surrounding_flow())
 
 
 def post(
@@ -52,6 +62,7 @@ def post(
     experiment: str,
     store: str,
     run: str = "",
+    why: str = "",
     related: Iterable[dict[str, str]] = (),
 ) -> None:
     """Posts an event about a run, or about its experiment if no run is named; only its own store heeds it."""
@@ -62,7 +73,7 @@ def post(
         "occurred": datetime.now(UTC).isoformat(),
         "resource": {"prefect.resource.id": subject, EXPERIMENT: experiment, STORE: store},
         "related": list(related),
-        "payload": {"experiment": experiment, "run": run, "store": store},
+        "payload": {"experiment": experiment, "run": run, "store": store, "why": why},
     }
     client.request("POST", "/events", json=[fields])
 

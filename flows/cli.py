@@ -17,7 +17,7 @@ from flows.alerting import alerts_app
 from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, RunName, Source, Until, given, is_digest
 from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
-from flows.history import SHOWN, read_history
+from flows.history import SHOWN, read_history, read_row
 from flows.output import announce, print_json, print_line, print_places, print_plain, stage_lines, tell
 from flows.problems import InputError, clipped, list_problems, require_shallow
 from flows.runs import find_folder, find_run, list_runs
@@ -66,6 +66,9 @@ def train(
     refresh: Refresh = None,
     until: Until = None,
     verify_too: Annotated[bool, Parameter(name="--verify", negative=(), help="Verify the checkpoint after.")] = False,
+    fail_on_rejection: Annotated[
+        bool, Parameter(negative=(), help="Exit with 1 if the run misses a bound of the experiment's [accept] table.")
+    ] = False,
     ephemeral: Ephemeral = False,
     as_json: AsJson = False,
     changes: Changes = UNCHANGED,
@@ -84,10 +87,16 @@ def train(
         if run is not None and verify_too:
             announce(f"verify {run}", quiet=as_json)
             orchestration.verify(run, experiment.training.device)
-    if run is not None:
-        print_places(find_run(run, project_store()), api, as_json=as_json)
-    elif as_json:
-        print_json({"run": None, "until": until})
+    if run is None:
+        if as_json:
+            print_json({"run": None, "until": until})
+        return
+    store = project_store()
+    found = find_run(run, store)
+    rejections = read_row(found, store).rejections
+    print_places(found, rejections, api, as_json=as_json)
+    if fail_on_rejection and rejections:
+        sys.exit(1)
 
 
 @app.command
@@ -134,7 +143,8 @@ def verify(
 
         announce(f"verify {folder.name}", quiet=as_json)
         orchestration.verify(folder.name, device, expect=expect)
-    print_places(find_run(folder.name, project_store()), api, as_json=as_json)
+    found = find_run(folder.name, project_store())
+    print_places(found, read_row(found, project_store()).rejections, api, as_json=as_json)
 
 
 @app.command
@@ -170,12 +180,14 @@ def runs(
 def show(run: RunName = "latest", /, *, as_json: AsJson = False) -> None:
     """Show one run: configuration, metrics, stages and files."""
     found = find_run(run, project_store())
+    rejections = read_row(found, project_store()).rejections
     if as_json:
-        print_json(found.summary() | {"manifest": found.manifest.model_dump(mode="json")})
+        manifest = found.manifest.model_dump(mode="json")
+        print_json(found.summary() | {"rejections": rejections, "manifest": manifest})
     else:
         from flows.console import print_run
 
-        print_run(found)
+        print_run(found, rejections)
 
 
 @app.command

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.history import DIGESTS, METRICS, History
-from flows.output import printable
+from flows.output import acceptance, printable
 from flows.runs import RunFolder
 from flows.wording import figure
 from tasks.caching.decision import Decision
@@ -150,6 +150,8 @@ def print_history(history: History, plots: Iterable[PurePath], page: str | None)
     for row in history.rows:
         if row.outside:
             console.print(f"{row.run}  [red]{escape('; '.join(row.flags))}[/]", soft_wrap=True)
+        if row.rejections:
+            console.print(f"{row.run}  [red]not accepted: {escape('; '.join(row.rejections))}[/]", soft_wrap=True)
     console.print(f"{history.verdict}.\n", soft_wrap=True)
     for path in plots:
         console.print(f"plot        {escape(str(path))}", soft_wrap=True)
@@ -164,14 +166,21 @@ def verdict(verified: bool | None) -> str:
     return "[green]yes[/]" if verified else "[red]FAILED[/]"
 
 
-def print_run(run: RunFolder) -> None:
-    """Prints all about one run: its stages, its metrics, its configuration and its files."""
+def print_run(run: RunFolder, rejections: Sequence[str] | None) -> None:
+    """Prints all about one run: its stages, its metrics, its configuration and its files.
+
+    Args:
+        run: to print.
+        rejections: why it is not accepted; None if its experiment demands nothing.
+    """
     manifest, environment = run.manifest, run.manifest.environment
     console.print(
         f"[bold]{escape(manifest.run)}[/]  made {escape(manifest.created)} on {escape(environment.device)}",
         soft_wrap=True,
     )
     console.print(f"verified    {verdict(run.verified)}")
+    if rejections is not None:
+        console.print(f"accepted    {escape(acceptance(rejections))}", soft_wrap=True)
     console.print(f"folder      {escape(str(run.folder))}", soft_wrap=True)
     console.print(f"run.json    SHA-256 {run.digest}\n", soft_wrap=True)
     stages = plain_table("stage", "status", "seconds", "why", title="Stages")

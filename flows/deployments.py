@@ -189,7 +189,8 @@ def in_yaml(schedule: Schedule) -> dict[str, Any]:
         InputError: it stands for no moment.
     """
     made = to_prefect(schedule)
+    changed = {"parameters": made.parameters} if made.parameters else {}
     if made.interval is not None:
-        return {"interval": made.interval.total_seconds(), "anchor_date": made.anchor_date.isoformat()}
+        return {"interval": made.interval.total_seconds(), "anchor_date": made.anchor_date.isoformat()} | changed
     rule = {"cron": made.cron} if made.cron else {"rrule": made.rrule}
-    return {**rule, "timezone": made.timezone}
+    return {**rule, "timezone": made.timezone} | changed

@@ -1,5 +1,6 @@
 """The runs of one experiment in their order: their test metrics, what changed from one to the next, and which drift."""
 
+import contextlib
 import functools
 import re
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from flows.problems import InputError
+from flows.problems import InputError, list_problems
 from flows.runs import RunFolder, find_run
 from flows.wording import figure
 from tasks.caching.explanation import differences
@@ -16,6 +17,7 @@ from tasks.caching.key import Ingredients, flatten
 from tasks.caching.manifest import MANIFEST, ManifestError
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.store import Store
+from tasks.learning.acceptance import Accept, shortfalls
 from tasks.learning.drift import FEWEST_BEFORE, MOST_BEFORE, Band, band_after, is_outside, known
 from tasks.limits import NAME
 
@@ -47,8 +49,10 @@ class Row:
         metrics: of the test rows, by the names in `METRICS`; None where there is no finite value.
         bands: of each metric, as the runs before make it; None where they are too few.
         outside: the metrics that are outside their band.
+        flags: the same in words; for example `mae 0.0312 is outside 0.0249 … 0.0257`.
         digests: SHA-256 of the artifacts in `DIGESTS`.
         verified: whether it passed its last verification; None if it was not verified.
+        rejections: why it is not accepted, in words; None if its experiment demands nothing.
     """
 
     run: str
@@ -58,13 +62,15 @@ class Row:
     metrics: dict[str, float | None]
     bands: dict[str, Band | None]
     outside: tuple[str, ...]
+    flags: tuple[str, ...]
     digests: dict[str, str]
     verified: bool | None
+    rejections: tuple[str, ...] | None
 
     @property
-    def flags(self) -> tuple[str, ...]:
-        """What is outside, in words; for example `mae 0.0312 is outside 0.0249 … 0.0257`."""
-        return tuple(tell_flag(name, self.metrics[name], band) for name in self.outside if (band := self.bands[name]))
+    def accepted(self) -> bool | None:
+        """Whether it reaches what its experiment demands; None if that demands nothing."""
+        return None if self.rejections is None else not self.rejections
 
     @property
     def changes(self) -> str:
@@ -79,7 +85,7 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """The row for a program."""
         bands = {name: band and {"low": band.low, "high": band.high} for name, band in self.bands.items()}
-        return vars(self) | {"bands": bands, "flags": self.flags}
+        return vars(self) | {"bands": bands, "accepted": self.accepted}
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,18 @@ class ScoredRun:
         libraries = {"python": environment.python, "machine": environment.machine, **environment.versions}
         return flatten(self.folder.manifest.experiment) | {f"library {name}": libraries[name] for name in libraries}
 
+    @property
+    def accept(self) -> Accept:
+        """What the experiment demands of its runs.
+
+        Raises:
+            InputError: the manifest has something else there.
+        """
+        try:
+            return Accept.model_validate(self.folder.manifest.experiment.get("accept", {}))
+        except ValidationError as error:
+            raise list_problems(error, f"the manifest of run {self.folder.manifest.run}", "accept") from error
+
     @functools.cached_property
     def code(self) -> Ingredients | None:
         """The code that shaped the metrics, as the records of the stages tell it; None if one cannot be read."""
@@ -181,6 +199,23 @@ def read_history(experiment: str, store: Store, last: int = SHOWN) -> History:
             damaged[name] = str(error)
     newest = range(max(len(runs) - last, 0), len(runs))
     return History(experiment, tuple(judge(runs[place], runs[:place]) for place in newest), damaged)
+
+
+def read_row(run: RunFolder, store: Store) -> Row:
+    """One run in the history of its experiment, judged by the runs before it.
+
+    Raises:
+        InputError: the run or its metrics cannot be read.
+        ManifestError: its manifest lacks a stage or an artifact.
+    """
+    name = run.manifest.run
+    names = run_names(store).get(run.manifest.experiment["name"], [])
+    earlier = names[: names.index(name)][-MOST_BEFORE:] if name in names else []
+    before = []
+    for other in earlier:
+        with contextlib.suppress(InputError, ManifestError):
+            before.append(read_run(other, store))
+    return judge(read_run(name, store), before)
 
 
 def run_names(store: Store) -> dict[str, list[str]]:
@@ -222,17 +257,34 @@ def judge(run: ScoredRun, before: Sequence[ScoredRun]) -> Row:
     """The row of a run, with the bands that the runs before it make."""
     earlier = {metric: [other.metrics[metric] for other in before] for metric in METRICS}
     manifest = run.folder.manifest
+    bands = {metric: band_after(earlier[metric]) for metric in METRICS}
+    outside = tuple(metric for metric in METRICS if is_outside(run.metrics[metric], earlier[metric]))
+    drifts = tuple(tell_flag(name, run.metrics[name], band) for name in outside if (band := bands[name]))
     return Row(
         run=manifest.run,
         created=manifest.created,
         device=manifest.environment.device,
         changed=what_changed(before[-1], run) if before else None,
         metrics=run.metrics,
-        bands={metric: band_after(earlier[metric]) for metric in METRICS},
-        outside=tuple(metric for metric in METRICS if is_outside(run.metrics[metric], earlier[metric])),
+        bands=bands,
+        outside=outside,
+        flags=drifts,
         digests=run.digests,
         verified=run.folder.verified,
+        rejections=rejections(run, drifts),
     )
+
+
+def rejections(run: ScoredRun, drifts: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Why a run is not accepted, in words; None if its experiment demands nothing.
+
+    Args:
+        run: any.
+        drifts: its metrics that are outside their band, in words.
+    """
+    if not run.accept.demands:
+        return None
+    return shortfalls(run.accept, run.metrics) + (() if run.accept.allow_drift else drifts)
 
 
 def what_changed(before: ScoredRun, now: ScoredRun) -> tuple[str, ...]:

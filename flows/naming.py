@@ -7,6 +7,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
+from flows.dates import with_dates
 from flows.experiments import place, settle
 from flows.planning import plan_training
 from flows.problems import InputError
@@ -21,6 +22,7 @@ def train_run_name() -> str:
     """Name of a train flow run, such as `line on cpu: training.learning_rate 0.03 → 0.01`."""
     asked = flow_run.parameters
     experiment = place(asked["experiment"], asked["device"])
+    experiment = with_dates(experiment, asked["dated"], flow_run.scheduled_start_time)
     try:
         settled = settle(experiment)
         plan = plan_training(settled, project_store(), frozenset(asked["refresh"]), asked["until"])

@@ -4,11 +4,12 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 from pydantic import ValidationError
 
+from flows.dates import Dated
 from flows.deployments import Offer, read_offers
 from flows.identity import identity
 from flows.output import print_line, tell
@@ -16,6 +17,7 @@ from flows.problems import list_problems
 from flows.scheduling import Schedule
 from flows.settings import Api, named_api
 from flows.sign_in import UiPage
+from flows.train import Refreshable
 from tasks.caching.store import project_store
 
 Sources = Annotated[
@@ -33,6 +35,14 @@ IfRunning = Annotated[
 TakeOver = Annotated[
     bool, Parameter(negative=(), help="Take the place of another store that offers the same on this server.")
 ]
+ScheduledRefresh = Annotated[
+    list[Refreshable] | None,
+    Parameter(name="--refresh", negative=(), help="A stage that each scheduled run computes even if cached; or all."),
+]
+ScheduledDates = Annotated[
+    list[Dated] | None,
+    Parameter(name="--dated", negative=(), help="A seed that each scheduled run takes from its date, as 20261127."),
+]
 Limit = Annotated[int, Parameter(help="Flow runs that go on at once, at most.", validator=validators.Number(gte=1))]
 
 
@@ -45,6 +55,8 @@ def serve(
     rrule: RRule = None,
     timezone: Timezone = None,
     if_running: IfRunning = None,
+    refresh: ScheduledRefresh = None,
+    dated: ScheduledDates = None,
     limit: Limit = 2,
     take_over: TakeOver = False,
 ) -> None:
@@ -53,7 +65,16 @@ def serve(
     The schedule is the `[schedule]` table of each file, or what is given here. A schedule goes on only while this
     command runs; of the trainings that were missed meanwhile, one is made up for.
     """
-    offers = read_offers(sources or (), given_schedule(cron, interval, rrule, timezone, if_running))
+    schedule = given_schedule(
+        cron=cron,
+        interval=interval,
+        rrule=rrule,
+        timezone=timezone,
+        if_running=if_running,
+        refresh=refresh,
+        dated=dated,
+    )
+    offers = read_offers(sources or (), schedule)
     serve_offers(offers, limit, take_over=take_over)
 
 
@@ -121,15 +142,15 @@ def ui(
     show(project_store(), browse=has_screen() if browse is None else browse)
 
 
-def given_schedule(
-    cron: str | None, interval: str | None, rrule: str | None, timezone: str | None, if_running: str | None
-) -> Schedule | None:
+def given_schedule(**options: str | list[Any] | None) -> Schedule | None:
     """The schedule that the command line gives; None if it gives none.
+
+    Args:
+        options: by the fields of a schedule; None for one that is not given.
 
     Raises:
         InputError: it is none.
     """
-    options = {"cron": cron, "interval": interval, "rrule": rrule, "timezone": timezone, "if_running": if_running}
     given = {name: value for name, value in options.items() if value is not None}
     if not given:
         return None

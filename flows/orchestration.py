@@ -4,7 +4,7 @@ Apart from the wirings, because importing Prefect takes a second, and `workflow 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,22 +20,24 @@ from prefect.states import Cancelled
 from pydantic import BaseModel, Field
 
 from flows import pages, repetition
-from flows.announcing import CONFIRMED, TRAINED, VERIFIED, announce
+from flows.announcing import CONFIRMED, DRIFTED, REJECTED, REVERIFIED, TRAINED, VERIFIED, announce
 from flows.contact import ask
+from flows.dates import Dated, with_dates
 from flows.engine import LastingFlow
 from flows.experiments import place, resolve, settle
+from flows.history import read_row
 from flows.identity import identity
 from flows.liveness import is_given_up
 from flows.naming import tag_run, train_run_name, verify_run_name
 from flows.one_at_a_time import IfRunning, one_at_a_time
 from flows.planning import plan_training
 from flows.progress import TrainingProgress
-from flows.runs import find_folder, find_run
+from flows.runs import RunFolder, find_folder, find_run
 from flows.showing import show_history, show_page, show_run
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.turns import point_in_turn, take_turn
-from flows.verifications import is_pending, is_triggered, is_verified
+from flows.verifications import is_pending, is_triggered, is_verified, was_verified
 from flows.verify import pipeline as verify_pipeline
 from flows.watching import RunLog, extra_watchers
 from tasks.caching.exclusion import StandBackError
@@ -43,6 +45,7 @@ from tasks.caching.manifest import MANIFEST, manifest_digest
 from tasks.caching.pointers import LATEST, require_pointers
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
+from tasks.caching.stage import StageReport
 from tasks.caching.store import Store, UnusableFileError, project_store
 from tasks.caching.uses import store_in_use
 from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
@@ -94,13 +97,13 @@ def has_pending_verification(run: str, store: Store) -> bool:
         return is_pending(client, run, store.root)
 
 
-def announce_run(event: str, run: str) -> None:
+def announce_run(event: str, run: str, why: str = "") -> None:
     """Tells what became of a run, unless it only repeats another."""
     if repetition.purpose.get():
         return
     store = project_store()
     experiment = find_run(run, store).manifest.experiment["name"]
-    ask(lambda: announce(event, experiment, run, identity(store.root)))
+    ask(lambda: announce(event, experiment, run, identity(store.root), why))
 
 
 @partial(
@@ -113,6 +116,7 @@ def train(
     device: Device | None = None,
     if_running: IfRunning = "wait",
     retries: Retries = 0,
+    dated: list[Dated] = [],  # noqa: B006 (a form's default)
 ) -> "str | State[None] | None":
     """Trains, evaluates, plots and saves a model; what has not changed is reused.
 
@@ -123,6 +127,7 @@ def train(
         device: Where to train, in place of the experiment's own: auto, cpu, cuda, cuda:N or mps.
         if_running: What this run does while another run of the experiment goes on: wait for it, or be cancelled.
         retries: How often a stage is tried again after a fault that may pass, such as a full disk.
+        dated: Seeds that are the date on which the run was due, in UTC, such as 20261127, in place of the experiment's.
 
     Returns:
         The name of the run; None if `until` ended the flow before a run was saved. A state, in place of both, if the
@@ -134,7 +139,8 @@ def train(
     store = project_store()
     try:
         with one_at_a_time(experiment.name, if_running, store):
-            return train_now(place(experiment, device), frozenset(refresh), until, retries, store)
+            asked = with_dates(place(experiment, device), dated, flow_run.scheduled_start_time)
+            return train_now(asked, frozenset(refresh), until, retries, store)
     except StandBackError as error:
         return Cancelled(message=str(error))
 
@@ -162,10 +168,32 @@ def train_now(
         return folder.name
     if not point_in_turn(folder, experiment.name, store, turn):
         get_run_logger().info("a run that began later has ended before: latest does not move to %s", folder.name)
-    show_run(find_run(folder.name, store), experiment.name, store)
-    if walk.reports[-1].status == "run":
-        show_history(experiment.name, store)
+    show_outcome(find_run(folder.name, store), walk.reports, store)
     return folder.name
+
+
+def show_outcome(run: RunFolder, reports: Sequence[StageReport], store: Store) -> None:
+    """Shows what came of a training; of a new run, warns and tells Prefect if it drifts or is not accepted.
+
+    Args:
+        run: that the training led to.
+        reports: of its stages.
+        store: that the run is in.
+    """
+    experiment, row = run.manifest.experiment["name"], read_row(run, store)
+    trained = any(report.name == "train" and report.status == "run" for report in reports)
+    show_run(run, experiment, store, trained=trained, rejections=row.rejections)
+    if reports[-1].status != "run":
+        return
+    if row.rejections:
+        why = "; ".join(row.rejections)
+        get_run_logger().warning("the run is not accepted: %s", why)
+        announce_run(REJECTED, run.folder.name, why)
+    if row.outside:
+        why = "; ".join(row.flags)
+        get_run_logger().warning("the run drifts: %s", why)
+        announce_run(DRIFTED, run.folder.name, why)
+    show_history(experiment, store)
 
 
 @partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
@@ -206,6 +234,7 @@ def verify_now(run: str, device: str, retries: int, expect: str | None, store: S
     """Verifies; see `verify`."""
     folder = find_folder(run, store)
     settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=digest_of(folder))
+    again = was_verified(folder, settings.digest)
     ask(lambda: tag_run((experiment_of(folder), settings.device)))
     watchers = (RunLog(), *extra_watchers.get())
     with store_in_use(store) as use:
@@ -216,7 +245,7 @@ def verify_now(run: str, device: str, retries: int, expect: str | None, store: S
             record_verification(folder, settings, failed_checks(error))
             raise
         record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
-    announce_run(VERIFIED, folder.name)
+    announce_run(REVERIFIED if again else VERIFIED, folder.name)
     return folder.name
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +49,33 @@ def announce(text: str, *, quiet: bool) -> None:
         console.print(f"[bold]{escape(text)}[/]", soft_wrap=True)
 
 
-def print_places(run: RunFolder, api: Api | None, *, as_json: bool) -> None:
-    """Prints where a run's checkpoint and report are, the digest that stands for it, and where the UI is."""
+def print_places(run: RunFolder, rejections: Sequence[str] | None, api: Api | None, *, as_json: bool) -> None:
+    """Prints where a run's checkpoint and report are, the digest that stands for it, and where the UI is.
+
+    Args:
+        run: to print.
+        rejections: why it is not accepted; None if its experiment demands nothing.
+        api: whose UI shows it; None if none does.
+        as_json: for programs.
+    """
     ui = UiPage(api) if api else None
     if as_json:
-        print_json(run.summary() | {"ui": ui and ui.address})
+        print_json(run.summary() | {"rejections": rejections, "ui": ui and ui.address})
         return
     folder = Path("artifacts/runs", run.folder.name)
     print_line(f"\nrun         {run.folder.name}")
     print_line(f"checkpoint  {folder / run.manifest.checkpoint}")
     print_line(f"report      {folder / 'report.html'}")
     print_line(f"run.json    SHA-256 {run.digest}")
+    if rejections is not None:
+        print_line(f"accepted    {acceptance(rejections)}")
     if ui:
         print_line(f"Prefect UI  {ui.link(sys.stdout)}")
+
+
+def acceptance(rejections: Sequence[str]) -> str:
+    """Whether a run is accepted, and why not."""
+    return f"no: {'; '.join(rejections)}" if rejections else "yes"
 
 
 def print_line(text: str) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +57,34 @@ def metrics_summary(run: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{run}, test rows: {figures}"
 
 
-def report_page(folder: Path, digest: str, url: str | None) -> str:
+def run_status(created: str, *, trained: bool, rejections: Sequence[str] | None) -> str:
+    """Whether a flow run trained its run or found it unchanged, and whether the run is accepted, in a line.
+
+    Args:
+        created: when the run was saved, in ISO 8601.
+        trained: whether this flow run trained the model.
+        rejections: why the run is not accepted; None if its experiment demands nothing.
+    """
+    origin = "trained now" if trained else f"nothing to train, as on {created[:16].replace('T', ' ')} UTC"
+    if rejections is None:
+        return origin
+    return f"{origin}; not accepted: {'; '.join(rejections)}" if rejections else f"{origin}; accepted"
+
+
+def report_page(folder: Path, digest: str, url: str | None, status: str) -> str:
     """Where the report and the other files of a run are; the report as a link if it is served.
 
     Args:
         folder: of the run.
         digest: SHA-256 of its manifest.
         url: of the report.
+        status: of the run, in a line.
     """
     report = f"[Open the report]({url})" if url else "`workflow serve` would serve it, so that it can be opened here."
     files = (f"- {cell(str(path.relative_to(folder)))}" for path in sorted(folder.rglob("*")) if path.is_file())
     expect = f"run.json has SHA-256 `{digest}`, which `workflow verify --expect` takes."
     title, where = f"# {cell(folder.name)}", f"Files in {cell(str(folder))}:"
-    return "\n".join((title, "", report, "", expect, "", where, "", *files))
+    return "\n".join((title, "", cell(status), "", report, "", expect, "", where, "", *files))
 
 
 def plots_page(run: str, folder: Path) -> str:

@@ -46,10 +46,7 @@ class RunFolder:
     @property
     def verification(self) -> dict[str, Any] | None:
         """The outcome of the last verification; None if there was none, or it cannot be read."""
-        try:
-            return parse_object(read_file(self.folder / VERIFICATION))
-        except (OSError, UnusableFileError, ValueError):
-            return None
+        return read_verification(self.folder)
 
     @property
     def verified(self) -> bool | None:
@@ -83,6 +80,14 @@ class RunFolder:
             "metrics": self.metrics,
             "verified": self.verified,
         }
+
+
+def read_verification(folder: Path) -> dict[str, Any] | None:
+    """The outcome of the last verification of the run in a folder; None if there was none, or it cannot be read."""
+    try:
+        return parse_object(read_file(folder / VERIFICATION))
+    except (OSError, UnusableFileError, ValueError):
+        return None
 
 
 def require_metrics(metrics: Mapping[str, Any]) -> None:

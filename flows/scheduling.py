@@ -22,7 +22,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from flows.dates import Dated
 from flows.problems import InputError
+from flows.train import Refreshable
 
 if TYPE_CHECKING:
     from prefect.schedules import Schedule as PrefectSchedule
@@ -79,6 +81,10 @@ class Schedule(BaseModel):
     if_running: Literal["wait", "cancel"] = Field(
         "wait", description="What a run does while another one of the experiment goes on: wait for it, or be cancelled."
     )
+    refresh: list[Refreshable] = Field([], description="Stages that each scheduled run computes even if cached.")
+    dated: list[Dated] = Field(
+        [], description="Seeds that each scheduled run takes from its date in UTC: 20261127 on 27 November 2026."
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -109,12 +115,19 @@ class Schedule(BaseModel):
             raise ValueError(f"give one of cron, interval and rrule, not {' and '.join(kinds)}")
         if self.timezone is not None and kinds in ([], ["interval"]):
             raise ValueError("timezone belongs to cron and rrule; an interval is counted in UTC")
+        if not kinds and (self.refresh or self.dated):
+            raise ValueError("refresh and dated are for scheduled runs: give cron, interval or rrule too")
         return self
 
     @property
     def kind(self) -> Kind | None:
         """Which rule is given; None where the experiment is not trained by itself."""
         return next((kind for kind in KINDS if getattr(self, kind) is not None), None)
+
+    @property
+    def parameters(self) -> dict[str, list[str]]:
+        """The parameters of the flow that are other ones in a scheduled run than in one that was asked for."""
+        return {name: value for name in ("refresh", "dated") if (value := getattr(self, name))}
 
     @property
     def words(self) -> str:
@@ -144,6 +157,7 @@ def to_prefect(schedule: Schedule) -> "PrefectSchedule":
         rrule=schedule.rrule,
         timezone=schedule.timezone or UTC_NAME,
         anchor_date=ANCHOR,
+        parameters=schedule.parameters,
     )
 
 

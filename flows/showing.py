@@ -1,9 +1,9 @@
 """Puts pages on a flow run in the UI, each under a key that is the same from run to run, so that it has a history."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.logging import get_run_logger
 
 from flows import pages
 from flows.contact import ask
@@ -15,20 +15,27 @@ from flows.runs import RunFolder
 from tasks.caching.store import Store
 
 
-def show_run(run: RunFolder, experiment: str, store: Store) -> None:
-    """Shows what came of a training: its metrics, its plots, and where its report is."""
+def show_run(run: RunFolder, experiment: str, store: Store, *, trained: bool, rejections: Sequence[str] | None) -> None:
+    """Shows what came of a training: its metrics, its plots, and where its report is.
+
+    Args:
+        run: that the training led to.
+        experiment: that it is of.
+        store: that it is in.
+        trained: whether the model was trained by this flow run, or had been before.
+        rejections: why the run is not accepted; None if its experiment demands nothing.
+    """
     name, metrics = run.folder.name, run.metrics
     show_table(experiment, "metrics", pages.metrics_rows(metrics), pages.metrics_summary(name, metrics))
     show_page(experiment, "plots", pages.plots_page(name, run.folder), f"Plots of {name}")
-    report = pages.report_page(run.folder, run.digest, report_url(name, store.root))
-    show_page(experiment, "report", report, f"Report of {name}")
+    status = pages.run_status(run.manifest.created, trained=trained, rejections=rejections)
+    report = pages.report_page(run.folder, run.digest, report_url(name, store.root), status)
+    show_page(experiment, "report", report, f"Report of {name}: {status}")
 
 
 def show_history(experiment: str, store: Store) -> None:
-    """Shows the history of an experiment after a new run, without its plot, and warns if the run drifts."""
+    """Shows the history of an experiment after a new run, without its plot."""
     history = read_history(experiment, store)
-    if history.drifts:
-        get_run_logger().warning("the run drifts: %s", "; ".join(history.rows[-1].flags))
     show_page(experiment, "history", history_page(history), history.verdict)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.identity import ANY_STORE, store_tag
-from flows.runs import RunFolder
+from flows.runs import RunFolder, read_verification
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -17,8 +17,13 @@ SUPERFLUOUS = "Another verification of this run is pending."
 
 def is_verified(run: RunFolder) -> bool:
     """Whether a run passed its last verification, and has the very manifest that was verified then."""
-    verification = run.verification or {}
-    return verification.get("passed") is True and verification.get("digest") == run.digest
+    return was_verified(run.folder, run.digest)
+
+
+def was_verified(folder: Path, digest: str | None) -> bool:
+    """Whether a run passed its last verification, and had the manifest with this digest then."""
+    verification = read_verification(folder) or {}
+    return verification.get("passed") is True and verification.get("digest") == digest
 
 
 def is_pending(client: "SyncPrefectClient", run: str, root: Path) -> bool:

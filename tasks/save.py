@@ -11,6 +11,7 @@ from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
 from tasks.caching.store import Store, run_path
 from tasks.caching.sums import SUMS, list_sums
+from tasks.learning.acceptance import Accept
 from tasks.learning.devices import fallback_notice
 from tasks.learning.experiment import Data, Model, SettledTraining, Split
 from tasks.learning.plots import PLOTS
@@ -32,6 +33,7 @@ class SaveView(View):
     split: Split
     model: Model
     training: SettledTraining
+    accept: Accept
     requested_device: str
 
 

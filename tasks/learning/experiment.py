@@ -1,6 +1,6 @@
 """The experiment: the whole configuration of a run, frozen and validated.
 
-Four sections (data, split, model, training) and two names. Values are strict: `True` is no integer and
+Five sections (data, split, model, training, accept) and two names. Values are strict: `True` is no integer and
 `"3"` is no number, so that a typo in a file is an error and not a surprise. All problems of an
 experiment are reported together, by pydantic, before anything runs.
 """
@@ -10,23 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AllowInfNan,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import CoreSchema
+from pydantic import AllowInfNan, BaseModel, Field, ValidationError, field_validator, model_validator
 
-from tasks.learning.descriptions import full_description
+from tasks.learning.acceptance import Accept
 from tasks.learning.devices import DEVICE
+from tasks.learning.section import Real, Section
 from tasks.limits import CHECKPOINT, MOST_THREADS, NAME
-
-Real = Annotated[float, AllowInfNan(False)]
 
 #: The largest integer that the form in the Prefect UI can carry: a browser's numbers are float64, and it rounds others.
 LARGEST_INTEGER = 2**53 - 1
@@ -64,21 +53,6 @@ MODULE_NAMES = frozenset(
 
 #: The parts of the rows, in their order; validation may be absent.
 PARTS: tuple[str, ...] = ("train", "validation", "test")
-
-
-class Section(BaseModel):
-    """What the sections share: unknown keys are refused, types are strict, and values cannot change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The JSON schema, of which the form in the Prefect UI is made, with descriptions that say what is allowed."""
-        schema = handler(core_schema)
-        properties = handler.resolve_ref_schema(schema)["properties"]
-        for name, info in cls.model_fields.items():
-            properties[name]["description"] = full_description(info)
-        return schema
 
 
 class LineData(Section):
@@ -305,6 +279,9 @@ class Experiment(Section):
     split: Split = Field(default_factory=lambda: Split(), description="How the rows are divided.")
     model: Model = Field(default_factory=lambda: Model(), description="What is fitted.")
     training: Training = Field(default_factory=lambda: Training(), description="How it is fitted.")
+    accept: Accept = Field(
+        default_factory=lambda: Accept(), description="What the test metrics must reach for a run to be accepted."
+    )
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flows.alerts import plain_text_url, read_alerts
+from flows.announcing import AWAITED, CONFIRMED, REVERIFIED, VERIFIED
 from flows.identity import ANY_STORE, identity, store_tag
 from flows.problems import InputError
 from tasks.caching.store import project_store
@@ -61,7 +62,7 @@ def inbox() -> Iterator[Inbox]:
 def alerts(trained: Any, command: Command, inbox: Inbox) -> Iterator[Inbox]:
     """Where the alerts of this test's server arrive."""
     experiments = ("--experiment", "line", "--experiment", "other")
-    assert command("alerts", "create", inbox.url, "--fresh", "10s", *experiments)[0] == 0
+    assert command("alerts", "create", inbox.url, "--fresh", "10s", "--drift", *experiments)[0] == 0
     yield inbox
     assert command("alerts", "remove")[0] == 0
 
@@ -128,7 +129,7 @@ def test_what_happens_in_another_store_is_none_of_ours(
     alerts.titled("A trial of the alerts")  # by now, the others would be there
     assert not [message for message in alerts.messages if "elsewhere" in message["message"]]
     made = read_alerts(api.client, identity(ours))
-    assert len(made) == 4
+    assert len(made) == 6
     assert all(identity(ours) in alert.trigger.model_dump_json() for alert in made)
 
 
@@ -146,12 +147,39 @@ def test_other_flows_are_none_of_ours(alerts: Inbox, api: Any, command: Command)
     assert not [message for message in alerts.messages if "Not ours" in message["message"]]
 
 
-def test_an_experiment_that_nobody_verified_for_too_long(alerts: Inbox, command: Command) -> None:
-    """The time is counted from the last verified run or, without one, from the making of the alert."""
+def test_an_experiment_without_a_new_verified_run_for_too_long(alerts: Inbox, train: Any, command: Command) -> None:
+    """The time is counted from the last one or, without one, from the making of the alert.
+
+    What was verified before is not new, whether it is verified again or found unchanged by a training.
+    """
+    run = train(changes={"training": {"epochs": 9}}).run
     assert command("verify", "latest")[0] == 0
-    run = (project_store().runs / "latest").readlink().name
-    assert f"The last one was {run}, on" in alerts.titled("no verified run of line for 10s")["message"]
-    assert "The last one was before the alert" in alerts.titled("no verified run of other for 10s")["message"]
+    assert command("verify", "latest")[0] == 0
+    train(changes={"training": {"epochs": 9}})
+    assert f"The last one was {run}, on" in alerts.titled("no new verified run of line for 10s")["message"]
+    assert "The last one was before the alert" in alerts.titled("no new verified run of other for 10s")["message"]
+
+
+def test_what_is_awaited_if_unchanged_runs_count(store: Any, command: Command, inbox: Inbox, api: Api) -> None:
+    for words, expected in (((), {VERIFIED}), (("--count-unchanged",), {VERIFIED, REVERIFIED, CONFIRMED})):
+        assert command("alerts", "create", inbox.url, "--fresh", "26h", *words)[0] == 0
+        (fresh,) = (alert for alert in read_alerts(api.client, identity(store.root)) if "no new" in alert.name)
+        assert (set(fresh.trigger.expect), set(fresh.trigger.after)) == (expected, {*expected, AWAITED})
+    command("alerts", "remove")
+
+
+def test_a_run_that_is_not_accepted(alerts: Inbox, train: Any) -> None:
+    run = train(changes={"training": {"epochs": 4}, "accept": {"min_r2": 0.9}}).run
+    message = alerts.titled("a run of line is not accepted")["message"]
+    assert message.startswith(f"{run}: r2 -")
+    assert "is below accept.min_r2 0.9" in message
+
+
+def test_a_run_that_drifts(alerts: Inbox, train: Any) -> None:
+    for seed in range(5):
+        train(changes={"name": "calm", "training": {"epochs": 20}, "data": {"noise": 0.001, "seed": seed}})
+    run = train(changes={"name": "calm", "training": {"epochs": 1}}).run
+    assert f"{run}: loss " in alerts.titled("a run of calm drifts")["message"]
 
 
 def test_they_are_listed_and_replaced_and_removed(store: Any, command: Command, inbox: Inbox) -> None:
@@ -162,11 +190,19 @@ def test_they_are_listed_and_replaced_and_removed(store: Any, command: Command, 
     assert code == 0
     told = json.loads(out)
     assert told["alerts"] == dict.fromkeys(
-        ("a training failed", "a trial", "a verification failed", "no verified run for 26h"), True
+        (
+            "a run is not accepted",
+            "a training failed",
+            "a trial",
+            "a verification failed",
+            "no new verified run for 26h",
+        ),
+        True,
     )
     assert told["url"].startswith(inbox.url)
-    assert "no verified run for 26h" in command("alerts", "list")[1]
-    assert command("alerts", "remove")[1] == "4 alerts were removed.\n"
+    assert "no new verified run for 26h" in command("alerts", "list")[1]
+    assert "a run drifts" not in command("alerts", "list")[1]
+    assert command("alerts", "remove")[1] == "5 alerts were removed.\n"
     assert json.loads(command("alerts", "list", "--json")[1]) == {"url": "", "alerts": {}}
 
 

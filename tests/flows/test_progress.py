@@ -49,6 +49,8 @@ def shown(progress: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[s
 
     monkeypatch.setattr(progress, "get_run_logger", lambda: logging.getLogger("progress"))
     monkeypatch.setattr(progress, "create_markdown_artifact", create)
+    # Which store has the plain keys depends on the tests that were run before.
+    monkeypatch.setattr(progress, "page_key", lambda experiment, page: f"{experiment}-{page}")
     monkeypatch.setattr(
         progress, "update_page", lambda page, markdown, summary: shown.append(("", page, markdown, summary))
     )

@@ -201,5 +201,17 @@ class TestAFileWithASchedule:
         assert "schedule.cron" in str(error.value)
         assert "training.epochs" in str(error.value)
 
+    def test_what_is_for_scheduled_runs_needs_a_schedule(self, file: Path) -> None:
+        file.write_text('[schedule]\ndated = ["data.seed"]\n')
+        with pytest.raises(InputError, match="refresh and dated are for scheduled runs"):
+            load_file(str(file))
+
+    def test_only_seeds_follow_the_date_and_only_stages_are_refreshed(self, file: Path) -> None:
+        file.write_text('[schedule]\ncron = "0 3 * * *"\ndated = ["data.noise"]\nrefresh = ["verify"]\n')
+        with pytest.raises(InputError) as error:
+            load_file(str(file))
+        assert "schedule.dated.0" in str(error.value)
+        assert "schedule.refresh.0" in str(error.value)
+
     def test_a_preset_has_none(self) -> None:
         assert load_file("line")[1] == Schedule()

@@ -103,17 +103,17 @@ def test_a_training_that_does_not_go_on_fails(
 ) -> None:
     monkeypatch.setattr(elsewhere, "training", forgetful(elsewhere.training))
     monkeypatch.setattr(selftesting, "training", forgetful(selftesting.training))
-    code, out, _ = command("selftest", "resume", "line", "--kills", "1", "--training.epochs", "900")
+    code, out, error = command("selftest", "resume", "line", "--kills", "1", "--training.epochs", "900")
     assert code == 1
-    assert "FAILED" in out
+    assert "FAILED" in out, error
 
 
 def forgetful(start: Callable[..., Any]) -> Callable[..., Any]:
     """Starts a training whose store has lost its states."""
 
-    def begin_anew(source: Path, home: Path, until: str) -> Any:
+    def begin_anew(source: Path, home: Path, *others: str) -> Any:
         for state in home.glob("artifacts/states/train/*/*.pth"):
             state.unlink()
-        return start(source, home, until)
+        return start(source, home, *others)
 
     return begin_anew

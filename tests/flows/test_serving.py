@@ -225,6 +225,7 @@ def test_schedules_are_planned_by_the_server(project: Served, served: Served, tm
         (("line", "line"), "two experiments are named line"),
         (("nothing",), "there is no preset 'nothing'"),
         (("line", "--limit", "0"), "--limit"),
+        (("line", "--dated", "data.seed"), "give cron, interval or rrule too"),
     ],
 )
 def test_a_schedule_that_is_none_is_refused(
