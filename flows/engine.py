@@ -16,8 +16,9 @@ from prefect import tags as tagged
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import State
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import ParameterTypeError, TerminationSignal
 from prefect.flow_engine import FlowRunEngine
+from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled
 from prefect.utilities import engine as prefect_engine
 from prefect.utilities.callables import get_call_parameters
@@ -38,6 +39,9 @@ prefect_engine._prefect_sigterm_handler = noted(prefect_engine._prefect_sigterm_
 
 #: What Prefect shows of a run that was ended by Ctrl-C or SIGTERM.
 ENDED_ON_PURPOSE = "Ended by Ctrl-C or SIGTERM. What is finished is kept: the next run goes on from there."
+
+#: What the log of a run says whose parameters are not valid.
+RETRY_IS_NO_USE = "A retry has the same parameters: start another run, with others."
 
 #: The largest integer in JSON that the server can send.
 LARGEST = 2**63 - 1
@@ -123,6 +127,16 @@ class LastingEngine(FlowRunEngine[..., Any]):
                 flow_run = super().create_flow_run(cast(SyncPrefectClient, NamingClient(client, str(name))))
             self.claim.rename(claim_path(root, flow_run.id))
         return flow_run
+
+    def handle_exception(self, exc: Exception, *arguments: Any, **options: Any) -> State[Any]:
+        """Tells Prefect that the run failed; of parameters that are not valid, its log too says which and why.
+
+        Prefect logs that before the run has a log of its own: its page would say Failed, and nothing else.
+        """
+        if isinstance(exc, ParameterTypeError) and self.flow_run is not None:
+            log: Any = flow_run_logger(self.flow_run)
+            log.error("%s\n%s", exc, RETRY_IS_NO_USE)
+        return super().handle_exception(exc, *arguments, **options)
 
     def handle_crash(self, exc: BaseException) -> None:
         """Tells Prefect that the run ended by an exception that is none of its stages'."""

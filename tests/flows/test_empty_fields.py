@@ -92,3 +92,17 @@ def test_a_form_that_is_complete_is_taken_as_it_is(ask: Any, deployed: dict[str,
     fill_empty_fields(run)
     assert run.parameters["experiment"] == experiment
     assert not [line for line in api.log_now(run.id) if "left empty" in line]
+
+
+def test_what_contradicts_itself_is_named_in_the_log_of_the_run(store: Store, api: Api) -> None:
+    """Each value is allowed by itself, so the form takes it."""
+    from prefect.states import Scheduled
+
+    from flows import orchestration
+
+    parameters = {"experiment": load_experiment("line").model_dump(mode="json") | {"data": {"end": -1.0}}}
+    run = api.client.create_flow_run(orchestration.train, parameters=parameters, state=Scheduled())
+    assert orchestration.train.carry_out(run).is_failed()
+    (first, *_) = api.log(run.id, "end (-1) must be above start (0)")
+    assert "experiment.data: " in first
+    assert "start another run, with others" in first
