@@ -29,7 +29,6 @@ from flows.train import require_reached
 from tasks.caching.key import version
 from tasks.caching.store import project_store
 from tasks.caching.trouble import tell_error
-from tasks.learning.devices import fallback_notice
 
 app = App(
     name="workflow",
@@ -75,10 +74,8 @@ def train(
 ) -> None:
     """Train, evaluate, plot and save a model; what has not changed is reused."""
     experiment = load_experiment(source, given(changes))
-    settled = settle(experiment)
+    settle(experiment)  # a device that is not there is refused before a server is started
     require_reached(refresh or (), until)
-    if note := fallback_notice(settled.requested_device, settled.training.device):
-        tell(note)
     with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 

@@ -152,7 +152,7 @@ def train_now(
     require_pointers(experiment.name, store)
     settled, turn = settle(experiment), take_turn(store)
     if note := fallback_notice(settled.requested_device, settled.training.device):
-        get_run_logger().warning(note)
+        get_run_logger().info(note)
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
     plan = plan_training(settled, store, forced, until)
     show_page(experiment.name, "plan", pages.plan_page(experiment.name, plan), pages.plan_summary(plan))

@@ -26,8 +26,8 @@ PAGE_SECONDS, LINE_SECONDS = 5.0, 5.0
 #: What the curve shows, and the metrics of the run do not.
 MEANING = "The training loss of an epoch is taken before each of its updates; the metrics are of the final weights."
 
-#: Lines of the log that a training gets at most.
-LINES = 10
+#: Lines of the log that a training of up to 50 minutes gets at most; seconds after which a longer one has another line.
+LINES, SILENCE_SECONDS = 10, 300.0
 
 
 class Pace:
@@ -56,7 +56,7 @@ class TrainingProgress:
         self._log = get_run_logger()
         self._stage, self._pace, self._curve = "", Pace(), Curve()
         self._page: UUID | None = None
-        self._page_due = self._line_due = math.inf
+        self._page_due = self._line_due = self._line_overdue = math.inf
         self._told = 0.0
         self._last = 0, math.nan
 
@@ -64,6 +64,7 @@ class TrainingProgress:
         """Begins anew."""
         self._stage, self._pace, self._curve, self._page = name, Pace(), Curve(), None
         self._page_due = self._line_due = time.monotonic() + FIRST_SECONDS
+        self._line_overdue = time.monotonic() + SILENCE_SECONDS
         self._told = 0.0
 
     def progress(self, done: int, total: int, loss: float) -> None:
@@ -71,9 +72,9 @@ class TrainingProgress:
         self._curve.add(done, loss)
         self._last = done, loss
         words, now = self._pace.words(done, total, loss), time.monotonic()
-        if now >= self._line_due and done / total >= self._told + 1 / LINES:
+        if now >= self._line_due and (done / total >= self._told + 1 / LINES or now >= self._line_overdue):
             self._log.info("%s: %s", self._stage, words)
-            self._line_due, self._told = now + LINE_SECONDS, done / total
+            self._line_due, self._line_overdue, self._told = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
         if now >= self._page_due:
             self._show(words, total)
             self._page_due = now + PAGE_SECONDS

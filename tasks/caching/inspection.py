@@ -164,13 +164,13 @@ class _Walk:
     def _run_files(self, folder: Path, saved: set[str]) -> None:
         """Checks the files of a run that its manifest does not vouch for."""
         for name, wrong in find_altered(self._store, folder.name, saved).items():
-            self._find(folder / name, damaged_or_missing(folder / name), wrong)
+            self._find_once(folder / name, damaged_or_missing(folder / name), wrong)
         own = {*saved, SUMS, SIGNATURE, VERIFICATION}
         for path in self._files(folder, levels=2):
             if str(path.relative_to(folder)) not in own and not self._is_left_over(path):
                 self._find(path, "foreign", "the run did not make it")
         if not (folder / REPORT).exists():
-            self._find(folder / REPORT, "missing", "every run has a report", folder)
+            self._find_once(folder / REPORT, "missing", "every run has a report", folder)
         self._json_object(folder / VERIFICATION)
 
     def _states(self) -> None:
@@ -197,7 +197,7 @@ class _Walk:
         except FileNotFoundError:
             return
         except DamagedArtifactError as error:
-            self._find(path, "damaged", str(error))
+            self._find_once(path, "damaged", str(error))
         else:
             if relative not in self._named and self._is_old(path):
                 self._find(path, "orphaned", "no record and no run names it")
@@ -260,6 +260,11 @@ class _Walk:
     def _find(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
         naming = "" if named_by is None else str(self._store.relative(named_by))
         self._found.add(Finding(str(self._store.relative(path)), kind, what, naming))
+
+    def _find_once(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
+        """Adds a finding, unless what names the file has said already that it is not as it should be."""
+        if str(self._store.relative(path)) not in {finding.path for finding in self._found}:
+            self._find(path, kind, what, named_by)
 
 
 def is_older_than(moment: float) -> Callable[[Path], bool]:

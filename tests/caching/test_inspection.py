@@ -95,6 +95,7 @@ def test_a_damaged_artifact_is_set_aside_with_its_record(store, table, damage):
     DAMAGES[damage](store.locate(table.path))
     inspection = inspect_store(store)
     assert kinds(inspection)[table.path] == "damaged"
+    assert [finding.path for finding in inspection.problems] == [table.path], "it is told once"
     repair = repair_store(store, inspection)
     assert table.path in repair.set_aside
     assert repair.remaining.problems == []

@@ -116,7 +116,7 @@ def test_the_log_has_ten_lines_at_most(
     progress: ModuleType, watcher: "TrainingProgress", clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        go(watcher, clock, 3600.0, 36_000)
+        go(watcher, clock, 2400.0, 36_000)
     assert 9 <= len(caplog.messages) <= 10
     assert caplog.messages[0].startswith("train: epoch 3,600 of 36,000, training loss ")
     caplog.clear()
@@ -124,3 +124,12 @@ def test_the_log_has_ten_lines_at_most(
     with caplog.at_level(logging.INFO):
         go(watcher, clock, 4 * progress.LINE_SECONDS, 1000)
     assert len(caplog.messages) <= 4
+
+
+def test_the_log_of_a_long_one_is_never_silent_for_long(
+    progress: ModuleType, watcher: "TrainingProgress", clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    hours = 10
+    with caplog.at_level(logging.INFO):
+        go(watcher, clock, hours * 3600.0, 36_000)
+    assert hours * 12 - 2 <= len(caplog.messages) <= hours * 12
