@@ -11,7 +11,7 @@ $(shell rm -f $(INSTALLED))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long lint format plan ui stop screenshots bench clean purge
+.PHONY: help install run test test-long lint format plan ui stop screenshots bench clean purge docs
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -58,6 +58,9 @@ test-long: $(INSTALLED) ## run the tests that take minutes each: more faults, mo
 
 screenshots: $(INSTALLED) ## take the pictures of the Prefect UI in docs/ui anew, with Chromium
 	@WORKFLOW_SCREENSHOTS=docs/ui $(BIN)/pytest tests/flows/test_browser.py
+
+docs: $(INSTALLED) ## put what the commands of README print now in place of what it shows
+	@WORKFLOW_DOCS=1 $(BIN)/pytest -q tests/flows/test_readme.py
 
 bench: $(INSTALLED) ## measure against a plain script, side by side
 	@$(BIN)/python tests/bench/run.py
