@@ -140,6 +140,7 @@ class ScoredRun:
         metrics: see `Row`.
         digests: see `Row`.
         keys: of the stages that shape the metrics.
+        accept: what the experiment demands of its runs.
         store: where the records of those stages lie.
     """
 
@@ -147,6 +148,7 @@ class ScoredRun:
     metrics: dict[str, float | None]
     digests: dict[str, str]
     keys: dict[str, str]
+    accept: Accept
     store: Store
 
     @property
@@ -155,18 +157,6 @@ class ScoredRun:
         environment = self.folder.manifest.environment
         libraries = {"python": environment.python, "machine": environment.machine, **environment.versions}
         return flatten(self.folder.manifest.experiment) | {f"library {name}": libraries[name] for name in libraries}
-
-    @property
-    def accept(self) -> Accept:
-        """What the experiment demands of its runs.
-
-        Raises:
-            InputError: the manifest has something else there.
-        """
-        try:
-            return Accept.model_validate(self.folder.manifest.experiment.get("accept", {}))
-        except ValidationError as error:
-            raise list_problems(error, f"the manifest of run {self.folder.manifest.run}", "accept") from error
 
     @functools.cached_property
     def code(self) -> Ingredients | None:
@@ -233,7 +223,7 @@ def read_run(name: str, store: Store) -> ScoredRun:
     """A run with its test metrics and its digests.
 
     Raises:
-        InputError: the run or its metrics cannot be read.
+        InputError: the run or its metrics cannot be read, or what it must reach is no such thing.
         ManifestError: its manifest lacks a stage or an artifact.
     """
     folder = find_run(name, store)
@@ -244,11 +234,16 @@ def read_run(name: str, store: Store) -> ScoredRun:
         scores = Scores.model_validate(folder.metrics).test
     except ValidationError as error:
         raise InputError(f"run {name} is damaged: its metrics.json has no metrics of test rows; train again") from error
+    try:
+        accept = Accept.model_validate(manifest.experiment.get("accept", {}))
+    except ValidationError as error:
+        raise list_problems(error, f"the manifest of run {name}", "[accept] table") from error
     return ScoredRun(
         folder,
         {metric: known(scores.get(metric)) for metric in METRICS},
         {artifact: manifest.artifact(stage, artifact).digest for artifact, stage in DIGESTS.items()},
         {stage: manifest.stage(stage).key for stage in SCORED},
+        accept,
         store,
     )
 

@@ -16,8 +16,10 @@ import pytest
 from rich.console import Console
 
 from flows import console
-from flows.history import History, read_history, tell_flag
+from flows.history import History, read_history, read_row, tell_flag
 from flows.history_page import draw, history_page
+from flows.problems import InputError
+from flows.runs import RunFolder
 from tasks.caching.garbage import Keep, find_garbage
 from tasks.caching.inspection import inspect_store
 from tasks.caching.key import digest_of
@@ -579,3 +581,40 @@ def test_damaged_runs_beside_a_new_one_do_not_hinder_it(store: Store, train: Cal
     (save_night(store, 1, experiment="line") / "metrics.json").write_text("{")
     outcome = train("line")
     assert "Left out, as damaged: line-20261101-020000." in api.artifacts(outcome.flow_run_id)["line-history"]
+
+
+# ---- what a run must reach
+
+
+def accepting(**accept: Any) -> dict[str, Any]:
+    return {"accept": accept}
+
+
+@pytest.mark.parametrize(
+    ("settings", "accepted", "told"),
+    [
+        ({}, None, None),
+        (accepting(min_r2=0.9), True, ()),
+        (accepting(max_mae=0.0312), True, ()),
+        (accepting(max_mae=0.03), False, ("mae 0.0312 is above accept.max_mae 0.03",)),
+        (accepting(min_r2=0.9, allow_drift=False), False, None),
+    ],
+)
+def test_a_run_is_accepted_if_it_reaches_what_its_experiment_demands(
+    calm: Store, settings: dict[str, Any], accepted: bool | None, told: tuple[str, ...] | None
+) -> None:
+    row = read_row(RunFolder(folder := save_night(calm, 7, 0.0312, settings=settings), Manifest.read(folder)), calm)
+    assert row.accepted is accepted
+    assert row == read_history("nightly", calm).rows[-1]
+    if told is not None:
+        assert row.rejections == told
+    elif accepted is False:
+        assert row.rejections == row.flags
+        assert any(flag.startswith("mae 0.0312 is outside ") for flag in row.flags)
+
+
+def test_a_demand_that_is_none_is_damage(calm: Store) -> None:
+    folder = save_night(calm, 7, settings=accepting(r2="high"))
+    with pytest.raises(InputError, match="r2: unknown field"):
+        read_row(RunFolder(folder, Manifest.read(folder)), calm)
+    assert "nightly-20261107-020000" in read_history("nightly", calm).damaged

@@ -16,6 +16,7 @@ from flows.pages import (
     plan_summary,
     plots_page,
     report_page,
+    run_status,
 )
 from flows.pages import verification_page as page_of
 from tasks.caching.decision import Decision
@@ -85,7 +86,8 @@ def test_the_plan_is_summed_up_in_a_line() -> None:
 def test_the_report_is_linked_if_it_is_served(tmp_path: Path, url: str | None, shown: str) -> None:
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "a_b.png").touch()
-    page = report_page(tmp_path, "0a1b", url)
+    page = report_page(tmp_path, "0a1b", url, "trained now")
+    assert "\ntrained now\n" in page
     assert shown in page
     assert "- plots/a\\_b.png" in page
     assert "run.json has SHA-256 `0a1b`, which `workflow verify --expect` takes." in page
@@ -104,3 +106,18 @@ def test_the_verification_tells_each_check(passed: bool, word: str, title: str) 
     page = page_of("run", {"passed": passed, "checks": [{"name": "modes", "passed": passed, "detail": "agree"}]})
     assert title in page
     assert f"| modes | {word} | agree |" in page
+
+
+@pytest.mark.parametrize(
+    ("trained", "rejections", "status"),
+    [
+        (True, None, "trained now"),
+        (False, None, "nothing to train, as on 2026-11-23 02:00 UTC"),
+        (True, (), "trained now; accepted"),
+        (True, ("r2 0.1 is below accept.min_r2 0.9",), "trained now; not accepted: r2 0.1 is below accept.min_r2 0.9"),
+    ],
+)
+def test_a_run_that_is_trained_is_told_from_one_that_is_found(
+    trained: bool, rejections: tuple[str, ...] | None, status: str
+) -> None:
+    assert run_status("2026-11-23T02:00:07+00:00", trained=trained, rejections=rejections) == status
