@@ -16,6 +16,7 @@ from tasks.caching.store import (
     Content,
     Store,
     UnusableFileError,
+    ensure_folder,
     fsync_folder,
     read_file,
     temporary_file,
@@ -44,7 +45,7 @@ class States:
             step: how far the stage has come, in whatever it counts; above that of every state before.
             content: as for `Store.publish`.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        ensure_folder(self._folder)
         with temporary_file(self._folder) as temporary:
             digest, _ = write_durably(temporary, content)
             temporary.replace(self._folder / f"{step:012d}-{digest}.pth")

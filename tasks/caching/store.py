@@ -10,6 +10,7 @@ import fcntl
 import functools
 import hashlib
 import io
+import itertools
 import os
 import shutil
 import stat
@@ -82,7 +83,7 @@ class Store:
         stem, _, kind = name.rpartition(".")
         place = artifact_folder(stage, kind)
         folder = self.locate(place)
-        folder.mkdir(parents=True, exist_ok=True)
+        ensure_folder(folder)
         with temporary_file(folder) as temporary:
             digest, size = write_durably(temporary, content)
             final = folder / f"{stem}-{digest}.{kind}"
@@ -102,7 +103,7 @@ class Store:
     @contextlib.contextmanager
     def claimed_run(self, wanted: str) -> Iterator[str]:
         """A name that no run has, reserved by its empty folder: `wanted`, else that with -2, -3 and so on."""
-        self.runs.mkdir(parents=True, exist_ok=True)
+        ensure_folder(self.runs)
         name, number = wanted, 1
         while not make_folder(self.runs / name):
             number += 1
@@ -125,7 +126,7 @@ class Store:
             ValueError: a name leads out of the folder.
         """
         references = {name: Reference.of_content(run_path(run, name), content) for name, content in files.items()}
-        self.runs.mkdir(parents=True, exist_ok=True)
+        ensure_folder(self.runs)
         with temporary_folder(self.runs) as temporary:
             for name, content in files.items():
                 target = temporary / name
@@ -219,7 +220,7 @@ class Store:
             raise NotADirectoryError(errno.ENOTDIR, "Is a link, through which nothing is moved", str(folder))
         place = PurePosixPath("artifacts/set-aside", f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
         target = self.locate(str(place / self.relative(path)))
-        target.parent.mkdir(parents=True)
+        ensure_folder(target.parent)
         path.replace(target)
         fsync_folder(target.parent)
         fsync_folder(path.parent)
@@ -298,7 +299,7 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Puts `content` at `path` durably and atomically: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    ensure_folder(path.parent)
     with temporary_file(path.parent) as temporary:
         write_durably(temporary, content)
         temporary.replace(path)
@@ -307,7 +308,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def replace_link(link: Path, target: str) -> None:
     """Points the symbolic link `link` at `target` atomically."""
-    link.parent.mkdir(parents=True, exist_ok=True)
+    ensure_folder(link.parent)
     with temporary_folder(link.parent) as temporary:
         (temporary / "link").symlink_to(target)
         (temporary / "link").replace(link)
@@ -364,6 +365,14 @@ def make_folder(folder: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def ensure_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, durably: what is kept in it is not lost with its name."""
+    missing = list(itertools.takewhile(lambda above: not above.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        fsync_folder(made.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.caching import store as module
 from tasks.caching.reference import Reference
+from tasks.caching.states import States
 from tasks.caching.store import (
     EXHAUSTED,
     MOST_HELD,
@@ -24,6 +25,7 @@ from tasks.caching.store import (
     OutsideStoreError,
     Store,
     UnusableFileError,
+    ensure_folder,
     locked_folder,
     project_store,
     read_file,
@@ -55,6 +57,7 @@ class TestPublishing:
     def test_an_artifact_is_on_disk_before_it_has_its_name_and_the_name_before_it_is_told(
         self, store: Store, disk: Disk
     ) -> None:
+        (store.root / "data" / "generate").mkdir(parents=True)
         reference = store.publish("generate", "dataset.parquet", writing(CONTENT))
         final = store.root / reference.path
         temporary = disk.calls[0][1]
@@ -69,6 +72,7 @@ class TestPublishing:
     def test_a_failure_at_any_point_leaves_all_of_the_artifact_or_nothing(
         self, store: Store, disk: Disk, fails_at: int
     ) -> None:
+        (store.artifacts / "train").mkdir(parents=True)
         disk.fails_at = fails_at
         with pytest.raises(OSError, match="the disk failed"):
             store.publish("train", "weights.pth", writing(CONTENT))
@@ -355,6 +359,7 @@ class TestRuns:
         assert files(store.runs / "line-1") == sorted(RUN)
 
     def test_every_file_and_folder_is_on_disk_before_the_run_has_its_name(self, store: Store, disk: Disk) -> None:
+        store.runs.mkdir(parents=True)
         store.publish_run("line-1", RUN)
         *before, moved, after = disk.calls
         temporary = moved[1]
@@ -371,6 +376,7 @@ class TestRuns:
     def test_a_failure_at_any_point_leaves_the_whole_run_or_nothing(
         self, store: Store, disk: Disk, fails_at: int
     ) -> None:
+        store.runs.mkdir(parents=True)
         disk.fails_at = fails_at
         with pytest.raises(OSError, match="the disk failed"):
             store.publish_run("line-1", RUN)
@@ -416,16 +422,44 @@ class TestSettingAside:
         disk.calls.clear()
         place = store.set_aside(path)
         there = store.root / place / path.relative_to(store.root)
-        moved, *synced = disk.calls
-        assert moved == ("rename", path, there)
-        assert sorted(synced) == sorted([("fsync", there.parent, None), ("fsync", path.parent, None)])
+        moved = disk.calls.index(("rename", path, there))
+        assert sorted(disk.calls[moved + 1 :]) == sorted([("fsync", there.parent, None), ("fsync", path.parent, None)])
+        assert all(call == ("fsync", call[1], None) for call in disk.calls[:moved]), "its folders come before"
         assert there.read_bytes() == CONTENT
         assert not path.exists()
+
+
+class TestFolders:
+    def test_a_new_folder_is_on_disk_before_anything_is_kept_in_it(self, tmp_path: Path, disk: Disk) -> None:
+        ensure_folder(tmp_path / "a" / "b" / "c")
+        assert disk.calls == [("fsync", folder, None) for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "b")]
+
+    def test_one_that_is_there_costs_nothing(self, tmp_path: Path, disk: Disk) -> None:
+        ensure_folder(tmp_path)
+        assert disk.calls == []
+
+    @pytest.mark.parametrize(
+        "keep",
+        [
+            lambda store: store.publish("train", "weights.pth", CONTENT),
+            lambda store: store.publish_run("line-1", RUN),
+            lambda store: replace_file(store.root / "artifacts" / "records" / "last.json", CONTENT),
+            lambda store: replace_link(store.runs / "latest", "line-1"),
+            lambda store: States(store, "train", "0" * 64).keep(1, CONTENT),
+        ],
+    )
+    def test_whatever_is_kept_first_makes_its_folders_durably(
+        self, store: Store, disk: Disk, keep: Callable[[Store], object]
+    ) -> None:
+        keep(store)
+        assert ("fsync", store.root, None) in disk.calls
+        assert ("fsync", store.root / "artifacts", None) in disk.calls
 
 
 class TestReplacing:
     def test_a_file_is_replaced_durably_and_at_once(self, tmp_path: Path, disk: Disk) -> None:
         path = tmp_path / "records" / "last.json"
+        path.parent.mkdir()
         replace_file(path, b"old")
         replace_file(path, b"new")
         temporary = disk.calls[3][1]

@@ -78,6 +78,8 @@ def test_a_file_where_a_folder_belongs_is_told(store):
 
 
 def test_an_artifact_that_cannot_be_written_is_named(store, monkeypatch):
+    (store.artifacts / "make").mkdir(parents=True)
+
     def fail(descriptor):
         raise OSError(errno.EIO, "Input/output error")
 
