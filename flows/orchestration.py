@@ -34,13 +34,14 @@ from flows.planning import plan_training
 from flows.progress import TrainingProgress
 from flows.runs import RunFolder, find_folder, find_run
 from flows.showing import show_history, show_page, show_run
-from flows.train import Refreshable, StageName
+from flows.train import STAGES, Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.turns import point_in_turn, take_turn
 from flows.verifications import is_pending, is_triggered, is_verified, was_verified
 from flows.verify import pipeline as verify_pipeline
 from flows.watching import RunLog, extra_watchers
 from tasks.caching.exclusion import StandBackError
+from tasks.caching.key import pin_code
 from tasks.caching.manifest import MANIFEST, manifest_digest
 from tasks.caching.pointers import LATEST, require_pointers
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
@@ -149,6 +150,7 @@ def train_now(
     experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store
 ) -> str | None:
     """Trains; see `train`."""
+    pin_code(f"tasks.{name}" for name in STAGES)
     require_pointers(experiment.name, store)
     settled, turn = settle(experiment), take_turn(store)
     if note := fallback_notice(settled.requested_device, settled.training.device):

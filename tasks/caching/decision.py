@@ -22,10 +22,6 @@ from tasks.caching.store import Store
 Status = Literal["reused", "will run", "depends", "not reached"]
 
 
-class ChangedCodeError(Exception):
-    """The code of a stage was edited while a process ran that may have imported it before."""
-
-
 #: Why a stage runs that is never cached.
 DONE_ANEW = ("done anew each time",)
 
@@ -139,12 +135,16 @@ def examine(order: Order, experiment: str, store: Store) -> tuple[Record | None,
     return None, differences(before, order.ingredients) or ("record missing",)
 
 
-def require_unchanged_code(stage: Stage[Any]) -> None:
-    """Shows that the code of a stage that has run is still that of its key.
+def edited_meanwhile(stage: Stage[Any]) -> str:
+    """What was edited of a stage's code since this process read it, in a sentence; empty if nothing was.
 
-    Raises:
-        ChangedCodeError: it was edited since this process first looked at it.
+    What the stage made is kept under the key of the code that made it, so that it costs nothing and is true.
     """
     module = stage.function.__module__
-    if changed := differences(code_of(module), code_on_disk(module)):
-        raise ChangedCodeError(f"{changed[0]} while this process ran, so its result is not kept: start the flow again")
+    try:
+        changed = differences(code_of(module), code_on_disk(module))
+    except (OSError, SyntaxError, ValueError) as error:
+        changed = (f"its code cannot be read any more ({error}), which happened",)
+    if not changed:
+        return ""
+    return f"{changed[0]} while this process ran: the result is kept as that of the code that ran, not of the new one"

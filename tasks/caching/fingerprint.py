@@ -4,32 +4,35 @@ A stage is fingerprinted by the syntax trees of its module and of every project 
 depth. Comments, docstrings and formatting are not part of a syntax tree, so that editing them changes nothing.
 The fingerprint has one entry for each top-level definition, so that a change can be named.
 
-Only imports written as such are seen, at any place in a module; `importlib.import_module` is not. Imports under
-`if TYPE_CHECKING:` never run and do not count.
+All that lies in the project's folder is its code, whatever the package. Only imports written as such are seen, at any
+place in a module; `importlib.import_module` is not. Imports under `if TYPE_CHECKING:` never run and do not count.
 """
 
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-#: The packages whose code belongs to the project.
-PACKAGES = ("flows", "tasks")
+from tasks.caching.sources import INSTALLED, PROJECT, source_of
 
 #: Stand for top-level statements that import, and for those that define nothing.
 IMPORTS, MODULE_BODY = "imports", "module body"
 
-#: The folder that holds the packages.
-PROJECT = Path(__file__).resolve().parents[2]
+#: The packages whose code belongs to the project where it is installed among others.
+PACKAGES = ("flows", "tasks")
+
+#: Reads a file of the project.
+Read = Callable[[Path], bytes]
 
 
-def fingerprint(module: str, project: Path = PROJECT) -> dict[str, str]:
+def fingerprint(module: str, project: Path = PROJECT, read: Read = source_of) -> dict[str, str]:
     """Hashes of all project code that running `module` can reach.
 
     Args:
         module: dotted name, for example `tasks.train`.
         project: the folder that holds the project's packages.
+        read: gives a file's bytes: those that this process runs, unless others are asked for.
 
     Returns:
         A hash of 16 hexadecimal digits by place, for example `tasks/learning/loop.py: fit`.
@@ -37,9 +40,9 @@ def fingerprint(module: str, project: Path = PROJECT) -> dict[str, str]:
     Raises:
         ValueError: the module is not the project's, so that its code could not be known.
     """
-    code = reachable_code(module, project)
+    code = reachable_code(module, project, read)
     if not code:
-        raise ValueError(f"{module} is no module of this project: a stage must be one of {', '.join(PACKAGES)}")
+        raise ValueError(f"{module} is no module of this project: a stage must lie in {project}")
     return {
         f"{path.relative_to(project).as_posix()}: {name}": digest
         for path, definitions in sorted(code.items())
@@ -47,7 +50,7 @@ def fingerprint(module: str, project: Path = PROJECT) -> dict[str, str]:
     }
 
 
-def reachable_code(module: str, project: Path) -> dict[Path, dict[str, str]]:
+def reachable_code(module: str, project: Path, read: Read) -> dict[Path, dict[str, str]]:
     """The definitions in the files of `module` and of every project module that it imports, transitively."""
     found: dict[Path, dict[str, str]] = {}
     seen: set[str] = set()
@@ -59,8 +62,7 @@ def reachable_code(module: str, project: Path) -> dict[Path, dict[str, str]]:
         seen.add(name)
         for path in module_files(name, project):
             if path not in found:
-                status = path.stat()
-                found[path], imports = read_module(path, status.st_mtime_ns, status.st_size)
+                found[path], imports = read_module(path, read(path))
                 waiting += [absolute_name(imported, path, project) for imported in imports]
     return found
 
@@ -68,7 +70,7 @@ def reachable_code(module: str, project: Path) -> dict[Path, dict[str, str]]:
 def module_files(name: str, project: Path) -> Iterator[Path]:
     """The files that importing `name` runs: its packages' `__init__.py` and its own, if it is the project's."""
     parts = name.split(".")
-    if parts[0] not in PACKAGES:
+    if project.name in INSTALLED and parts[0] not in PACKAGES:
         return
     for depth in range(1, len(parts) + 1):
         base = project.joinpath(*parts[:depth])
@@ -86,16 +88,15 @@ def absolute_name(name: str, importer: Path, project: Path) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def read_module(path: Path, modified_ns: int, size: int) -> tuple[dict[str, str], tuple[str, ...]]:
+def read_module(path: Path, source: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
     """The definitions of a module, each with its hash, and the names that it imports.
 
     Args:
         path: the module's file.
-        modified_ns: time of its last change, which with `size` tells a long-lived process that it was edited.
-        size: its size in bytes.
+        source: its content.
     """
     code = RuntimeCode()
-    tree = code.visit(ast.parse(path.read_bytes(), filename=str(path)))
+    tree = code.visit(ast.parse(source, filename=str(path)))
     dumps = [(defined_name(statement), ast.dump(statement)) for statement in tree.body]
     names = [name for name, _ in dumps]
     definitions = {}

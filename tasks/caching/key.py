@@ -5,8 +5,9 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -63,17 +64,29 @@ def own_ingredients(stage: Stage[Any], view: View) -> Ingredients:
 
 @functools.cache
 def code_of(module: str) -> Ingredients:
-    """The ingredients that stand for a module's code, as it was when this process first asked.
+    """The ingredients that stand for a module's code, as this process runs it; see `tasks.caching.sources`."""
+    return {f"code {place}": digest for place, digest in fingerprint(module).items()}
 
-    Kept for the life of the process, because Python keeps the code that it has imported: were a file edited meanwhile,
-    a new fingerprint would stand for code that does not run.
+
+def pin_code(modules: Iterable[str]) -> None:
+    """Reads all code that stages can run, so that none of it is edited between the first stage and the last.
+
+    Args:
+        modules: of the stages.
     """
-    return code_on_disk(module)
+    for module in modules:
+        code_of(module)
 
 
 def code_on_disk(module: str) -> Ingredients:
-    """The same as it is now."""
-    return {f"code {place}": digest for place, digest in fingerprint(module).items()}
+    """The ingredients that stand for a module's code, as it is in the files now.
+
+    Raises:
+        OSError: a file is gone or cannot be read.
+        SyntaxError: a file is no Python: somebody is about to edit it.
+        ValueError: the same, or the module is gone.
+    """
+    return {f"code {place}": digest for place, digest in fingerprint(module, read=Path.read_bytes).items()}
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -30,7 +30,7 @@ from prefect.tasks import exponential_backoff
 from prefect.transactions import IsolationLevel
 from pydantic import BaseModel, PrivateAttr
 
-from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced, require_unchanged_code
+from tasks.caching.decision import DONE_ANEW, choose, edited_meanwhile, examine, is_forced
 from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import Order, order_stage
 from tasks.caching.locks import FlockManager
@@ -344,7 +344,6 @@ def perform(order: Order, desk: Desk) -> Record:
 
     Raises:
         DamagedArtifactError: an input is missing or altered, before the work or after it.
-        ChangedCodeError: the stage's code on disk is no longer that of the key.
     """
     started = time.perf_counter()
     outputs = order.stage.function(order.view, order.inputs, desk)
@@ -352,7 +351,8 @@ def perform(order: Order, desk: Desk) -> Record:
     for reference in order.inputs.values():
         # An input that changed while the stage read it must not be cached under the old input's key.
         desk.store.path(reference)
-    require_unchanged_code(order.stage)
+    if edited := edited_meanwhile(order.stage):
+        desk.notice(edited)
     seconds = round(time.perf_counter() - started, 6)
     return Record(order.stage.name, order.key, order.ingredients, dict(outputs), seconds)
 

@@ -9,13 +9,12 @@ from pydantic import BaseModel
 
 from tasks.caching import key
 from tasks.caching.decision import (
-    ChangedCodeError,
     Decision,
     Planner,
     choose,
+    edited_meanwhile,
     examine,
     is_forced,
-    require_unchanged_code,
 )
 from tasks.caching.key import order_stage
 from tasks.caching.records import Record, find_record, last_file, record_name, remember_last
@@ -141,7 +140,7 @@ def artifact(store: Store, decision: Decision, name: str) -> Path:
 def code(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The code of the stages; a test changes it here."""
     places = {"tasks/steps.py: step": "0"}
-    monkeypatch.setattr(key, "fingerprint", lambda module: dict(places))
+    monkeypatch.setattr(key, "fingerprint", lambda module, **read: dict(places))
     return places
 
 
@@ -400,8 +399,22 @@ class TestReasons:
         assert plan(store, rate=0.2)["fit"].reasons == ("first run of line",)
 
 
-def test_code_that_was_edited_under_a_running_process_is_noticed(code: dict[str, str]) -> None:
-    require_unchanged_code(make)
-    code["tasks/steps.py: step"] = "1"
-    with pytest.raises(ChangedCodeError, match=r"tasks/steps.py: step changed while this process ran"):
-        require_unchanged_code(make)
+def test_code_that_was_edited_under_a_running_process_is_noticed(
+    code: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert edited_meanwhile(make) == ""
+    monkeypatch.setattr(key, "fingerprint", lambda module, read: {**code, "tasks/steps.py: step": "1"})
+    assert edited_meanwhile(make).startswith("tasks/steps.py: step changed while this process ran: ")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), SyntaxError("half written"), ValueError("null bytes")])
+def test_code_that_is_no_code_any_more_is_noticed(
+    code: dict[str, str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    edited_meanwhile(make)
+
+    def fail(module: str, read: object) -> None:
+        raise error
+
+    monkeypatch.setattr(key, "fingerprint", fail)
+    assert f"its code cannot be read any more ({error})" in edited_meanwhile(make)

@@ -7,7 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from tasks.caching.fingerprint import fingerprint, read_module
+from tasks.caching import fingerprint as caching
+from tasks.caching.fingerprint import read_module
 
 #: A small project: two stages, of which only `train` reaches `constants`, and only through `loop`.
 FILES = {
@@ -43,6 +44,11 @@ FILES = {
 
 #: Times for files: no two edits of a test are at the same one, however coarse the file system's clock is.
 TICKS = itertools.count(1)
+
+
+def fingerprint(module: str, project: Path) -> dict[str, str]:
+    """Of the files as they are now."""
+    return caching.fingerprint(module, project, Path.read_bytes)
 
 
 @pytest.fixture
@@ -282,9 +288,9 @@ def test_the_fingerprint_of_the_real_project_is_quick() -> None:
     module = "tasks.caching.prefect_run"
     read_module.cache_clear()
     started = time.perf_counter()
-    first = fingerprint(module)
+    first = caching.fingerprint(module)
     middle = time.perf_counter()
-    assert fingerprint(module) == first
+    assert caching.fingerprint(module) == first
     print(f"{len(first)} places: {middle - started:.4f} s, again {time.perf_counter() - middle:.4f} s")
     assert "tasks/caching/store.py: Store" in first
 
@@ -314,3 +320,18 @@ def test_a_change_elsewhere_in_a_module_is_not_told_of_its_imports(project: Path
     write(project, "tasks/draw.py", "import json\nimport math\nA = 2\n")
     changed = {place for place, digest in fingerprint("tasks.draw", project).items() if first[place] != digest}
     assert changed == {"tasks/draw.py: A"}
+
+
+def test_all_that_lies_in_the_project_is_its_code(project: Path) -> None:
+    write(project, "models/__init__.py", "")
+    write(project, "models/net.py", "WIDTH = 3")
+    write(project, "losses.py", "SCALE = 1")
+    write(project, "tasks/draw.py", "from models.net import WIDTH\nimport losses\nimport numpy\n")
+    assert files("tasks.draw", project) == {"losses.py", "models/net.py", "tasks/draw.py"}
+
+
+def test_among_installed_packages_only_its_own_are(tmp_path: Path) -> None:
+    installed = tmp_path / "site-packages"
+    write(installed, "tasks/draw.py", "import numpy\n")
+    write(installed, "numpy/__init__.py", "X = 1\n")
+    assert files("tasks.draw", installed) == {"tasks/draw.py"}

@@ -58,7 +58,7 @@ INPUTS = {
 @pytest.fixture(autouse=True)
 def _fixed_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        module, "fingerprint", lambda name: {"tasks/fit.py: fit": "0" * 16, "tasks/fit.py: X": "1" * 16}
+        module, "fingerprint", lambda name, **read: {"tasks/fit.py: fit": "0" * 16, "tasks/fit.py: X": "1" * 16}
     )
 
 
@@ -173,13 +173,13 @@ class TestOrder:
 
     def test_the_code_matters(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = key_of()
-        monkeypatch.setattr(module, "fingerprint", lambda name: {"tasks/fit.py: fit": "f" * 16})
+        monkeypatch.setattr(module, "fingerprint", lambda name, **read: {"tasks/fit.py: fit": "f" * 16})
         assert key_of() == before, "this process still runs the code that it has imported"
         module.code_of.cache_clear()  # as in a new process
         assert key_of() != before
 
     def test_the_code_is_that_of_the_stages_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "fingerprint", lambda name: {name: "0"})
+        monkeypatch.setattr(module, "fingerprint", lambda name, **read: {name: "0"})
         assert order_stage(fit, Settings(), {}).ingredients[f"code {fit.function.__module__}"] == "0"
 
     def test_the_version_of_a_library_matters(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,7 +281,7 @@ AtStage = Callable[[str, Callable[[], object]], None]
 
 @pytest.fixture
 def at_stage(monkeypatch: pytest.MonkeyPatch) -> AtStage:
-    """Lets something happen in this process when a stage begins its work; its key stays, which is of the code on disk.
+    """Lets something happen in this process when a stage begins its work; its key stays, which is of its module.
 
     Stages are named as the flows' modules know them, for example "train.split".
     """

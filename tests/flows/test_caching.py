@@ -16,13 +16,13 @@ from tasks.caching import key
 from tasks.caching.records import Record
 from tasks.caching.reference import Reference
 from tasks.caching.store import Store
+from tests.flows.conftest import STAGES, made
 
-STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
 #: The kinds of artifacts, of which the list of digests has none, and the record.
 KINDS = ["parquet", "pth", "json", "png", "svg", "html", "", "record"]
 
 #: Runs the command line with one stage that is killed inside its work. The key of the stage stays, because it is made
-#: of the code on disk.
+#: of the module that the stage is in.
 DRIVER = """
 import dataclasses, functools, os, signal, sys
 import flows.train
@@ -264,6 +264,46 @@ def test_code_that_no_stage_imports_changes_nothing(plan_in_tree: Callable[[], d
     edit(own_tree / "tasks" / "learning" / "comparison.py", "ACROSS_DEVICES_RTOL = 1e-5", "ACROSS_DEVICES_RTOL = 1e-4")
     edit(own_tree / "flows" / "console.py", "highlight=False", "highlight=True")
     assert {entry["status"] for entry in plan_in_tree().values()} == {"reused"}
+
+
+#: Trains in a process that edits a file of its code when a stage begins.
+EDITING = """
+import functools, sys
+from dataclasses import replace
+from pathlib import Path
+import flows.train
+name, path, old, new = sys.argv[1:]
+stage = getattr(flows.train, name)
+@functools.wraps(stage.function)
+def work(*arguments):
+    file = Path(flows.train.__file__).parents[1] / path
+    file.write_text(file.read_text().replace(old, new))
+    return stage.function(*arguments)
+setattr(flows.train, name, replace(stage, function=work))
+from flows.cli import main
+main(["train", "line"])
+"""
+
+
+@pytest.mark.parametrize("begins", ["generate", "train", "plot"])
+def test_an_edit_while_a_run_goes_on_is_for_the_next_run(
+    workflow: Any, trained: Store, own_tree: Path, tmp_path: Path, begins: str
+) -> None:
+    """Whatever has begun ends with the code that it began with, and is kept as what that code made."""
+    old, new, home = "L1 loss (mean absolute error)", "Mean error", tmp_path / "new"
+    done = workflow(begins, "tasks/learning/labels.py", old, new, home=home, tree=own_tree, code=EDITING)
+    assert done.returncode == 0, done.stderr
+    assert made(home) == made(trained.root)
+    (told,) = (line for line in done.stdout.splitlines() if "while this process ran" in line)
+    assert "tasks/learning/labels.py: LOSS_LABELS changed" in told
+
+    def plan_now() -> dict[str, str]:
+        done = workflow("plan", "line", "--json", home=home, tree=own_tree)
+        return {entry["stage"]: entry["status"] for entry in json.loads(done.stdout)}
+
+    assert [name for name, status in plan_now().items() if status != "reused"] == ["plot", "save"]
+    edit(own_tree / "tasks" / "learning" / "labels.py", new, old)
+    assert set(plan_now().values()) == {"reused"}
 
 
 def test_a_run_in_an_edited_tree_does_what_its_plan_said(

@@ -1,0 +1,100 @@
+"""The project's code as this process runs it: each file is read once, for the key of a stage and for Python alike.
+
+A key that is made of a file as it is now may stand for code that was imported before an edit, or be followed by an
+import after one. Here the first to ask for a file, a key or an import, reads it, and all later ones get the same bytes.
+So the code that runs is the code in the key, whatever happens to the files meanwhile.
+
+Python imports through a finder of ours (`install`), which stands before the usual one and leaves to it all that does
+not lie in the project's folder. Bytecode is kept with the hash of its source (PEP 552): an edit that keeps the size and
+the time of a file is an edit.
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import MAGIC_NUMBER, source_hash
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+#: The folder that holds the project's packages.
+PROJECT = Path(__file__).resolve().parents[2]
+
+#: Folders of that name hold installed packages, and a virtual environment may lie in the project.
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+#: What tells bytecode that is kept with the hash of its source, which is checked; see PEP 552.
+CHECKED_HASH = (0b11).to_bytes(4, "little")
+
+#: Bytes before the bytecode in a file: a magic number, flags, and eight of either time and size or a hash.
+HEADER = 16
+
+
+@functools.cache
+def source_of(path: Path) -> bytes:
+    """The bytes of a file of the project, as they were when this process first asked for them.
+
+    Args:
+        path: without links in it: a file has one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return path.read_bytes()
+
+
+def is_project_code(path: Path) -> bool:
+    """Whether a file belongs to the project: it lies in its folder, and was not installed there."""
+    return path.is_relative_to(PROJECT) and INSTALLED.isdisjoint(path.relative_to(PROJECT).parts)
+
+
+class PinnedLoader(SourceFileLoader):
+    """Runs a module from the bytes that its key is made of."""
+
+    @functools.cached_property
+    def source(self) -> bytes:
+        """Of the module, as this process read it first."""
+        return source_of(Path(self.path).resolve())
+
+    def get_data(self, path: str) -> bytes:
+        """The bytes of a file."""
+        return self.source if path == self.path else super().get_data(path)
+
+    def path_stats(self, path: str) -> dict[str, Any]:
+        """A time and a size that no file has: bytecode that is kept with these is never believed."""
+        return {"mtime": -1, "size": -1}
+
+    def set_data(self, path: str, data: Any, **options: Any) -> None:
+        """Keeps bytecode, with the hash of its source in place of the time and the size."""
+        header = MAGIC_NUMBER + CHECKED_HASH + source_hash(self.source)
+        super().set_data(path, header + data[HEADER:], **options)
+
+
+class ProjectFinder(MetaPathFinder):
+    """Finds modules where the finders after it do, and gives those of the project a `PinnedLoader`."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where a module is, and what loads it; None if no finder knows it."""
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                return pinned(spec)
+        return None
+
+
+def pinned(spec: ModuleSpec) -> ModuleSpec:
+    """A spec whose loader is ours, if it is that of a source file of the project."""
+    if type(spec.loader) is SourceFileLoader and spec.origin and is_project_code(Path(spec.origin).resolve()):
+        spec.loader = PinnedLoader(spec.name, spec.origin)
+    return spec
+
+
+def install() -> None:
+    """Has Python import the project's modules from what `source_of` read; once for the process."""
+    if not any(isinstance(finder, ProjectFinder) for finder in sys.meta_path):
+        place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+        sys.meta_path.insert(place, ProjectFinder())
