@@ -16,7 +16,10 @@ from tasks.caching import key
 from tasks.caching.records import Record
 from tasks.caching.reference import Reference
 from tasks.caching.store import Store
-from tests.flows.conftest import STAGES, made
+from tests.flows.conftest import made
+
+STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
+
 
 #: The kinds of artifacts, of which the list of digests has none, and the record.
 KINDS = ["parquet", "pth", "json", "png", "svg", "html", "", "record"]
