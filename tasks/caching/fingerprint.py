@@ -11,13 +11,13 @@ place in a module; `importlib.import_module` is not. Imports under `if TYPE_CHEC
 import ast
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.caching.sources import INSTALLED, PROJECT, source_of
 
-#: Stand for top-level statements that import, and for those that define nothing.
-IMPORTS, MODULE_BODY = "imports", "module body"
+#: Stand for top-level statements that import, for those that define nothing, and for the order of those that have one.
+IMPORTS, MODULE_BODY, ORDER = "imports", "module body", "order of statements"
 
 #: The packages whose code belongs to the project where it is installed among others.
 PACKAGES = ("flows", "tasks")
@@ -105,8 +105,70 @@ def read_module(path: Path, source: bytes) -> tuple[dict[str, str], tuple[str, .
         # without defining anything, also depends on what stands between: then it is the whole module, in its order.
         is_plain = name == IMPORTS or (names.count(name) == 1 and name != MODULE_BODY)
         code_of_name = "\n".join(dump for other, dump in dumps if not is_plain or other == name)
-        definitions[name] = hashlib.sha256(code_of_name.encode()).hexdigest()[:16]
+        definitions[name] = short_hash(code_of_name)
+    if len(ordered := order_of(tree.body)) > 1:
+        definitions[ORDER] = short_hash("\n".join(ordered))
     return definitions, tuple(code.imports)
+
+
+def short_hash(text: str) -> str:
+    """A hash of 16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def order_of(body: Sequence[ast.stmt]) -> list[str]:
+    """The top-level statements of which it may matter which is run first, by what they define.
+
+    It does not matter of functions and classes without decorators, of plain constants, and of imports whose names
+    nothing else in the module has. Two draws from one generator, or two functions in a registry, are others when they
+    are swapped.
+    """
+    imported = {name for statement in body if is_import(statement) for name in bound_names(statement)}
+    defined = {name for statement in body if not is_import(statement) for name in bound_names(statement)}
+    hidden = imported & defined
+    return [
+        f"{type(statement).__name__} {' '.join(bound_names(statement))}"
+        for statement in body
+        if has_effects(statement) or not hidden.isdisjoint(bound_names(statement))
+    ]
+
+
+def has_effects(statement: ast.stmt) -> bool:
+    """Whether a top-level statement may do more, or depend on more, than giving a name a value that is written out."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return bool(statement.decorator_list)
+        case ast.Import() | ast.ImportFrom():
+            return False
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            return not is_literal(value)
+        case _:
+            return True
+
+
+def is_import(statement: ast.stmt) -> bool:
+    """Whether a statement is an import."""
+    return isinstance(statement, ast.Import | ast.ImportFrom)
+
+
+def is_literal(value: ast.expr) -> bool:
+    """Whether an expression is written out, so that nothing else shapes its value."""
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def bound_names(statement: ast.stmt) -> list[str]:
+    """The names that a top-level statement gives a value, but for those inside of blocks such as `if`."""
+    match statement:
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return [alias.asname or alias.name.partition(".")[0] for alias in names]
+        case ast.Assign(targets=targets):
+            return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        case _:
+            return [defined_name(statement)]
 
 
 class RuntimeCode(ast.NodeTransformer):

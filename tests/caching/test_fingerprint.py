@@ -335,3 +335,43 @@ def test_among_installed_packages_only_its_own_are(tmp_path: Path) -> None:
     write(installed, "tasks/draw.py", "import numpy\n")
     write(installed, "numpy/__init__.py", "X = 1\n")
     assert files("tasks.draw", installed) == {"tasks/draw.py"}
+
+
+SWAPS = {
+    "draws from one generator": ("A = draw()", "B = draw()"),
+    "registered functions": ("@register\ndef one(): pass", "@register\ndef two(): pass"),
+    "a draw and a registered function": ("A = draw()", "@register\ndef two(): pass"),
+    "an import and a function of its name": ("from math import floor", "def floor(x): return x"),
+    "a tuple and a call": ("A, B = draw(), 1", "C = draw()"),
+}
+
+
+@pytest.mark.parametrize("swapped", SWAPS)
+def test_the_order_counts_of_what_has_effects(project: Path, swapped: str) -> None:
+    first, second = SWAPS[swapped]
+    write(project, "tasks/draw.py", f"from random import random as draw\n{first}\n{second}\n")
+    found = changed("tasks.draw", project, {"tasks/draw.py": f"from random import random as draw\n{second}\n{first}\n"})
+    assert "tasks/draw.py: order of statements" in found
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("def one(): pass", "def two(): pass"),
+        ("class One: pass", "def two(): pass"),
+        ("A = 1", "B: int = -2"),
+        ("A = ('a', 1.5)", "B = {'b': [None, True]}"),
+        ("A = 1", "C = draw()"),
+        ("import math", "import json"),
+    ],
+)
+def test_the_order_does_not_count_of_what_has_none(project: Path, first: str, second: str) -> None:
+    write(project, "tasks/draw.py", f"from random import random as draw\n{first}\n{second}\n")
+    edits = {"tasks/draw.py": f"from random import random as draw\n{second}\n{first}\n"}
+    assert changed("tasks.draw", project, edits) - {"tasks/draw.py: imports"} == set()
+
+
+def test_an_edit_of_what_has_an_order_is_told_of_itself_alone(project: Path) -> None:
+    write(project, "tasks/draw.py", "from random import random as draw\nA = draw()\nB = draw()\n")
+    edits = {"tasks/draw.py": "from random import random as draw\nA = draw()\nB = 1 + draw()\n"}
+    assert changed("tasks.draw", project, edits) == {"tasks/draw.py: B"}
