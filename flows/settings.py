@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.problems import InputError
-from flows.toml_file import read_toml
+from flows.toml_file import has_mark, read_toml
 
 LOOPBACK = "127.0.0.1"
 
@@ -94,6 +94,18 @@ def make_home(root: Path) -> Path:
     return home
 
 
+def user_home(root: Path) -> Path:
+    """The home folder of the user; Prefect's, inside the project, for one who has none, as in many containers.
+
+    Raises:
+        InputError: Prefect cannot name it.
+    """
+    with contextlib.suppress(RuntimeError):  # no HOME, and no entry in the list of users
+        if os.access(home := Path.home(), os.X_OK):
+            return home
+    return prefect_home(root)
+
+
 def prefect_defaults(root: Path) -> dict[str, str]:
     """What this project sets unless the user has set it: no telemetry, a home of its own, no database collisions."""
     return {
@@ -133,6 +145,8 @@ def configure_prefect(root: Path, api: Api | None = None) -> None:
         if name.startswith("PREFECT_"):
             require_utf8(f"the environment variable {name}", value, "correct it")
     heed_dotenv()
+    # Prefect looks for a home folder when it is imported, whatever is set.
+    os.environ["HOME"] = str(user_home(root))
     profiles = _profiles_path(root)
     if profiles.is_file():
         # Named, because a changed PREFECT_HOME would make Prefect look elsewhere and miss the user's keys.
@@ -191,6 +205,7 @@ def server_environment(root: Path, port: int) -> dict[str, str]:
         prefect_defaults(root)
         | inherited
         | {
+            "HOME": str(user_home(root)),
             "PREFECT_HOME": str(prefect_home(root)),
             # As settings, not as options of the command: the web pages take the API's address from these.
             "PREFECT_SERVER_API_HOST": LOOPBACK,
@@ -247,7 +262,7 @@ def _profiles_path(root: Path) -> Path:
     # The `prefect` command, run in the project's folder, writes its profiles into the project's home.
     if home != own_home or (own_home / "profiles.toml").is_file():
         return home / "profiles.toml"
-    return Path.home() / ".prefect" / "profiles.toml"
+    return user_home(root) / ".prefect" / "profiles.toml"
 
 
 def _active_profile(path: Path) -> tuple[str, Mapping[str, Any]]:
@@ -294,8 +309,16 @@ def _read_dotenv() -> dict[str, str]:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    """The content of a file that Prefect reads too.
+
+    Raises:
+        ServerError: it cannot be read, by Prefect or here.
+    """
     try:
-        return read_toml(path)
+        table = read_toml(path)
+        if has_mark(path):
+            raise ValueError("Prefect takes no byte-order mark, with which it begins")
+        return table
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
