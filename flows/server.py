@@ -4,6 +4,7 @@ The project's own is one background process, reached on the loopback interface o
 `.prefect` inside the project. No module here imports Prefect: a run pays for that once, later, with its settings made.
 """
 
+import fcntl
 import http.client
 import json
 import os
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from flows import server_process
 from flows.database import LONG_CHECK_SECONDS, find_damage, require_known_schema, set_aside_if_damaged
@@ -53,7 +54,8 @@ HEALTH_BYTES = 1024
 #: What is said of a server that cannot show that it is this project's, with the password that counts.
 UNPROVEN = (
     "The project's Prefect server (process {pid}, {url}) was started by an earlier version of this "
-    "project, which asked no password, or with another password than the one that counts now. "
+    "project, which asked no password, or with another password than the one that counts now, or before the project's "
+    "folder was renamed. "
     "End it with `workflow server stop`, and try again."
 )
 
@@ -363,16 +365,25 @@ def _lock(home: Path) -> Iterator[None]:
     Raises:
         ServerError: another one holds it for too long.
     """
-    import filelock
+    deadline = time.monotonic() + STARTUP_SECONDS + HANG_SECONDS
+    with (home / "server.lock").open("a") as file:
+        while not _has_locked(file):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"Another process has been starting or stopping the Prefect server in {home} for too long. "
+                    "End it and try again."
+                )
+            time.sleep(server_process.POLL_SECONDS)
+        yield
 
+
+def _has_locked(file: TextIO) -> bool:
+    """Whether no other process had a file locked; it is locked from now on, until it is closed."""
     try:
-        with filelock.FileLock(home / "server.lock", timeout=STARTUP_SECONDS + HANG_SECONDS):
-            yield
-    except filelock.Timeout:
-        raise ServerError(
-            f"Another process has been starting or stopping the Prefect server in {home} for too long. "
-            "End it and try again."
-        ) from None
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _log_tail(home: Path) -> str:

@@ -66,15 +66,22 @@ def find(home: Path) -> Server | None:
     try:
         state = json.loads(state_path(home).read_bytes())
         server = Server(int(state["pid"]), int(state["port"]), str(state["identity"]), float(state["since"]))
+        ours = "home" not in state or is_at(home, Path(state["home"]), int(state["inode"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
-    return server if lives(server) else None
+    return server if ours and lives(server) else None
+
+
+def is_at(home: Path, recorded: Path, inode: int) -> bool:
+    """Whether a state file is that of its home, which may have been moved since, and not a copy."""
+    return home.stat().st_ino == inode or not recorded.exists()
 
 
 def record(server: Server, home: Path) -> None:
     """Write the state file, which is never seen half written."""
     temporary = state_path(home).with_suffix(".json.new")
-    temporary.write_text(json.dumps(asdict(server)), encoding="utf-8")
+    state = asdict(server) | {"home": str(home), "inode": home.stat().st_ino}
+    temporary.write_text(json.dumps(state), encoding="utf-8")
     temporary.replace(state_path(home))
 
 
