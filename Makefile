@@ -23,6 +23,7 @@ help: ## list these commands
 
 # The mark is written last. Where it is missing, an install was interrupted, and what it left is thrown away.
 $(INSTALLED): requirements.lock pyproject.toml
+	@case "$$(pwd -P)" in *[:\"\$$\`{}\\]*) echo 'Python cannot be installed into a folder with one of : " $$ { } \ ` in its path' >&2; exit 2;; esac
 	@$(PYTHON) $(RECENT)
 	@if [ -f $@ ]; then rm $@; else echo "making $(VENV) (a few minutes the first time)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock

@@ -69,6 +69,29 @@ def test_make_notices_an_environment_that_was_made_elsewhere(copy: Path) -> None
         assert mark.exists() == stays, text
 
 
+@pytest.mark.parametrize("sign", [*':"${}\\`'])
+def test_a_folder_that_python_cannot_be_installed_into_is_refused(tmp_path: Path, sign: str) -> None:
+    folder = tmp_path / f"one{sign}two"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(PROJECT / name, folder)
+    (folder / "requirements.lock").touch()
+    done = make("install", folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith('Python cannot be installed into a folder with one of : " $ { } \\ ` in its path\n')
+    assert not (folder / ".venv").exists()
+
+
+def test_any_other_is_not(tmp_path: Path) -> None:
+    """An interpreter that fails ends it where the .venv would be made."""
+    folder = tmp_path / NAME.replace('"', "").replace("$", "").replace("`", "")
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(PROJECT / name, folder)
+    (folder / "requirements.lock").touch()
+    assert "cannot be installed" not in make("install", folder, "false").stderr
+
+
 # --- What runs in a checkout is ended without its .venv
 
 
