@@ -4,22 +4,21 @@ The project's own is one background process, reached on the loopback interface o
 `.prefect` inside the project. No module here imports Prefect: a run pays for that once, later, with its settings made.
 """
 
-import fcntl
 import http.client
 import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from flows import server_process
 from flows.database import LONG_CHECK_SECONDS, find_damage, require_known_schema, set_aside_if_damaged
+from flows.environment import is_on_loopback
 from flows.password import make_secret, own_password
 from flows.server_process import ANSWER_SECONDS, Server
 from flows.settings import (
@@ -139,7 +138,7 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
         server = server_process.find(home)
         if server and server_process.answers(server, home):
             return server
-        with _lock(home):
+        with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
             return _wait_for_found(home) or _start_new(root, home, notify or (lambda message: None))
     except OSError as error:
         raise ServerError(f"No Prefect server can work in {home}: {tell_error(error)}") from error
@@ -155,7 +154,7 @@ def check_database(root: Path, notify: Callable[[str], None] | None = None) -> N
     home = prefect_home(root)
     require_known_schema(home)
     if find_damage(home):
-        with _lock(home):
+        with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
             if server_process.find(home) is None:
                 set_aside_if_damaged(home, notify or (lambda message: None))
 
@@ -182,7 +181,7 @@ def stop(root: Path) -> bool:
     home = prefect_home(root)
     if not server_process.state_path(home).exists():
         return False
-    with _lock(home):
+    with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
         server = server_process.find(home)
         if server:
             server_process.terminate(server)
@@ -316,8 +315,9 @@ def _why_unreachable(url: str) -> str | None:
 
     if not url.startswith(("http://", "https://")):
         return "the address must start with http:// or https://"
+    proxies = [urllib.request.ProxyHandler({})] if is_on_loopback(url) else []
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=ANSWER_SECONDS) as response:  # noqa: S310 - checked above
+        with urllib.request.build_opener(*proxies).open(f"{url}/health", timeout=ANSWER_SECONDS) as response:
             if "html" in response.headers.get("Content-Type", ""):
                 return "it serves a web page, not an API: the address usually ends with /api"
             json.loads(response.read(HEALTH_BYTES))
@@ -356,34 +356,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-@contextmanager
-def _lock(home: Path) -> Iterator[None]:
-    """Only one process at a time starts or stops the server; the kernel frees the lock of one that dies.
-
-    Raises:
-        ServerError: another one holds it for too long.
-    """
-    deadline = time.monotonic() + STARTUP_SECONDS + HANG_SECONDS
-    with (home / "server.lock").open("a") as file:
-        while not _has_locked(file):
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"Another process has been starting or stopping the Prefect server in {home} for too long. "
-                    "End it and try again."
-                )
-            time.sleep(server_process.POLL_SECONDS)
-        yield
-
-
-def _has_locked(file: TextIO) -> bool:
-    """Whether no other process had a file locked; it is locked from now on, until it is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _log_tail(home: Path) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from flows.environment import forget_run, use_no_proxy
 from flows.liveness import mark_ended_runs
 from flows.password import random_password
-from flows.problems import list_problems
+from flows.problems import InputError, list_problems
 from flows.settings import Api, set_address
 from tasks.caching.trouble import require_descriptors
 
@@ -46,6 +47,7 @@ def prefect_session(
     from flows.settings import configure_prefect, make_home, use_api
 
     configure_prefect(root)
+    forget_run(os.environ)
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
@@ -66,6 +68,8 @@ def prefect_session(
         from flows.contact import is_refusal, keeping_contact, reason, silence_behind
     except ValidationError as error:
         raise list_problems(error, "the environment", "set of settings for Prefect") from error
+    except ValueError as error:  # one that cannot even be parsed
+        raise InputError(f"the environment is not a valid set of settings for Prefect: {error}") from error
 
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
@@ -88,6 +92,7 @@ def forget_servers() -> None:
     It serves the project's database, and so asks for a password, which only this process and its children know.
     """
     set_address("")
+    use_no_proxy(os.environ)
     password = random_password()
     os.environ |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
     os.environ["PREFECT_PROFILES_PATH"] = os.devnull

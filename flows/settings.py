@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flows.problems import InputError
+from flows.environment import pin, put, reach_loopback_directly, require_usable, require_utf8
 from flows.toml_file import has_mark, read_toml
 
 LOOPBACK = "127.0.0.1"
@@ -68,18 +68,6 @@ def prefect_home(root: Path) -> Path:
     return home
 
 
-def require_utf8(what: str, text: str, advice: str) -> None:
-    """Shows that Prefect can take a text.
-
-    Raises:
-        InputError: it cannot.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} ({text!r}) is not in UTF-8, and Prefect takes nothing else: {advice}") from error
-
-
 def make_home(root: Path) -> Path:
     """Makes that folder if it is not there, and keeps other users out of it: the database holds Prefect's secrets.
 
@@ -127,6 +115,8 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         # that is gone for the 14 s between them, in which it may have been started anew.
         "PREFECT_API_REQUEST_TIMEOUT": "20",
         "PREFECT_CLIENT_MAX_RETRIES": "3",
+        # Longer than Prefect's clients keep a connection, which else is closed just when it is used again.
+        "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": "60",
         # For --ephemeral: with a new database, a busy machine takes longer than Prefect's 20 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
     }
@@ -135,16 +125,14 @@ def prefect_defaults(root: Path) -> dict[str, str]:
 def configure_prefect(root: Path, api: Api | None = None) -> None:
     """Set the project's defaults, and the API to use, in the environment. Call it before Prefect is first imported.
 
-    What the user has set stays as it is.
+    What the user has set stays as it is, but for what `flows.environment` says.
 
     Raises:
-        InputError: the project's folder, or one of Prefect's settings, is not in UTF-8.
+        InputError: Prefect cannot take the project's folder, or what the environment sets for it.
         ServerError: the file `.env` of the working directory cannot be read.
     """
-    for name, value in os.environ.items():
-        if name.startswith("PREFECT_"):
-            require_utf8(f"the environment variable {name}", value, "correct it")
     heed_dotenv()
+    require_usable(os.environ)
     # Prefect looks for a home folder when it is imported, whatever is set.
     os.environ["HOME"] = str(user_home(root))
     profiles = _profiles_path(root)
@@ -153,9 +141,10 @@ def configure_prefect(root: Path, api: Api | None = None) -> None:
         os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles.absolute()))
     for name, value in prefect_defaults(root).items():
         os.environ.setdefault(name, value)
+    pin(os.environ, prefect_home(root))
     if api:
         use_api(api)
-    _reach_loopback_directly()
+    reach_loopback_directly(os.environ)
 
 
 def use_api(api: Api) -> None:
@@ -167,9 +156,7 @@ def use_api(api: Api) -> None:
 
 def set_address(url: str) -> None:
     """Has Prefect use an API, whichever one is named elsewhere; an empty address stands for none."""
-    for name in [name for name in os.environ if name.upper() == "PREFECT_API_URL"]:  # in small letters it counts too
-        del os.environ[name]
-    os.environ["PREFECT_API_URL"] = url
+    put(os.environ, "PREFECT_API_URL", url)
 
 
 def heed_dotenv() -> None:
@@ -199,7 +186,8 @@ def server_environment(root: Path, port: int) -> dict[str, str]:
         "PREFECT_SERVER_UI_SERVE_BASE",
         "PREFECT_UI_SERVE_BASE",
     }
-    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+    inherited = {name: value for name, value in os.environ.items() if name.upper() not in left_out}
+    pin(inherited, prefect_home(root))
     origin = f"http://{LOOPBACK}:{port}"
     return (
         prefect_defaults(root)
@@ -332,14 +320,3 @@ def _lookup(tables: object, *keys: str) -> Any:
     for key in keys:
         tables = tables.get(key) if isinstance(tables, Mapping) else None
     return tables
-
-
-def _reach_loopback_directly() -> None:
-    """Keep clients from asking a proxy for the server on this machine, if the environment names a proxy."""
-    name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
-    hosts = [host for host in os.environ.get(name, "").split(",") if host]
-    if (
-        any(os.environ.get(proxy) for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
-        and "*" not in hosts
-    ):
-        os.environ[name] = ",".join(dict.fromkeys([*hosts, LOOPBACK]))
