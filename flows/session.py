@@ -7,11 +7,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from flows.checkout import PROJECT
 from flows.environment import forget_run, use_no_proxy
 from flows.liveness import mark_ended_runs
+from flows.output import tell
 from flows.password import random_password
 from flows.problems import InputError, list_problems
-from flows.settings import Api, set_address
+from flows.settings import Api, prefect_home, set_address
+from tasks.caching.store import project_store
 from tasks.caching.trouble import require_descriptors
 
 #: What is told if the server stops answering, or never did.
@@ -27,22 +30,26 @@ REFUSED = (
 
 @contextlib.contextmanager
 def prefect_session(
-    root: Path, *, ephemeral: bool = False, notify: Callable[[str], None] | None = None
+    root: Path | None = None, *, ephemeral: bool = False, notify: Callable[[str], None] = tell
 ) -> Iterator[Api | None]:
     """Sets Prefect up for flows that are called inside; yields the API that they report to, None if it ends with them.
 
     Args:
-        root: of the project.
+        root: of the project, whichever folder this is called in: the one that WORKFLOW_HOME names, or else the checkout
+            of this code. Another one is refused.
         ephemeral: use a server that ends with this process, whatever other is there.
-        notify: is told what takes a while.
+        notify: gets a line on what takes a while; the error stream when not given.
 
     Raises:
-        InputError: Prefect cannot take the project's folder or a setting of the environment.
+        InputError: another folder is named, or Prefect cannot take the project's folder or a setting of the
+            environment.
         ServerError: the server that is to be used does not answer or stops answering, or the project's own cannot be
             started, or its database is of a later version of Prefect.
         OSError: too few files can be opened, or a damaged database cannot be moved aside.
     """
     require_descriptors()
+    root = project_root(root)
+    announce_new_folder(root, notify)
     from flows.server import ServerError, check_database, find_api, find_trouble
     from flows.settings import configure_prefect, make_home, use_api
 
@@ -84,6 +91,27 @@ def prefect_session(
             why = find_trouble(api, root) or reason(silence)
             what_to_do = REFUSED if is_refusal(silence) else SILENT
             raise ServerError(what_to_do.format(why=why)) from error
+
+
+def project_root(named: Path | None) -> Path:
+    """The project's folder, in which flows work.
+
+    Raises:
+        InputError: another one is named.
+    """
+    root = project_store().root
+    if named is not None and named.resolve() != root.resolve():
+        raise InputError(
+            f"flows work in {root}, not in {named}: leave it out, or name it in WORKFLOW_HOME before Python starts"
+        )
+    return root
+
+
+def announce_new_folder(root: Path, notify: Callable[[str], None]) -> None:
+    """Says where everything will be if no folder was chosen, and the current one is new."""
+    is_chosen = os.environ.get("WORKFLOW_HOME") or (PROJECT / "pyproject.toml").is_file()
+    if not is_chosen and not prefect_home(root).exists():
+        notify(f"working in {root}, where data, artifacts and .prefect will be; WORKFLOW_HOME names another folder")
 
 
 def forget_servers() -> None:
