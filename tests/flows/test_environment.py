@@ -6,7 +6,7 @@ import re
 import string
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from flows.problems import InputError
 from flows.server import _why_unreachable
 from flows.session import forget_servers
 from flows.settings import configure_prefect, prefect_home, server_environment, user_home
+from tasks.caching.store import Store
 from tests.flows.conftest import made
 from tests.flows.served import Finish
 
@@ -268,6 +269,14 @@ def test_a_run_is_the_same_with_all_of_them(profile: bool, workflow: Finish, fir
     assert made(tmp_path / "home") == made(first_home)
     again = workflow("plan", "line", home=tmp_path / "home", **variables)
     assert "will run" not in again.stdout
+
+
+def test_a_command_inside_of_a_run_forgets_that_run(
+    store: Store, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "5f2b0f4c-0000-4000-8000-000000000000")
+    assert command("train", "line", "--until", "generate")[0] == 0
+    assert "PREFECT__FLOW_RUN_ID" not in os.environ
 
 
 # --- What is refused
