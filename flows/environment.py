@@ -149,17 +149,22 @@ def require_utf8(what: str, text: str, advice: str) -> None:
         raise InputError(f"{what} ({text!r}) is not in UTF-8, and Prefect takes nothing else: {advice}") from error
 
 
-def reach_loopback_directly(environment: Environment) -> None:
+def reach_loopback_directly(environment: Environment, url: str = "") -> None:
     """Keeps every library from asking a proxy for a server on this machine, if a proxy is named.
 
     `no_proxy` counts before `NO_PROXY`, even when it is empty.
+
+    Args:
+        environment: of this process.
+        url: of a server, which may be on this machine under another name.
     """
     spoken = environment.get("no_proxy", environment.get("NO_PROXY", ""))
     hosts = [host.strip() for host in spoken.split(",") if host.strip()]
     if "*" in hosts or not any(environment[name] for name in environment if name.lower().endswith("_proxy")):
         return
+    own = [urlsplit(url).hostname or ""] if is_on_loopback(url) else []
     for name in ("no_proxy", "NO_PROXY"):
-        environment[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK_NAMES]))
+        environment[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK_NAMES, *own]))
 
 
 def use_no_proxy(environment: Environment) -> None:

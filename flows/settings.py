@@ -150,6 +150,7 @@ def configure_prefect(root: Path, api: Api | None = None) -> None:
 def use_api(api: Api) -> None:
     """Set in the environment which API this process and its children use, and the password of the project's own."""
     set_address(api.url)
+    reach_loopback_directly(os.environ, api.url)
     if api.password:
         os.environ["PREFECT_API_AUTH_STRING"] = api.password
 

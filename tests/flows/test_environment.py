@@ -17,7 +17,7 @@ from flows.environment import database_url, is_on_loopback, reach_loopback_direc
 from flows.problems import InputError
 from flows.server import _why_unreachable
 from flows.session import forget_servers
-from flows.settings import configure_prefect, prefect_home, server_environment, user_home
+from flows.settings import Api, configure_prefect, prefect_home, server_environment, use_api, user_home
 from tasks.caching.store import Store
 from tests.flows.conftest import made
 from tests.flows.served import Finish
@@ -355,6 +355,15 @@ def test_a_server_on_this_machine_is_reached_without_a_proxy(
     for name, value in proxies.items():
         if name.lower() != "no_proxy":
             assert os.environ[name] == value, "for what is not on this machine"
+
+
+def test_so_is_one_under_another_of_its_addresses(unchanged: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.request import proxy_bypass
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for url, direct in (("http://127.1.2.3:4200/api", True), ("http://10.1.2.3:4200/api", False)):
+        use_api(Api(url))
+        assert bool(proxy_bypass(url.split("/")[2])) == direct
 
 
 def test_a_server_elsewhere_is_reached_through_it(prefect: None, monkeypatch: pytest.MonkeyPatch) -> None:
