@@ -10,6 +10,11 @@ ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(CURDIR)"
 $(shell rm -f $(INSTALLED))
 endif
 
+# Ends what runs without a .venv: the standard library is enough. Its Python is taken if it works.
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+ANY = $(shell $(BIN)/python -c '' 2>/dev/null && echo $(BIN)/python || echo $(PYTHON))
+STOP = $(ANY) $(RECENT) && PYTHONPATH=. $(ANY) -B -m flows.stop
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-long lint format plan ui stop screenshots bench clean purge docs
 
@@ -18,7 +23,8 @@ help: ## list these commands
 
 # The mark is written last. Where it is missing, an install was interrupted, and what it left is thrown away.
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@case "$$(pwd -P)" in *[:\"\$$\`{}\\]*) echo 'Python cannot be installed into a folder with one of : " $$ { } \ ` in its path' >&2; exit 2;; esac
+	@$(PYTHON) $(RECENT)
 	@if [ -f $@ ]; then rm $@; else echo "making $(VENV) (a few minutes the first time)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -35,8 +41,8 @@ plan: $(INSTALLED) ## say what `make run` would reuse and what it would run, and
 ui: $(INSTALLED) ## open it all: the Prefect server, `workflow serve`, and a verified run
 	@$(BIN)/workflow ui
 
-stop: $(INSTALLED) ## stop the local Prefect server, and `workflow serve` before it
-	@$(BIN)/workflow server stop
+stop: ## stop the local Prefect server, and `workflow serve` before it
+	@$(STOP)
 
 lint: $(INSTALLED) ## check style and types
 	@$(BIN)/ruff check .
@@ -66,7 +72,7 @@ bench: $(INSTALLED) ## measure against a plain script, side by side
 	@$(BIN)/python tests/bench/run.py
 
 clean: ## stop the server; remove .venv and the caches of the tools
-	@if [ -x $(BIN)/workflow ]; then $(BIN)/workflow server stop; fi
+	@$(STOP)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -276,13 +276,10 @@ def start() -> None:
 @server_app.command
 def stop() -> None:
     """Stop the server, and `workflow serve` before it."""
-    from flows import serve_process, server
+    from flows.stop import stop
 
-    root = project_store().root
-    if serve_process.stop(root):
-        print_line("`workflow serve` has ended.")
-    stopped = server.stop(root)
-    print_line("The server has stopped." if stopped else "No server of this project was running.")
+    for line in stop(project_store().root):
+        print_line(line)
 
 
 @server_app.command

@@ -19,7 +19,8 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
-import flows.answers  # noqa: F401 - from here on, Prefect's clients take an answer that is not Prefect's for none
+import flows.answers  # from here on, Prefect's clients take an answer that is not Prefect's for none,
+import flows.connections  # noqa: F401 - and reach a server on this machine without a proxy
 from flows.threads import start_threads
 
 T = TypeVar("T")

@@ -7,7 +7,9 @@ Cancelled and not Crashed: nobody is to be alerted.
 """
 
 import contextlib
+import os
 import time
+from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -47,8 +49,16 @@ RETRY_IS_NO_USE = "A retry has the same parameters: start another run, with othe
 LARGEST = 2**63 - 1
 
 
+#: Where the results of flows would lie. None is kept: the stages keep their own.
+NOWHERE = Path(os.devnull)
+
+
 class LastingFlow(Flow[..., Any]):
     """A Prefect flow that runs in a `LastingEngine`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # Else Prefect looks for the storage that a setting, a profile or the server names, which may not be there.
+        super().__init__(*arguments, **{"result_storage": NOWHERE, **options})
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters as the API takes them.

@@ -1,10 +1,12 @@
 """Problems that a person can mend: one message each, no traceback, exit code 2."""
 
 from collections.abc import Iterable
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from flows.toml_file import MOST_LEVELS
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 #: Problems that are named in one message, at most.
 MOST_PROBLEMS = 30
@@ -17,7 +19,7 @@ class InputError(Exception):
     """What was asked for cannot be done as asked; the message says why and what to do."""
 
 
-def list_problems(error: ValidationError, source: str, kind: str = "experiment") -> InputError:
+def list_problems(error: "ValidationError", source: str, kind: str = "experiment") -> InputError:
     """All problems of a configuration as one message, a line each, naming the fields.
 
     Args:

@@ -10,8 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from flows import server_process
 from flows.database import LONG_CHECK_SECONDS, find_damage, require_known_schema, set_aside_if_damaged
+from flows.environment import is_on_loopback
 from flows.password import make_secret, own_password
 from flows.server_process import ANSWER_SECONDS, Server
 from flows.settings import (
@@ -53,7 +53,8 @@ HEALTH_BYTES = 1024
 #: What is said of a server that cannot show that it is this project's, with the password that counts.
 UNPROVEN = (
     "The project's Prefect server (process {pid}, {url}) was started by an earlier version of this "
-    "project, which asked no password, or with another password than the one that counts now. "
+    "project, which asked no password, or with another password than the one that counts now, or before the project's "
+    "folder was renamed. "
     "End it with `workflow server stop`, and try again."
 )
 
@@ -137,7 +138,7 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
         server = server_process.find(home)
         if server and server_process.answers(server, home):
             return server
-        with _lock(home):
+        with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
             return _wait_for_found(home) or _start_new(root, home, notify or (lambda message: None))
     except OSError as error:
         raise ServerError(f"No Prefect server can work in {home}: {tell_error(error)}") from error
@@ -153,7 +154,7 @@ def check_database(root: Path, notify: Callable[[str], None] | None = None) -> N
     home = prefect_home(root)
     require_known_schema(home)
     if find_damage(home):
-        with _lock(home):
+        with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
             if server_process.find(home) is None:
                 set_aside_if_damaged(home, notify or (lambda message: None))
 
@@ -180,7 +181,7 @@ def stop(root: Path) -> bool:
     home = prefect_home(root)
     if not server_process.state_path(home).exists():
         return False
-    with _lock(home):
+    with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
         server = server_process.find(home)
         if server:
             server_process.terminate(server)
@@ -314,8 +315,9 @@ def _why_unreachable(url: str) -> str | None:
 
     if not url.startswith(("http://", "https://")):
         return "the address must start with http:// or https://"
+    proxies = [urllib.request.ProxyHandler({})] if is_on_loopback(url) else []
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=ANSWER_SECONDS) as response:  # noqa: S310 - checked above
+        with urllib.request.build_opener(*proxies).open(f"{url}/health", timeout=ANSWER_SECONDS) as response:
             if "html" in response.headers.get("Content-Type", ""):
                 return "it serves a web page, not an API: the address usually ends with /api"
             json.loads(response.read(HEALTH_BYTES))
@@ -354,25 +356,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-@contextmanager
-def _lock(home: Path) -> Iterator[None]:
-    """Only one process at a time starts or stops the server; the kernel frees the lock of one that dies.
-
-    Raises:
-        ServerError: another one holds it for too long.
-    """
-    import filelock
-
-    try:
-        with filelock.FileLock(home / "server.lock", timeout=STARTUP_SECONDS + HANG_SECONDS):
-            yield
-    except filelock.Timeout:
-        raise ServerError(
-            f"Another process has been starting or stopping the Prefect server in {home} for too long. "
-            "End it and try again."
-        ) from None
 
 
 def _log_tail(home: Path) -> str:

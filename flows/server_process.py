@@ -4,6 +4,7 @@ A state file says which process it is. The start time of the process is in it, s
 process that got the same number is ever taken for the server.
 """
 
+import fcntl
 import hmac
 import http.client
 import json
@@ -13,9 +14,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from flows.password import own_password, read_secret, server_proof
 from flows.settings import LOOPBACK, Api, ServerError, server_environment
@@ -66,21 +69,56 @@ def find(home: Path) -> Server | None:
     try:
         state = json.loads(state_path(home).read_bytes())
         server = Server(int(state["pid"]), int(state["port"]), str(state["identity"]), float(state["since"]))
+        ours = "home" not in state or is_at(home, Path(state["home"]), int(state["inode"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
-    return server if lives(server) else None
+    return server if ours and lives(server) else None
+
+
+def is_at(home: Path, recorded: Path, inode: int) -> bool:
+    """Whether a state file is that of its home, which may have been moved since, and not a copy."""
+    return home.stat().st_ino == inode or not recorded.exists()
 
 
 def record(server: Server, home: Path) -> None:
     """Write the state file, which is never seen half written."""
     temporary = state_path(home).with_suffix(".json.new")
-    temporary.write_text(json.dumps(asdict(server)), encoding="utf-8")
+    state = asdict(server) | {"home": str(home), "inode": home.stat().st_ino}
+    temporary.write_text(json.dumps(state), encoding="utf-8")
     temporary.replace(state_path(home))
 
 
 def forget(home: Path) -> None:
     """Remove the state file."""
     state_path(home).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(home: Path, seconds: float) -> Iterator[None]:
+    """Only one process at a time starts or stops the server; the kernel frees the lock of one that dies.
+
+    Raises:
+        ServerError: another one holds it for longer than so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    with (home / "server.lock").open("a") as file:
+        while not has_locked(file):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"Another process has been starting or stopping the Prefect server in {home} for too long. "
+                    "End it and try again."
+                )
+            time.sleep(POLL_SECONDS)
+        yield
+
+
+def has_locked(file: TextIO) -> bool:
+    """Whether no other process had a file locked; it is locked from now on, until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def spawn(root: Path, home: Path, port: int) -> Server:

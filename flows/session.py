@@ -7,10 +7,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from flows.checkout import PROJECT
+from flows.environment import forget_run, use_no_proxy
 from flows.liveness import mark_ended_runs
+from flows.output import tell
 from flows.password import random_password
-from flows.problems import list_problems
-from flows.settings import Api, set_address
+from flows.problems import InputError, list_problems
+from flows.settings import Api, prefect_home, set_address
+from tasks.caching.store import project_store
 from tasks.caching.trouble import require_descriptors
 
 #: What is told if the server stops answering, or never did.
@@ -26,26 +30,31 @@ REFUSED = (
 
 @contextlib.contextmanager
 def prefect_session(
-    root: Path, *, ephemeral: bool = False, notify: Callable[[str], None] | None = None
+    root: Path | None = None, *, ephemeral: bool = False, notify: Callable[[str], None] = tell
 ) -> Iterator[Api | None]:
     """Sets Prefect up for flows that are called inside; yields the API that they report to, None if it ends with them.
 
     Args:
-        root: of the project.
+        root: of the project, whichever folder this is called in: the one that WORKFLOW_HOME names, or else the checkout
+            of this code. Another one is refused.
         ephemeral: use a server that ends with this process, whatever other is there.
-        notify: is told what takes a while.
+        notify: gets a line on what takes a while; the error stream when not given.
 
     Raises:
-        InputError: Prefect cannot take the project's folder or a setting of the environment.
+        InputError: another folder is named, or Prefect cannot take the project's folder or a setting of the
+            environment.
         ServerError: the server that is to be used does not answer or stops answering, or the project's own cannot be
             started, or its database is of a later version of Prefect.
         OSError: too few files can be opened, or a damaged database cannot be moved aside.
     """
     require_descriptors()
+    root = project_root(root)
+    announce_new_folder(root, notify)
     from flows.server import ServerError, check_database, find_api, find_trouble
     from flows.settings import configure_prefect, make_home, use_api
 
     configure_prefect(root)
+    forget_run(os.environ)
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
@@ -66,6 +75,8 @@ def prefect_session(
         from flows.contact import is_refusal, keeping_contact, reason, silence_behind
     except ValidationError as error:
         raise list_problems(error, "the environment", "set of settings for Prefect") from error
+    except ValueError as error:  # one that cannot even be parsed
+        raise InputError(f"the environment is not a valid set of settings for Prefect: {error}") from error
 
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
@@ -82,12 +93,34 @@ def prefect_session(
             raise ServerError(what_to_do.format(why=why)) from error
 
 
+def project_root(named: Path | None) -> Path:
+    """The project's folder, in which flows work.
+
+    Raises:
+        InputError: another one is named.
+    """
+    root = project_store().root
+    if named is not None and named.resolve() != root.resolve():
+        raise InputError(
+            f"flows work in {root}, not in {named}: leave it out, or name it in WORKFLOW_HOME before Python starts"
+        )
+    return root
+
+
+def announce_new_folder(root: Path, notify: Callable[[str], None]) -> None:
+    """Says where everything will be if no folder was chosen, and the current one is new."""
+    is_chosen = os.environ.get("WORKFLOW_HOME") or (PROJECT / "pyproject.toml").is_file()
+    if not is_chosen and not prefect_home(root).exists():
+        notify(f"working in {root}, where data, artifacts and .prefect will be; WORKFLOW_HOME names another folder")
+
+
 def forget_servers() -> None:
     """Makes Prefect start a server of its own, whichever one the user has named, and wherever.
 
     It serves the project's database, and so asks for a password, which only this process and its children know.
     """
     set_address("")
+    use_no_proxy(os.environ)
     password = random_password()
     os.environ |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
     os.environ["PREFECT_PROFILES_PATH"] = os.devnull

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flows.problems import InputError
-from flows.toml_file import read_toml
+from flows.environment import pin, put, reach_loopback_directly, require_usable, require_utf8
+from flows.toml_file import has_mark, read_toml
 
 LOOPBACK = "127.0.0.1"
 
@@ -68,18 +68,6 @@ def prefect_home(root: Path) -> Path:
     return home
 
 
-def require_utf8(what: str, text: str, advice: str) -> None:
-    """Shows that Prefect can take a text.
-
-    Raises:
-        InputError: it cannot.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} ({text!r}) is not in UTF-8, and Prefect takes nothing else: {advice}") from error
-
-
 def make_home(root: Path) -> Path:
     """Makes that folder if it is not there, and keeps other users out of it: the database holds Prefect's secrets.
 
@@ -92,6 +80,18 @@ def make_home(root: Path) -> Path:
         with contextlib.suppress(OSError):  # a file system without permissions
             home.chmod(0o700)
     return home
+
+
+def user_home(root: Path) -> Path:
+    """The home folder of the user; Prefect's, inside the project, for one who has none, as in many containers.
+
+    Raises:
+        InputError: Prefect cannot name it.
+    """
+    with contextlib.suppress(RuntimeError):  # no HOME, and no entry in the list of users
+        if os.access(home := Path.home(), os.X_OK):
+            return home
+    return prefect_home(root)
 
 
 def prefect_defaults(root: Path) -> dict[str, str]:
@@ -115,6 +115,8 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         # that is gone for the 14 s between them, in which it may have been started anew.
         "PREFECT_API_REQUEST_TIMEOUT": "20",
         "PREFECT_CLIENT_MAX_RETRIES": "3",
+        # Longer than Prefect's clients keep a connection, which else is closed just when it is used again.
+        "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": "60",
         # For --ephemeral: with a new database, a busy machine takes longer than Prefect's 20 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
     }
@@ -123,39 +125,39 @@ def prefect_defaults(root: Path) -> dict[str, str]:
 def configure_prefect(root: Path, api: Api | None = None) -> None:
     """Set the project's defaults, and the API to use, in the environment. Call it before Prefect is first imported.
 
-    What the user has set stays as it is.
+    What the user has set stays as it is, but for what `flows.environment` says.
 
     Raises:
-        InputError: the project's folder, or one of Prefect's settings, is not in UTF-8.
+        InputError: Prefect cannot take the project's folder, or what the environment sets for it.
         ServerError: the file `.env` of the working directory cannot be read.
     """
-    for name, value in os.environ.items():
-        if name.startswith("PREFECT_"):
-            require_utf8(f"the environment variable {name}", value, "correct it")
     heed_dotenv()
+    require_usable(os.environ)
+    # Prefect looks for a home folder when it is imported, whatever is set.
+    os.environ["HOME"] = str(user_home(root))
     profiles = _profiles_path(root)
     if profiles.is_file():
         # Named, because a changed PREFECT_HOME would make Prefect look elsewhere and miss the user's keys.
         os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles.absolute()))
     for name, value in prefect_defaults(root).items():
         os.environ.setdefault(name, value)
+    pin(os.environ, prefect_home(root))
     if api:
         use_api(api)
-    _reach_loopback_directly()
+    reach_loopback_directly(os.environ)
 
 
 def use_api(api: Api) -> None:
     """Set in the environment which API this process and its children use, and the password of the project's own."""
     set_address(api.url)
+    reach_loopback_directly(os.environ, api.url)
     if api.password:
         os.environ["PREFECT_API_AUTH_STRING"] = api.password
 
 
 def set_address(url: str) -> None:
     """Has Prefect use an API, whichever one is named elsewhere; an empty address stands for none."""
-    for name in [name for name in os.environ if name.upper() == "PREFECT_API_URL"]:  # in small letters it counts too
-        del os.environ[name]
-    os.environ["PREFECT_API_URL"] = url
+    put(os.environ, "PREFECT_API_URL", url)
 
 
 def heed_dotenv() -> None:
@@ -185,12 +187,14 @@ def server_environment(root: Path, port: int) -> dict[str, str]:
         "PREFECT_SERVER_UI_SERVE_BASE",
         "PREFECT_UI_SERVE_BASE",
     }
-    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+    inherited = {name: value for name, value in os.environ.items() if name.upper() not in left_out}
+    pin(inherited, prefect_home(root))
     origin = f"http://{LOOPBACK}:{port}"
     return (
         prefect_defaults(root)
         | inherited
         | {
+            "HOME": str(user_home(root)),
             "PREFECT_HOME": str(prefect_home(root)),
             # As settings, not as options of the command: the web pages take the API's address from these.
             "PREFECT_SERVER_API_HOST": LOOPBACK,
@@ -247,7 +251,7 @@ def _profiles_path(root: Path) -> Path:
     # The `prefect` command, run in the project's folder, writes its profiles into the project's home.
     if home != own_home or (own_home / "profiles.toml").is_file():
         return home / "profiles.toml"
-    return Path.home() / ".prefect" / "profiles.toml"
+    return user_home(root) / ".prefect" / "profiles.toml"
 
 
 def _active_profile(path: Path) -> tuple[str, Mapping[str, Any]]:
@@ -294,8 +298,16 @@ def _read_dotenv() -> dict[str, str]:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    """The content of a file that Prefect reads too.
+
+    Raises:
+        ServerError: it cannot be read, by Prefect or here.
+    """
     try:
-        return read_toml(path)
+        table = read_toml(path)
+        if has_mark(path):
+            raise ValueError("Prefect takes no byte-order mark, with which it begins")
+        return table
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
@@ -309,14 +321,3 @@ def _lookup(tables: object, *keys: str) -> Any:
     for key in keys:
         tables = tables.get(key) if isinstance(tables, Mapping) else None
     return tables
-
-
-def _reach_loopback_directly() -> None:
-    """Keep clients from asking a proxy for the server on this machine, if the environment names a proxy."""
-    name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
-    hosts = [host for host in os.environ.get(name, "").split(",") if host]
-    if (
-        any(os.environ.get(proxy) for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
-        and "*" not in hosts
-    ):
-        os.environ[name] = ",".join(dict.fromkeys([*hosts, LOOPBACK]))

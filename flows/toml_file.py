@@ -4,6 +4,7 @@ The parser of the standard library looks at every beginning of a dotted key, whi
 calls itself for what is nested. Nothing that is read here needs either.
 """
 
+import codecs
 import re
 import tomllib
 from pathlib import Path
@@ -32,7 +33,7 @@ class ExcessError(ValueError):
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
+    """The content of a TOML file, with or without a byte-order mark, which editors under Windows put before it.
 
     Raises:
         ExcessError: it is too large, or nested too deeply.
@@ -43,7 +44,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ExcessError(f"it has more than {MOST_BYTES:,} bytes")
-    text = content.decode("utf-8")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is in UTF-16: save it as UTF-8")
+    text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     if found := DOTTED.search(TEXT.sub("text", text)):
         raise ExcessError(f"it is nested too deeply: {found[0][:20]}… has more than {MOST_LEVELS} parts")
     try:
@@ -54,6 +57,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         if levels(value) > MOST_LEVELS:
             raise ExcessError(f"it is nested too deeply: {name} has more than {MOST_LEVELS} levels")
     return table
+
+
+def has_mark(path: Path) -> bool:
+    """Whether a file begins with a byte-order mark.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def levels(value: object) -> int:

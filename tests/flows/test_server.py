@@ -239,13 +239,6 @@ def test_users_profiles_stay_in_use(root: Path) -> None:
     assert os.environ["PREFECT_PROFILES_PATH"] == str(profiles)
 
 
-def test_proxy_is_not_asked_for_this_machine(root: Path) -> None:
-    os.environ |= {"http_proxy": "http://proxy", "no_proxy": "a.example"}
-    settings.configure_prefect(root)
-
-    assert os.environ["no_proxy"] == "a.example,127.0.0.1"
-
-
 def test_nothing_imports_prefect() -> None:
     code = "import sys, pathlib, flows.server as s; s.status(pathlib.Path('nowhere')); print('prefect' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -845,7 +838,7 @@ def test_a_copied_project_does_not_use_the_server_of_the_other(root: Path, fake:
     copied = settings.prefect_home(tmp_path / "copy")
     shutil.copytree(settings.prefect_home(root), copied)
 
-    assert server_process.find(copied) == running
+    assert server_process.find(copied) is None
     assert not server_process.answers(running, copied)
 
 
@@ -973,9 +966,37 @@ with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
 """
 
 
-def test_prefects_server(root: Path) -> None:
-    """Two processes start it at once, on a damaged database; it serves runs, is killed, comes back with its data."""
-    home = settings.prefect_home(root)
+#: What other servers of Prefect are made of, which this one is not.
+OF_OTHERS = {
+    "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://else/else",
+    "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
+    "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
+    "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+    "PREFECT_SERVER_EVENTS_MESSAGING_CACHE": "prefect_redis.messaging",
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
+    "PREFECT_SERVER_DOCKET_URL": "redis://127.0.0.1:1",
+    "PREFECT_API_SERVICES_TASK_RUN_RECORDER_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+}
+
+
+@pytest.fixture
+def odd_root(tmp_path: Path) -> Iterator[Path]:
+    """A project whose path has every sign that means something in an address, a shell or a template."""
+    root = tmp_path / """what? #1 %41 & {a} $HOME 'b' "c" <d> [e]* ;:@=+~^|!,`\\ é文"""
+    root.mkdir()
+    yield root
+    server.stop(root)
+
+
+def test_prefects_server(odd_root: Path) -> None:
+    """Two processes start it at once, on a damaged database; it serves runs, is killed, comes back with its data.
+
+    In a folder with an odd name, and with settings of other servers in the environment.
+    """
+    root, home = odd_root, settings.prefect_home(odd_root)
+    os.environ |= OF_OTHERS
     home.mkdir()
     (home / "prefect.db").write_text("garbage")
     code = "import pathlib, sys; from flows import server; print(server.start(pathlib.Path(sys.argv[1])).pid)"
@@ -998,6 +1019,7 @@ def test_prefects_server(root: Path) -> None:
     foreign = httpx.get(f"{running.api.url}/health", headers={"Origin": "http://elsewhere.example"})
     assert "Access-Control-Allow-Origin" not in foreign.headers
 
+    assert {path.name for path in root.parent.iterdir()} == {root.name, "user"}, "and nothing beside it"
     settings.configure_prefect(root, api)
     ran = subprocess.run([sys.executable, "-c", RUN_FLOWS], capture_output=True, text=True, check=True)
     assert "Finished in state Completed" in ran.stderr

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.experiments import PRESETS
+from flows.experiments import PRESETS, load_experiment
 from flows.settings import ServerError, named_api
 from flows.toml_file import MOST_BYTES, MOST_LEVELS, ExcessError, read_toml
 
@@ -75,6 +75,37 @@ def test_excess_is_refused(file: Path, text: str) -> None:
 def test_what_is_within_bounds_is_read(file: Path, text: str) -> None:
     file.write_text(text)
     assert read_toml(file) == tomllib.loads(text)
+
+
+def test_a_mark_before_it_is_passed_over(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbfname = "mine"\n')
+    assert read_toml(file) == {"name": "mine"}
+
+
+def test_so_is_that_of_an_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[data]\nnoise = 0.5\n", "utf-8-sig")
+    assert load_experiment(str(path)).data.noise == 0.5
+
+
+@pytest.mark.parametrize("name", ["prefect.toml", "pyproject.toml", "profiles.toml"])
+def test_where_prefect_would_stumble_over_it_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / name).write_text("", "utf-8-sig")
+    if name == "profiles.toml":
+        monkeypatch.setenv("PREFECT_PROFILES_PATH", name)
+    with pytest.raises(ServerError, match=rf"{name} could name .* cannot be read: Prefect takes no byte-order mark"):
+        named_api(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_another_encoding_is_named(file: Path, encoding: str) -> None:
+    file.write_bytes("\ufeffx = 1".encode(encoding))
+    with pytest.raises(ValueError, match="it is in UTF-16: save it as UTF-8"):
+        read_toml(file)
 
 
 @pytest.mark.parametrize("path", [*PRESETS.glob("*.toml"), PROJECT / "pyproject.toml"], ids=lambda path: path.name)
