@@ -1,7 +1,7 @@
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from flows.problems import list_problems
+from flows.problems import MOST_LETTERS, clipped, list_problems
 
 
 class Inner(BaseModel):
@@ -42,3 +42,8 @@ def test_the_projects_own_words_stand_as_they_are() -> None:
 
 def test_no_link_to_a_manual_of_pydantic_is_in_a_message() -> None:
     assert "http" not in message(count="x")
+
+
+def test_a_line_that_nobody_reads_to_its_end_is_cut() -> None:
+    whole = "a" * MOST_LETTERS
+    assert clipped(f"{whole}\n{whole}b\nc") == f"{whole}\n{whole}…\nc"
