@@ -166,7 +166,10 @@ def test_an_old_python_is_refused(copy: Path, tmp_path: Path) -> None:
     assert done.stderr.startswith("Newer, please\n")
 
 
-def test_a_copy_leaves_the_server_of_the_original_alone(tmp_path: Path, start: Start) -> None:
+def test_a_copy_leaves_the_server_of_the_original_alone(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)  # of the server of other tests
     running = begin_server(tmp_path / "original", start)
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     assert not server.stop(tmp_path / "copy")
