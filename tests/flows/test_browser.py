@@ -162,6 +162,17 @@ def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: Serv
     keep("verification")
 
 
+@pytest.mark.usefixtures("served")
+def test_the_pages_that_ask_another_server_are_not_offered(page: Page) -> None:
+    expect(page.locator(".context-sidebar").get_by_text("Settings")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_text("V2 UI")).to_have_count(0)
+    page.goto("/v2/dashboard")
+    page.wait_for_url("**/dashboard")
+    expect(page.get_by_role("heading", name="Flow Runs")).to_be_visible()
+    assert "/v2/" not in page.url
+
+
 def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, keep: Keep) -> None:
     ask(page, **{"Epochs": 1_000_000, "Learning Rate": "0.000001"})
     expect_state(page, "Running")
