@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from tasks.learning.descriptions import full_description
+from tasks.learning.descriptions import arrange_form
 from tasks.learning.devices import DEVICE
 from tasks.limits import CHECKPOINT, MOST_THREADS, NAME
 
@@ -49,6 +49,8 @@ MOST_EPOCHS = 10_000_000
 MOST_ROWS = 100_000_000
 
 
+PARAMETER_NAME = "A lower-case letter, then at most 63 lower-case letters, digits and underscores."
+
 #: What every nn.Module has already, so that no parameter can be named so. Listed, since torch is not imported here.
 MODULE_NAMES = frozenset(
     """
@@ -73,11 +75,9 @@ class Section(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The JSON schema, of which the form in the Prefect UI is made, with descriptions that say what is allowed."""
+        """The JSON schema, of which the form in the Prefect UI is made."""
         schema = handler(core_schema)
-        properties = handler.resolve_ref_schema(schema)["properties"]
-        for name, info in cls.model_fields.items():
-            properties[name]["description"] = full_description(info)
+        arrange_form(handler.resolve_ref_schema(schema), cls.model_fields)
         return schema
 
 
@@ -180,8 +180,10 @@ class Model(Section):
     kind: Literal["parameters", "linear"] = Field(
         "parameters", description="Two nn.Parameters of shape [1], or nn.Linear(1, 1) held as linear_layer."
     )
-    weight_name: str = Field("weights", description="Name of the first nn.Parameter. Unused by linear.")
-    bias_name: str = Field("bias", description="Name of the second nn.Parameter. Unused by linear.")
+    weight_name: str = Field(
+        "weights", description=f"Name of the first nn.Parameter. {PARAMETER_NAME} Unused by linear."
+    )
+    bias_name: str = Field("bias", description=f"Name of the second nn.Parameter. {PARAMETER_NAME} Unused by linear.")
     initial_weight: Float32 | None = Field(None, description="Initial weight, in place of a random one.")
     initial_bias: Float32 | None = Field(None, description="Initial bias, in place of a random one.")
 
