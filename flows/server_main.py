@@ -18,6 +18,7 @@ from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
+from flows.base_url import base_url
 from flows.guard import Guard
 from flows.password import make_secret, own_password, server_proof
 
@@ -50,7 +51,7 @@ def main() -> None:
     settings = get_current_settings().server
     config = uvicorn.Config(
         # Around it and not inside: the server asks itself too, under a name that leads nowhere.
-        Guard(create_app(final=True), partial(server_proof, make_secret(home), home, own_password(home))),
+        Guard(create_app(final=True), partial(server_proof, make_secret(home), home, own_password(home)), base_url()),
         host=settings.api.host,
         port=settings.api.port,
         timeout_keep_alive=settings.api.keepalive_timeout,
