@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flows.runs import RunFolder, list_runs
 from flows.wording import figure, in_one_line
 from tasks.caching.store import Store
-from tasks.learning.report_page import STYLE
+from tasks.learning.report_style import STYLE
 
 #: Runs that the index lists, the newest.
 MOST_RUNS = 500
@@ -51,7 +51,7 @@ def run_row(run: RunFolder) -> list[str]:
     return [
         link(f"{name}/report.html", name),
         text(str(manifest.experiment["name"])),
-        text(manifest.created),
+        text(manifest.created[:16].replace("T", " ")),
         text(manifest.environment.device),
         text(figure(run.metrics["test"]["r2"], 4)),
         text(VERIFIED[run.verified]),

@@ -20,9 +20,12 @@ from flows import serve_process
 from flows.base_url import base_url
 from flows.output import tell
 from flows.password import make_secret, signed
+from flows.problems import InputError
 from flows.report_index import files_page, runs_page
+from flows.runs import find_run
 from flows.settings import LOOPBACK, ServerError, make_home
-from tasks.caching.store import Store
+from tasks.caching.manifest import REPORT
+from tasks.caching.store import Store, UnusableFileError, read_file
 
 #: The variable that says where the runs' folders are found, if somebody else than `workflow serve` shows them.
 ADDRESS = "WORKFLOW_REPORTS_URL"
@@ -88,7 +91,10 @@ class RunFiles(SimpleHTTPRequestHandler):
         if folder := self._run_folder(path.removesuffix("/")):
             # Relative, since a proxy may have the page under another path.
             return self.send_page(files_page(folder)) if path.endswith("/") else self.lead_to(f"{path}/")
-        return super().send_head() if self._is_of_a_run() else self.refuse()
+        if not self._is_of_a_run():
+            return self.refuse()
+        report = self._report(path)
+        return super().send_head() if report is None else self.send_page(report)
 
     def refuse(self) -> None:
         """Answers that there is no such file."""
@@ -118,6 +124,21 @@ class RunFiles(SimpleHTTPRequestHandler):
                 folder if "/" not in name and folder.parent == self._store.runs.resolve() and folder.is_dir() else None
             )
         except (OSError, ValueError, RuntimeError):  # a name that no folder can have; a circle of links
+            return None
+
+    def _report(self, path: str) -> str | None:
+        """The report of a run with what is known now; None for another file, and for the report of a damaged run."""
+        name, _, file = path.partition("/")
+        if file != REPORT:
+            return None
+        from flows.report_additions import (
+            with_additions,
+        )  # and jinja2 with it, which a run that links here does not need
+
+        try:
+            run = find_run(name, self._store)
+            return with_additions(read_file(run.folder / REPORT).decode(), run, self._store)
+        except (InputError, UnusableFileError, OSError, UnicodeDecodeError):
             return None
 
     def _knows(self, word: str) -> bool:
