@@ -31,6 +31,7 @@ from flows.contact import UNANSWERED, contact, once_only, reason
 from flows.empty_fields import fill_empty_fields
 from flows.identity import store_tag
 from flows.liveness import claim, claim_path, ends_as
+from flows.random_names import is_random
 from tasks.caching.claims import Claim
 from tasks.caching.interruption import interruptions, noted, postponed_interruption
 from tasks.caching.store import project_store
@@ -122,9 +123,10 @@ class LastingEngine(FlowRunEngine[..., Any]):
             self.let_go()
 
     def begin_run(self) -> State[Any]:
-        """Begins; a run that Prefect knew before is claimed first."""
+        """Begins; a run that Prefect knew before is claimed first, and keeps a name that was typed or given before."""
         if self.claim is None and self.flow_run is not None:
             self.claim = claim(project_store().root, self.flow_run.id)
+            self._flow_run_name_set = not is_random(self.flow_run.name)
         return super().begin_run()
 
     def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:

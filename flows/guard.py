@@ -13,7 +13,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from flows import sign_in
+from flows.base_url import VARIABLE, BaseUrl
 from flows.settings import LOOPBACK
+from flows.ui_settings import PATH as UI_SETTINGS
+from flows.ui_settings import with_api_url
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,7 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: By which names this machine may be asked. Not by which port: through a tunnel, it is another.
+#: By which names this machine may be asked, besides the base URL's. Not by which port: through a tunnel, it is another.
 HOST = re.compile(rf"({re.escape(LOOPBACK)}|localhost)(?::(\d{{1,5}}))?", re.IGNORECASE)
 
 #: Where the server shows which one it is: it signs what it is given there.
@@ -40,10 +43,11 @@ class Guard:
     Args:
         app: the server.
         prove: signs a challenge.
+        base: where a reverse proxy has the server besides; None if nowhere.
     """
 
-    def __init__(self, app: App, prove: Callable[[str], str]) -> None:
-        self._app, self._prove = app, prove
+    def __init__(self, app: App, prove: Callable[[str], str], base: BaseUrl | None = None) -> None:
+        self._app, self._prove, self._base = app, prove, base
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Takes one request, one connection of a websocket, or the server's life."""
@@ -51,11 +55,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = why_refused(headers)
+        refusal = why_refused(headers, self._base)
         if scope["type"] == "websocket":
             await (send(dict(CLOSED)) if refusal else self._app(scope, receive, send))
             return
         answer = refusal or self._answer(scope, headers) or self._app
+        if answer is self._app and scope["path"] == UI_SETTINGS:
+            answer = with_api_url(self._app, f"{origin_of(headers['host'], self._base)}/api")
         await answer(scope, receive, with_headers(send))
 
     def _answer(self, scope: Scope, headers: Headers) -> Response | None:
@@ -70,17 +76,28 @@ class Guard:
         return None
 
 
-def why_refused(headers: Headers) -> Response | None:
+def why_refused(headers: Headers, base: BaseUrl | None = None) -> Response | None:
     """The refusal of what does not come from a program of this machine or from the UI; None if it may pass."""
     hosts = headers.getlist("host")
-    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
-        return refusal(403, f"This server answers only to the names {LOOPBACK} and localhost.")
+    if len(hosts) != 1 or not (HOST.fullmatch(hosts[0]) or is_at(base, hosts[0])):
+        return refusal(403, f"This server answers only to the names {LOOPBACK} and localhost, and to {VARIABLE}'s.")
     # Of `localhost`, no page is taken for the UI: where that name leads to ::1 too, another program may serve it.
-    if any(origin != f"http://{hosts[0]}" or not hosts[0].startswith(LOOPBACK) for origin in headers.getlist("origin")):
+    own = None if hosts[0].lower().startswith("localhost") else origin_of(hosts[0], base)
+    if any(origin != own for origin in headers.getlist("origin")):
         return refusal(403, "This server takes nothing from the pages of other servers.")
     if has_body(headers) and not is_json(headers):
         return refusal(415, "The Content-Type of what is sent must be application/json.")
     return None
+
+
+def is_at(base: BaseUrl | None, host: str) -> bool:
+    """Whether a host that was asked for is the base URL's."""
+    return base is not None and host.lower() == base.host
+
+
+def origin_of(host: str, base: BaseUrl | None) -> str:
+    """The origin of the pages that were loaded from a host."""
+    return str(base) if is_at(base, host) else f"http://{host}"
 
 
 def has_body(headers: Headers) -> bool:

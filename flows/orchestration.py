@@ -40,6 +40,7 @@ from flows.turns import point_in_turn, take_turn
 from flows.verifications import is_pending, is_triggered, is_verified, was_verified
 from flows.verify import pipeline as verify_pipeline
 from flows.watching import RunLog, extra_watchers
+from flows.wording import in_one_line
 from tasks.caching.exclusion import StandBackError
 from tasks.caching.key import pin_code
 from tasks.caching.manifest import MANIFEST, manifest_digest
@@ -57,6 +58,12 @@ from tasks.learning.experiment import Experiment
 Device = Annotated[str, Field(pattern=rf"^({DEVICE})$")]
 
 Retries = Annotated[int, Field(ge=0, le=10)]
+
+#: What a person says of a flow run.
+Notes = Annotated[str, Field(max_length=2000)]
+
+#: The form in the UI shows the parameters by position: the experiment, which has most of the fields, comes last.
+EXPERIMENT: Any = Field(json_schema_extra={"position": 7})
 
 #: A SHA-256 as `sha256sum` prints it.
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -111,10 +118,11 @@ def announce_run(event: str, run: str, why: str = "") -> None:
     LastingFlow, name="train", flow_run_name=train_run_name, persist_result=False, on_completion=[announce_trained]
 )
 def train(
-    experiment: Experiment,
+    experiment: Experiment = EXPERIMENT,
     refresh: list[Refreshable] = [],  # noqa: B006 (a form's default)
     until: StageName | None = None,
     device: Device | None = None,
+    notes: Notes = "",
     if_running: IfRunning = "wait",
     retries: Retries = 0,
     dated: list[Dated] = [],  # noqa: B006 (a form's default)
@@ -122,13 +130,14 @@ def train(
     """Trains, evaluates, plots and saves a model; what has not changed is reused.
 
     Args:
-        experiment: Everything that decides the outcome.
-        refresh: Stages to run even if cached; all stands for every one.
-        until: The last stage to run; all of them when empty.
-        device: Where to train, in place of the experiment's own: auto, cpu, cuda, cuda:N or mps.
-        if_running: What this run does while another run of the experiment goes on: wait for it, or be cancelled.
-        retries: How often a stage is tried again after a fault that may pass, such as a full disk.
-        dated: Seeds that are the date on which the run was due, in UTC, such as 20261127, in place of the experiment's.
+        experiment: Everything that decides the outcome. A field that is left empty keeps the deployment's value.
+        refresh: Stages to run even if cached; all stands for every one. Default none.
+        until: The last stage to run. Default: all of them.
+        device: Where to train: auto (cuda, else mps, else cpu), cpu, cuda, cuda:N or mps. Default: the experiment's.
+        notes: What to remember of this run; shown in its log and on its plan. At most 2,000 characters; default none.
+        if_running: While another run of the experiment is running: wait for it, or cancel this one. Default wait.
+        retries: How often a stage is tried again after a fault that may pass. At least 0, at most 10; default 0.
+        dated: Seeds that are the date on which the run was due, in UTC, such as 20261127. Default none.
 
     Returns:
         The name of the run; None if `until` ended the flow before a run was saved. A state, in place of both, if the
@@ -141,23 +150,25 @@ def train(
     try:
         with one_at_a_time(experiment.name, if_running, store):
             asked = with_dates(place(experiment, device), dated, flow_run.scheduled_start_time)
-            return train_now(asked, frozenset(refresh), until, retries, store)
+            return train_now(asked, frozenset(refresh), until, retries, store, notes)
     except StandBackError as error:
         return Cancelled(message=str(error))
 
 
 def train_now(
-    experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store
+    experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store, notes: str = ""
 ) -> str | None:
     """Trains; see `train`."""
     pin_code(f"tasks.{name}" for name in STAGES)
+    if notes:
+        get_run_logger().info("notes: %s", in_one_line(notes))
     require_pointers(experiment.name, store)
     settled, turn = settle(experiment), take_turn(store)
     if note := fallback_notice(settled.requested_device, settled.training.device):
         get_run_logger().info(note)
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
     plan = plan_training(settled, store, forced, until)
-    show_page(experiment.name, "plan", pages.plan_page(experiment.name, plan), pages.plan_summary(plan))
+    show_page(experiment.name, "plan", pages.plan_page(experiment.name, plan, notes), pages.plan_summary(plan))
     watchers: tuple[Watcher, ...] = (RunLog(), TrainingProgress(experiment.name), *extra_watchers.get())
     with store_in_use(store) as use:
         walk = PrefectRun(experiment.name, settled, store, watchers, forced, until, use, retries)

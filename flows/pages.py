@@ -33,10 +33,11 @@ def artifact_key(experiment: str, page: str) -> str:
     return f"{name}-{page}"
 
 
-def plan_page(experiment: str, decisions: Iterable[Decision]) -> str:
-    """The plan as a Markdown table: what becomes of each stage, and why."""
+def plan_page(experiment: str, decisions: Iterable[Decision], notes: str = "") -> str:
+    """The plan as a Markdown table: what becomes of each stage, and why; with the notes of the person who asked."""
     rows = [(decision.stage, decision.status, "; ".join(decision.reasons)) for decision in decisions]
-    return f"# Plan for {cell(experiment)}\n\n" + markdown_table(("stage", "plan", "why"), rows)
+    noted = "".join(f"{cell(line)}\n\n" for line in notes.splitlines() if line.strip())
+    return f"# Plan for {cell(experiment)}\n\n{noted}" + markdown_table(("stage", "plan", "why"), rows)
 
 
 def plan_summary(decisions: Iterable[Decision]) -> str:

@@ -1,7 +1,11 @@
-"""The reports of the runs over HTTP, on this machine only: a link from the UI's page cannot lead to a file."""
+"""The reports of the runs over HTTP, on this machine only: a link from the UI's page cannot lead to a file.
+
+With them come the other files of each run, and index pages: of all runs, and of the files of one.
+"""
 
 import contextlib
 import hmac
+import io
 import os
 import sys
 import threading
@@ -13,10 +17,15 @@ from typing import Any
 from urllib.parse import quote
 
 from flows import serve_process
+from flows.base_url import base_url
 from flows.output import tell
 from flows.password import make_secret, signed
+from flows.problems import InputError
+from flows.report_index import files_page, runs_page
+from flows.runs import find_run
 from flows.settings import LOOPBACK, ServerError, make_home
-from tasks.caching.store import Store
+from tasks.caching.manifest import REPORT
+from tasks.caching.store import Store, UnusableFileError, read_file
 
 #: The variable that says where the runs' folders are found, if somebody else than `workflow serve` shows them.
 ADDRESS = "WORKFLOW_REPORTS_URL"
@@ -54,9 +63,10 @@ def address_word(root: Path) -> str:
 
 
 class RunFiles(SimpleHTTPRequestHandler):
-    """Hands out the files of the runs, and nothing else.
+    """Hands out the files of the runs and their index pages, and nothing else.
 
     Args:
+        store: with the runs.
         word: that paths begin with.
         arguments: those of the standard library's handler.
     """
@@ -64,20 +74,72 @@ class RunFiles(SimpleHTTPRequestHandler):
     #: Seconds that a silent client keeps a thread busy.
     timeout = 30
 
-    def __init__(self, *arguments: Any, word: str, **named: Any) -> None:
-        self._word = word
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any, store: Store, word: str, **named: Any) -> None:
+        self._store, self._word = store, word
+        super().__init__(*arguments, directory=str(store.runs), **named)
 
     def send_head(self) -> Any:
-        """Refuses what is no file of a run, and whoever has not asked for this machine by its own name."""
-        # A page of another site may have its name lead to this machine; its browser then asks for that name.
-        host = (self.headers.get("Host") or "").rpartition(":")[0]
+        """Refuses what is no file of a run, and requests for a name that is not this machine's."""
         _, word, path = (*self.path.split("/", 2), "", "")[:3]
+        if not is_own_name(self.headers.get("Host") or "") or not self._knows(word):
+            return self.refuse()
+        if self.path == f"/{word}":
+            return self.lead_to(f"{word}/")
         self.path = f"/{path}"
-        if host not in (LOOPBACK, "localhost") or not self._knows(word) or not self._is_of_a_run():
-            self.send_error(404, explain=NOT_HERE)
+        if not path:
+            return self.send_page(runs_page(self._store))
+        if folder := self._run_folder(path.removesuffix("/")):
+            # Relative, since a proxy may have the page under another path.
+            return self.send_page(files_page(folder)) if path.endswith("/") else self.lead_to(f"{path}/")
+        if not self._is_of_a_run():
+            return self.refuse()
+        report = self._report(path)
+        return super().send_head() if report is None else self.send_page(report)
+
+    def refuse(self) -> None:
+        """Answers that there is no such file."""
+        self.send_error(404, explain=NOT_HERE)
+
+    def lead_to(self, place: str) -> None:
+        """Leads a browser to a page beside the one that it asked for."""
+        self.send_response(301)
+        self.send_header("Location", f"./{place}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_page(self, text: str) -> io.BytesIO:
+        """Sends the head of a page; returns its content."""
+        content = text.encode(errors="replace")
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return io.BytesIO(content)
+
+    def _run_folder(self, name: str) -> Path | None:
+        """The folder of a run that is asked for by its name or by a pointer to it; None if there is none."""
+        try:
+            folder = Path(self.translate_path(f"/{name}")).resolve()
+            return (
+                folder if "/" not in name and folder.parent == self._store.runs.resolve() and folder.is_dir() else None
+            )
+        except (OSError, ValueError, RuntimeError):  # a name that no folder can have; a circle of links
             return None
-        return super().send_head()
+
+    def _report(self, path: str) -> str | None:
+        """The report of a run with what is known now; None for another file, and for the report of a damaged run."""
+        name, _, file = path.partition("/")
+        if file != REPORT:
+            return None
+        from flows.report_additions import (
+            with_additions,
+        )  # and jinja2 with it, which a run that links here does not need
+
+        try:
+            run = find_run(name, self._store)
+            return with_additions(read_file(run.folder / REPORT).decode(), run, self._store)
+        except (InputError, UnusableFileError, OSError, UnicodeDecodeError):
+            return None
 
     def _knows(self, word: str) -> bool:
         return hmac.compare_digest(word.encode(errors="replace"), self._word.encode())
@@ -92,8 +154,10 @@ class RunFiles(SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         """Adds that a page may load nothing that it does not carry itself, and tells its address to no other."""
+        # A file of a run that the browser does not show is downloaded, which a sandbox forbids by itself.
         self.send_header(
-            "Content-Security-Policy", "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+            "Content-Security-Policy",
+            "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-downloads",
         )
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
@@ -101,6 +165,15 @@ class RunFiles(SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 (its name in the standard library)
         """Logs nothing."""
+
+
+def is_own_name(host: str) -> bool:
+    """Whether a request is for this machine, or for the base URL.
+
+    A page of another site may have its name lead to this machine; its browser then asks for that name.
+    """
+    base = base_url()
+    return host.rpartition(":")[0] in (LOOPBACK, "localhost") or (base is not None and host.lower() == base.host)
 
 
 class ReportServer(ThreadingHTTPServer):
@@ -117,7 +190,7 @@ class ReportServer(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def served_reports(store: Store, ports: Iterable[int] = PORTS) -> Iterator[str]:
-    """Hands out the runs' files while it lasts; yields their address.
+    """Hands out the runs' files while it lasts; yields their address, which is the base URL's if there is one.
 
     Args:
         store: with the runs, of which there need not be any yet.
@@ -125,14 +198,16 @@ def served_reports(store: Store, ports: Iterable[int] = PORTS) -> Iterator[str]:
 
     Raises:
         ServerError: none is, or the address cannot be made up.
-        OSError: likewise.
+        InputError: the base URL is none.
+        OSError: the address cannot be made up.
     """
+    base = base_url()
     word = address_word(store.root)
-    server = first_server(partial(RunFiles, directory=str(store.runs), word=word), ports)
+    server = first_server(partial(RunFiles, store=store, word=word), ports)
     thread = threading.Thread(target=server.serve_forever, name="reports", daemon=True)
     thread.start()
     try:
-        yield f"http://{LOOPBACK}:{server.server_port}/{word}"
+        yield f"{base.reports if base else f'http://{LOOPBACK}:{server.server_port}'}/{word}"
     finally:
         server.shutdown()
         server.server_close()

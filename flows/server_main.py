@@ -1,7 +1,7 @@
-"""The process of the project's own server: Prefect's, but for how its transactions on SQLite begin, and for its guard.
+"""The process of the project's own server: Prefect's, but for its transactions on SQLite, its guard and its V2 pages.
 
-Prefect begins most of them as readers. If somebody writes between what such a one reads and what it writes, SQLite
-refuses it at once, however long it may wait: of 60 flow runs that are asked for at once, two are lost to
+Prefect begins most transactions as readers. If another process writes between what such a one reads and what it
+writes, SQLite refuses it at once, however long it may wait: of 60 flow runs that are asked for at once, two are lost to
 "database is locked". A transaction that begins as a writer waits its turn.
 """
 
@@ -11,12 +11,14 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
+import prefect
 import uvicorn
 from prefect.server.api.server import create_app
 from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
+from flows.base_url import base_url
 from flows.guard import Guard
 from flows.password import make_secret, own_password, server_proof
 
@@ -32,14 +34,24 @@ def begin_as_writer(
     return begin_transaction(configuration, session, with_for_update=True)
 
 
+def leave_out_v2() -> None:
+    """Keeps Prefect from serving its V2 pages, and its other pages from offering them.
+
+    They query a server of Amplitude's as soon as they are opened, and no setting leaves them out. Pages whose files are
+    not there are not served.
+    """
+    prefect.__ui_v2_static_path__ = Path(os.devnull) / "ui-v2"
+
+
 def main() -> None:
     """Serves until the process is ended."""
+    leave_out_v2()
     AioSqliteConfiguration.begin_transaction = begin_as_writer  # type: ignore[assignment, method-assign]
     home = Path(os.environ["PREFECT_HOME"])
     settings = get_current_settings().server
     config = uvicorn.Config(
         # Around it and not inside: the server asks itself too, under a name that leads nowhere.
-        Guard(create_app(final=True), partial(server_proof, make_secret(home), home, own_password(home))),
+        Guard(create_app(final=True), partial(server_proof, make_secret(home), home, own_password(home)), base_url()),
         host=settings.api.host,
         port=settings.api.port,
         timeout_keep_alive=settings.api.keepalive_timeout,

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from flows.base_url import base_url
 from flows.environment import pin, put, reach_loopback_directly, require_usable, require_utf8
 from flows.toml_file import has_mark, read_toml
 
@@ -54,7 +55,17 @@ class Api:
         cloud = self.url.replace("https://api.prefect.cloud/api", "https://app.prefect.cloud")
         if cloud != self.url:
             return cloud.replace("/accounts/", "/account/").replace("/workspaces/", "/workspace/")
-        return os.environ.get("PREFECT_UI_URL") or self.url.removesuffix("/api")
+        return os.environ.get("PREFECT_UI_URL") or self.own_base or self.url.removesuffix("/api")
+
+    @property
+    def own_base(self) -> str:
+        """The base URL, at which a reverse proxy has the project's own server; empty where there is none.
+
+        Raises:
+            InputError: the environment names one that is none.
+        """
+        base = None if self.external else base_url()
+        return str(base) if base else ""
 
 
 def prefect_home(root: Path) -> Path:
@@ -151,6 +162,8 @@ def use_api(api: Api) -> None:
     """Set in the environment which API this process and its children use, and the password of the project's own."""
     set_address(api.url)
     reach_loopback_directly(os.environ, api.url)
+    if api.own_base:
+        os.environ.setdefault("PREFECT_UI_URL", api.own_base)
     if api.password:
         os.environ["PREFECT_API_AUTH_STRING"] = api.password
 
@@ -201,7 +214,7 @@ def server_environment(root: Path, port: int) -> dict[str, str]:
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
             # For the links in what the server sends; it does not derive them from its own address.
-            "PREFECT_UI_URL": origin,
+            "PREFECT_UI_URL": str(base_url() or origin),
             # Prefect's default lets every page that a browser visits call this API. A page that was loaded from
             # `localhost` may be another program's: that name may lead to ::1 as well.
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,

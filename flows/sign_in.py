@@ -68,7 +68,11 @@ class UiPage:
     @property
     def key(self) -> str:
         """A link to it that brings the password along: for the owner's eyes only."""
-        return f"{self.api.url.removesuffix('/api')}{PATH}{self.path}#{quote(self.api.password or '', safe=':')}"
+        return self.key_at(self.api.own_base or self.api.url.removesuffix("/api"))
+
+    def key_at(self, server: str) -> str:
+        """Such a link to the server at an address."""
+        return f"{server}{PATH}{self.path}#{quote(self.api.password or '', safe=':')}"
 
     def link(self, stream: TextIO) -> str:
         """What is printed of it: on a terminal, a link that works in any browser; elsewhere none that tells a secret.
@@ -85,6 +89,7 @@ def write_opener(page: UiPage, home: Path) -> Path:
         OSError: it cannot be written.
     """
     path = home / "open.html"
-    script = f"location.replace({json.dumps(page.key)})"  # which has no character that could end the script
+    key = page.key_at(page.api.url.removesuffix("/api"))  # this machine's browser needs no proxy
+    script = f"location.replace({json.dumps(key)})"  # which has no character that could end the script
     write_private(path, f'<!DOCTYPE html>\n<meta charset="utf-8"><title>Prefect</title>\n<script>{script}</script>\n')
     return path

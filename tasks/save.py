@@ -63,7 +63,10 @@ def compose_files(
     view: SaveView, inputs: Mapping[str, Reference], desk: Desk, run: str, now: datetime
 ) -> dict[str, bytes]:
     """The content of the run folder, by file."""
+    from tasks.learning.learned import read_learned
+    from tasks.learning.predicted import draw_predicted, worst_rows
     from tasks.learning.report import render_report
+    from tasks.learning.tables import read_table
 
     files = {file: desk.store.read(inputs[name]) for name, file in COPIES.items()}
     files[checkpoint_name(view)] = desk.store.read(inputs["weights"])
@@ -71,7 +74,10 @@ def compose_files(
     files[MODEL] = complete_description(inputs, desk.store, checkpoint_name(view), metrics)
     manifest = write_manifest(view, desk, run, now, files)
     plots = {name.removesuffix("_svg"): files[COPIES[name]] for name in PLOTS if name.endswith("_svg")}
-    report = render_report(manifest.model_dump(mode="json"), metrics, plots)
+    predictions = read_table(desk.store.path(inputs["predictions"]))
+    plots["predicted"] = draw_predicted(predictions)
+    learned = read_learned(files[checkpoint_name(view)], desk.store.read_object(inputs["model"])["tensors"])
+    report = render_report(manifest.model_dump(mode="json"), metrics, plots, learned, worst_rows(predictions))
     return files | {MANIFEST: manifest.model_dump_json(indent=2).encode(), REPORT: report.encode()}
 
 

@@ -3,13 +3,41 @@
 The form in the Prefect UI shows a field's description and neither its bounds nor its default.
 """
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 #: How a bound is said, by the name that pydantic gives it.
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+
+#: Fields that belong together, which the form shows one after the other below those that are in no group.
+GROUPS = {
+    "Learning Rate": ("schedule", "step_every", "step_factor", "final_learning_rate"),
+    "Evaluation": ("evaluate_every", "patience"),
+    "Machine": ("placement", "threads", "checkpoint_every"),
+}
+
+#: Fields that the form asks for outside of the experiment: the flow has a parameter of the same name.
+ASKED_OUTSIDE = ("device",)
+
+
+def arrange_form(schema: dict[str, Any], fields: Mapping[str, FieldInfo]) -> None:
+    """Describes and groups the fields of a section in its JSON schema, of which the form is made.
+
+    Args:
+        schema: of the section; changed. A field that is asked for outside is still valid, and not shown.
+        fields: of the section.
+    """
+    properties = schema["properties"]
+    for name, info in fields.items():
+        properties[name]["description"] = full_description(info)
+    for position, (group, names) in enumerate(GROUPS.items(), 1):
+        for found in (properties[name] for name in names if name in properties):
+            found |= {"position": position, "title": f"{group}: {found['title']}"}
+    if hidden := {f"^{name}$": properties.pop(name) for name in ASKED_OUTSIDE if name in properties}:
+        schema["patternProperties"] = hidden
 
 
 def full_description(info: FieldInfo) -> str:
@@ -22,16 +50,26 @@ def bounds(info: FieldInfo) -> list[str]:
     """What bounds a number, each in a few words."""
     return [
         text.format(in_words(value))
-        for constraint in info.metadata
+        for constraint in constraints(info)
         for name, text in BOUNDS.items()
         if (value := getattr(constraint, name, None)) is not None
     ]
 
 
+def constraints(info: FieldInfo) -> Iterator[Any]:
+    """What a field is held to, and what it is held to if it is given."""
+    yield from info.metadata
+    for inner in (info.annotation, *get_args(info.annotation)):
+        if get_origin(inner) is Annotated:
+            for extra in get_args(inner)[1:]:
+                yield from extra.metadata if isinstance(extra, FieldInfo) else (extra,)
+
+
 def default(info: FieldInfo) -> str:
-    """The default in words; empty where there is none, or where leaving the field out has a meaning of its own."""
-    value = info.default
-    return "" if value is None or value is PydanticUndefined else f"default {in_words(value)}"
+    """The default in words; empty where there is none."""
+    if info.default is PydanticUndefined:
+        return ""
+    return "not given by default" if info.default is None else f"default {in_words(info.default)}"
 
 
 def in_words(value: Any) -> str:

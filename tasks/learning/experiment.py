@@ -38,6 +38,8 @@ MOST_EPOCHS = 10_000_000
 MOST_ROWS = 100_000_000
 
 
+PARAMETER_NAME = "A lower-case letter, then at most 63 lower-case letters, digits and underscores."
+
 #: What every nn.Module has already, so that no parameter can be named so. Listed, since torch is not imported here.
 MODULE_NAMES = frozenset(
     """
@@ -154,8 +156,10 @@ class Model(Section):
     kind: Literal["parameters", "linear"] = Field(
         "parameters", description="Two nn.Parameters of shape [1], or nn.Linear(1, 1) held as linear_layer."
     )
-    weight_name: str = Field("weights", description="Name of the first nn.Parameter. Unused by linear.")
-    bias_name: str = Field("bias", description="Name of the second nn.Parameter. Unused by linear.")
+    weight_name: str = Field(
+        "weights", description=f"Name of the first nn.Parameter. {PARAMETER_NAME} Unused by linear."
+    )
+    bias_name: str = Field("bias", description=f"Name of the second nn.Parameter. {PARAMETER_NAME} Unused by linear.")
     initial_weight: Float32 | None = Field(None, description="Initial weight, in place of a random one.")
     initial_bias: Float32 | None = Field(None, description="Initial bias, in place of a random one.")
 

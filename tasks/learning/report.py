@@ -1,22 +1,37 @@
 """The report of a run: one HTML page that explains what was trained, how well it does, and how to repeat it.
 
-The page stands alone: no scripts, and nothing is loaded from anywhere. Every text in it is escaped, and its
-Content-Security-Policy forbids everything but its own styles and embedded images.
+The page stands alone: no scripts, and nothing is loaded from anywhere; its links lead to the run's files beside it.
+Every text in it is escaped, and its Content-Security-Policy forbids everything but its own styles and embedded images.
 """
 
 import json
 import shlex
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
+from markupsafe import Markup
 
-from tasks.learning.report_page import PAGE, STYLE
+from tasks.learning.report_page import PAGE
+from tasks.learning.report_style import STYLE
+
+if TYPE_CHECKING:
+    from tasks.learning.learned import Learned  # which imports torch
 
 #: What stands where there is no value.
 ABSENT = "–"
+
+#: What is known of a run only after its report was written, between marks: whoever hands the page out may replace it.
+LATER = {
+    "verified": Markup("when this page was written, not yet: see <a href='./verification.json'>verification.json</a>"),
+    "before": Markup("<p class='soft'>`workflow serve` shows it here; in a terminal, `workflow compare` does.</p>"),
+}
+
+#: Significant digits of what was measured or learned. Settings are shown as they were given.
+DIGITS = 4
 
 #: Shown of a SHA-256, the rest is in the title.
 DIGEST_LENGTH = 12
@@ -37,13 +52,16 @@ HEADLINES = {
         "Loss by epoch: on the training rows the mean over the batches, each before its update; on the held-out rows "
         "after the epoch's updates. The title has the losses with the final weights, as the metrics below do.",
     ),
+    "predicted": Figure(
+        "Predicted against actual", "The prediction of each row over its target; on the diagonal, equal."
+    ),
+    "residuals": Figure("Residuals", "Target minus prediction, row by row."),
 }
 
 #: The other plots, shown small.
 DETAILS = {
     "data": Figure("Data", "The rows of the dataset, by split."),
     "untrained": Figure("Predictions before training", "Data of each split, with the untrained model's predictions."),
-    "residuals": Figure("Residuals", "Target minus prediction, row by row."),
 }
 
 #: Names of the losses, as training.loss chooses them.
@@ -67,14 +85,20 @@ METRICS = {
 
 
 def render_report(
-    manifest: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]], plots: Mapping[str, bytes]
+    manifest: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
+    plots: Mapping[str, bytes],
+    learned: "Learned",
+    worst: Sequence[Mapping[str, Any]],
 ) -> str:
     """The report of a run as one HTML page that stands alone; the same for the same arguments.
 
     Args:
         manifest: of the run, as JSON describes it.
         metrics: of the trained model, by split and name; None where one is undefined. Validation may be absent.
-        plots: SVG images by name: data, untrained, trained, loss and residuals.
+        plots: SVG images by name: data, untrained, trained, loss, residuals and predicted.
+        learned: the parameters of the trained model.
+        worst: the rows that are predicted worst, with split, row, x, target, prediction and residual; the worst first.
 
     Raises:
         KeyError: the manifest, the metrics or the plots lack a part; its name is the argument.
@@ -89,9 +113,14 @@ def render_report(
         experiment=experiment["name"],
         created=created,
         when=f"{created.day} {created:%B %Y, %H:%M:%S} UTC",
-        device=manifest["environment"]["device"],
+        device=_device(manifest["environment"]),
+        time=_time(manifest["stages"]),
+        verdicts=_verdicts(manifest),
         device_note=manifest["environment"]["device_note"],
         outcome=_outcome(metrics["test"], loss_name),
+        learned=_learned(learned),
+        worst=[_row(row) for row in worst],
+        before=later("before"),
         headlines=_figures(HEADLINES, plots),
         details=_figures(DETAILS, plots),
         loss_name=loss_name,
@@ -131,10 +160,55 @@ def _outcome(test: Mapping[str, Any], loss_name: str) -> str:
     return f"{', '.join(parts)}, on {_number(test['rows'])} rows that the model did not see in training."
 
 
+def later(name: str) -> Markup:
+    """What stands for something that is known later, between the marks by which it is found."""
+    begin, end = marks(name)
+    return Markup(begin + str(LATER[name]) + end)  # noqa: S704 - all of it is written here
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What surrounds it: two comments of HTML."""
+    return f"<!--{name}-->", f"<!--/{name}-->"
+
+
+def _device(environment: Mapping[str, Any]) -> str:
+    """Where it was trained: on a CPU, and with how many threads, or on a GPU, and on which."""
+    device = str(environment["device"])
+    if device == "cpu":
+        return f"CPU, {environment['threads']} thread{'' if environment['threads'] == 1 else 's'}"
+    return f"GPU, {device}"
+
+
+def _time(stages: list[Mapping[str, Any]]) -> str:
+    """How long the run took, and its training, in this run or in the one that it was taken from."""
+    spent = sum(stage["seconds"] or 0.0 for stage in stages if _status(stage) == "run")
+    training = next((stage for stage in stages if stage["name"] == "train" and stage["seconds"] is not None), None)
+    trained = "" if training is None else f"; training {_number(training['seconds'])} s"
+    reused = ", reused" if training is not None and _status(training) == "reused" else ""
+    return f"{_number(float(spent))} s{trained}{reused}"
+
+
+def _verdicts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was judged of the run, by name; a verdict on its quality joins here."""
+    return [("Verified", later("verified"))]
+
+
+def _learned(learned: "Learned") -> str:
+    """The number of the parameters, and the values of a few."""
+    count = f"{learned.count:,} parameter{'' if learned.count == 1 else 's'} learned"
+    values = ", ".join(f"{name} = {_number(value)}" for name, value in learned.values.items())
+    return f"{count}: {values}." if values else f"{count}."
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """A row of the predictions: its split, and its numbers."""
+    return row["split"], [_number(row[name]) for name in ("row", "x", "target", "prediction", "residual")]
+
+
 def _figures(figures: Mapping[str, Figure], plots: Mapping[str, bytes]) -> list[dict[str, str]]:
     """The plots with their images. An SVG inside <img> is inert: a browser runs no script in it and loads nothing."""
     return [
-        {"source": f"data:image/svg+xml;base64,{b64encode(plots[name]).decode()}", **figure._asdict()}
+        {"name": name, "source": f"data:image/svg+xml;base64,{b64encode(plots[name]).decode()}", **figure._asdict()}
         for name, figure in figures.items()
     ]
 
@@ -187,6 +261,7 @@ def _artifacts(entries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]
         {
             "name": name,
             "path": entry["path"],
+            "link": f"./{quote(name)}",
             "size": _size(entry["size"]),
             "digest": entry["digest"],
             "digest_shown": entry["digest"][:DIGEST_LENGTH] + "…",
@@ -249,10 +324,10 @@ def _toml_value(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    """A number with 6 significant digits; whole ones in full, in groups of three."""
+    """A number with a few significant digits; whole ones in full, in groups of three."""
     if value is None:
         return ABSENT
-    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{DIGITS}g}"
 
 
 def _size(count: int) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import AllowInfNan, BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from tasks.learning.descriptions import full_description
+from tasks.learning.descriptions import arrange_form
 
 Real = Annotated[float, AllowInfNan(False)]
 
@@ -17,9 +17,7 @@ class Section(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The JSON schema, of which the form in the Prefect UI is made, with descriptions that say what is allowed."""
+        """The JSON schema, of which the form in the Prefect UI is made."""
         schema = handler(core_schema)
-        properties = handler.resolve_ref_schema(schema)["properties"]
-        for name, info in cls.model_fields.items():
-            properties[name]["description"] = full_description(info)
+        arrange_form(handler.resolve_ref_schema(schema), cls.model_fields)
         return schema

@@ -138,7 +138,7 @@ def dashboard(api_url: str, password: str) -> UiPage:
 
 @pytest.fixture(scope="module")
 def start_browser() -> Iterator[Callable[..., Any]]:
-    """Starts Debian's Chromium, with options."""
+    """Starts Debian's Chromium, with options; or another program in its place."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs a browser: apt-get install chromium")
@@ -148,7 +148,9 @@ def start_browser() -> Iterator[Callable[..., Any]]:
     # Root, as which containers often run, has no sandbox in it.
     unconfined = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        yield lambda *options: playwright.chromium.launch(executable_path=program, args=[*unconfined, *options])
+        yield lambda *options, program=program: playwright.chromium.launch(
+            executable_path=program, args=[*unconfined, *options]
+        )
 
 
 @pytest.fixture(scope="module")

@@ -74,9 +74,13 @@ def open_form(page: Page) -> None:
     expect(field(page, "retries")).to_be_visible()
 
 
+#: The labels of the form's fields.
+LABELS = ".schema-form-property__label"
+
+
 def field(page: Page, label: str) -> Locator:
     """A field of the form by its label; of several with one label, the first."""
-    named = page.locator(".schema-form-property__label", has_text=re.compile(rf"^{label}( \(Optional\))?$"))
+    named = page.locator(LABELS, has_text=re.compile(rf"^{label}( \(Optional\))?$"))
     return page.locator(".schema-form-property").filter(has=named).last
 
 
@@ -134,11 +138,18 @@ def ask(page: Page, **fields: Any) -> None:
 
 def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: Served, keep: Keep) -> None:
     open_form(page)
+    labels = [label.removesuffix(" (Optional)") for label in page.locator(LABELS).all_inner_texts()]
+    assert labels[:7] == ["refresh", "until", "device", "notes", "if_running", "retries", "experiment"]
+    assert "Device" not in labels
+    field(page, "notes").locator("input, textarea").fill("for Ada")
+    field(page, "refresh").scroll_into_view_if_needed()
+    keep("form")
     field(page, "Epochs").scroll_into_view_if_needed()
     field(page, "Epochs").locator("input").fill("60")
-    keep("form")
     submit(page)
     expect_state(page, "Completed")
+    expect(page.get_by_text("notes: for Ada")).to_be_visible()
+    expect(page.get_by_text("left empty")).to_have_count(0)
     expect(page.locator(".page-heading")).to_contain_text("line on cpu: training.epochs 180 → 60")
     keep("run")
     address = page.url
@@ -160,6 +171,17 @@ def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: Serv
     open_artifact(page, "line-verification")
     expect(page.get_by_role("heading", name=f"{run} is verified")).to_be_visible()
     keep("verification")
+
+
+@pytest.mark.usefixtures("served")
+def test_the_pages_that_ask_another_server_are_not_offered(page: Page) -> None:
+    expect(page.locator(".context-sidebar").get_by_text("Settings")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_text("V2 UI")).to_have_count(0)
+    page.goto("/v2/dashboard")
+    page.wait_for_url("**/dashboard")
+    expect(page.get_by_role("heading", name="Flow Runs")).to_be_visible()
+    assert "/v2/" not in page.url
 
 
 def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, keep: Keep) -> None:
@@ -188,6 +210,7 @@ def test_one_stage_is_run_again(page: Page, served: Served, keep: Keep) -> None:
     chosen.get_by_role("button").last.press("ArrowDown")
     page.get_by_role("option", name="evaluate").click()
     keep("refresh")
+    page.get_by_text("Parameters", exact=True).click()  # the first click beside the open list only closes it
     submit(page)
     expect_state(page, "Completed")
     expect(page.locator(".page-heading")).to_contain_text("line on cpu: evaluate forced")
@@ -199,7 +222,11 @@ def test_a_run_that_failed_is_retried(page: Page, served: Served, keep: Keep) ->
     blocked = served.home / "artifacts" / "evaluate"
     aside = shutil.move(blocked, served.home / "aside")
     blocked.write_text("a file where a folder belongs")
-    ask(page, Epochs=61, retries=0)
+    open_form(page)
+    page.locator(".flow-run-name-input input").fill("second-try")
+    field(page, "Epochs").locator("input").fill("61")
+    field(page, "retries").locator("input").fill("0")
+    submit(page)
     expect_state(page, "Failed")
     page.reload()  # for the graph
     expect_state(page, "Failed")
@@ -209,5 +236,6 @@ def test_a_run_that_failed_is_retried(page: Page, served: Served, keep: Keep) ->
     page.get_by_role("button", name="Retry").click()
     page.get_by_role("dialog").get_by_role("button", name="Retry").click()
     expect_state(page, "Completed")
+    expect(page.locator(".page-heading")).to_contain_text("second-try")
     open_tab(page, "Task Runs")
     keep("retried")

@@ -240,8 +240,8 @@ def test_comments_docstrings_and_formatting_change_nothing(
         ("labels.py", "L1 loss (mean", "L1 (mean", "LOSS_LABELS", ["plot"]),
         # train and evaluate → predictions → columns; both import predictions
         ("columns.py", ".squeeze(1)", ".squeeze( 1,)[:]", "to_values", ["train", "evaluate"]),
-        # train and evaluate → checkpoint → weights
-        ("weights.py", "_OVERHEAD = 64 * 1024", "_OVERHEAD = 65 * 1024", "_OVERHEAD", ["train", "evaluate"]),
+        # train, evaluate and (with the learned values) save → weights
+        ("weights.py", "_OVERHEAD = 64 * 1024", "_OVERHEAD = 65 * 1024", "_OVERHEAD", ["train", "evaluate", "save"]),
         ("lines.py", "_LANES = 8", "_LANES = 16", "_LANES", ["generate"]),
     ],
 )

@@ -6,12 +6,16 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import JSONResponse, PlainTextResponse
 
+from flows.base_url import BaseUrl
 from flows.guard import Guard
 from flows.sign_in import HTML, SCRIPT
 
 URL = "http://127.0.0.1:4200"
+
+BASE = BaseUrl("https", "train.test:8443")
 
 
 class Server:
@@ -27,13 +31,17 @@ class Server:
 
 
 def ask(
-    method: str = "GET", path: str = "/api/flows/", headers: dict[str, str] | None = None, **options: Any
+    method: str = "GET",
+    path: str = "/api/flows/",
+    headers: dict[str, str] | None = None,
+    base: BaseUrl | None = None,
+    **options: Any,
 ) -> httpx.Response:
     """What the guard makes of a request; of one that it does not hand on, the server must not learn."""
     server = Server()
 
     async def request() -> httpx.Response:
-        transport = httpx.ASGITransport(Guard(server, lambda challenge: f"proof of {challenge}"))
+        transport = httpx.ASGITransport(Guard(server, lambda challenge: f"proof of {challenge}", base))
         async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
             return await client.request(method, path, headers=headers, **options)
 
@@ -103,6 +111,61 @@ def test_the_ui_may_ask_from_its_own_address() -> None:
 def test_the_pages_of_others_may_not(host: str, origin: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
         assert ask(method, headers={"Host": host, "Origin": origin}).status_code == 403
+
+
+def test_a_proxy_may_ask_under_the_name_of_the_base_url() -> None:
+    for host in ("train.test:8443", "Train.Test:8443"):
+        assert ask(headers={"Host": host}, base=BASE).status_code == 200
+        assert ask("POST", headers={"Host": host, "Origin": "https://train.test:8443"}, base=BASE, json={}).is_success
+        assert ask(headers={"Host": host}).status_code == 403, "without a base URL, it is no name of this machine's"
+    assert ask(headers={"Origin": URL}, base=BASE).status_code == 200, "nor do the names of this machine's count less"
+
+
+@pytest.mark.parametrize("host", ["train.test", "train.test:443", "x.train.test:8443", "train.test:84431", "evil.test"])
+def test_a_base_url_admits_no_other_name(host: str) -> None:
+    assert ask(headers={"Host": host}, base=BASE).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("train.test:8443", "http://train.test:8443"),
+        ("train.test:8443", "https://train.test"),
+        ("train.test:8443", "https://evil.test"),
+        ("train.test:8443", URL),
+        ("train.test:8443", "null"),
+        ("127.0.0.1:4200", "https://train.test:8443"),
+        ("127.0.0.1:4200", "https://127.0.0.1:4200"),
+        ("localhost:4200", "http://localhost:4200"),
+    ],
+)
+def test_nor_another_origin(host: str, origin: str) -> None:
+    assert ask(headers={"Host": host, "Origin": origin}, base=BASE).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "api_url"),
+    [
+        ("127.0.0.1:4200", "http://127.0.0.1:4200/api"),
+        ("127.0.0.1:14200", "http://127.0.0.1:14200/api"),
+        ("train.test:8443", "https://train.test:8443/api"),
+    ],
+)
+def test_pages_are_told_of_the_api_where_they_were_loaded_from(host: str, api_url: str) -> None:
+    async def prefect(scope: Any, receive: Any, send: Any) -> None:
+        app = GZipMiddleware(JSONResponse({"api_url": "http://127.0.0.1:4200/api", "auth": "BASIC"}), minimum_size=1)
+        await app(scope, receive, send)
+
+    async def request() -> httpx.Response:
+        transport = httpx.ASGITransport(Guard(prefect, str, BASE))
+        async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+            return await client.get("/ui-settings", headers={"Host": host})
+
+    assert asyncio.run(request()).json() == {"api_url": api_url, "auth": "BASIC"}
+
+
+def test_settings_that_are_none_are_handed_on_as_they_are() -> None:
+    assert ask(path="/ui-settings").text == "Prefect's"
 
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "text/json"])

@@ -5,7 +5,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     (runs.parent / "secret.txt").write_text("secret")
     (runs / "line-1" / "way-out").symlink_to(runs.parent / "secret.txt")
     (runs / "line-1" / "circle").symlink_to("circle")
+    (runs / "line-1" / "plots").mkdir()
+    (runs / "line-1" / "plots" / "a <b> & c:d.svg").write_text("<svg/>")
+    (runs / "elsewhere").symlink_to("..")
     return store
+
+
+@pytest.fixture
+def trained_store(first_home: Path) -> Store:
+    """A store in which `line` was trained and verified once, and not to be changed."""
+    return Store(first_home)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +55,117 @@ def test_a_report_is_handed_out_and_may_load_nothing(address: str, path: str) ->
 
 
 @pytest.mark.parametrize(
-    "path", ["", "line-1", "line-1/", "nothing.html", "%2e%2e/secret.txt", "..%2fsecret.txt", "line-1/way-out"]
+    "path",
+    [
+        "nothing.html",
+        "nothing/",
+        "line-1/plots/",
+        "../",
+        "%2e%2e/",
+        "line-1/../../",
+        "%2e%2e/secret.txt",
+        "..%2fsecret.txt",
+        "line-1/way-out",
+        "elsewhere/",
+    ],
 )
 def test_anything_else_is_not(address: str, path: str) -> None:
     assert httpx.get(f"{address}/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["line-1", "latest"])
+def test_the_files_of_a_run_are_links(address: str, name: str) -> None:
+    page = httpx.get(f"{address}/{name}", follow_redirects=True)
+    assert page.status_code == 200
+    assert page.url.path.endswith(f"/{name}/")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none';")
+    links = re.findall(r'href="([^"]+)"', page.text)
+    assert links == ["./../", "./plots/a%20%3Cb%3E%20%26%20c%3Ad.svg", "./report.html"], "and none that leads out"
+    assert "<b>" not in page.text
+    for link in links:
+        assert httpx.get(page.url.join(link)).status_code == 200
+
+
+def test_the_index_leads_to_every_run(trained_store: Store) -> None:
+    name = (trained_store.runs / "latest").readlink().name
+    with served_reports(trained_store, [0]) as address:
+        page = httpx.get(address, follow_redirects=True)
+        assert page.url.path.endswith("/")
+        assert re.findall(r'href="([^"]+)"', page.text) == [f"./{name}/report.html", f"./{name}/"]
+        assert ">yes<" in page.text
+        assert httpx.get(page.url.join(f"./{name}/report.html")).status_code == 200
+
+
+def test_of_a_damaged_run_only_the_files_are_linked(address: str, store: Store) -> None:
+    assert "There is no run yet" in httpx.get(f"{address}/").text
+    (store.runs / "line-1" / "run.json").write_text("{")
+    page = httpx.get(f"{address}/").text
+    (store.runs / "line-1" / "run.json").unlink()
+    assert "damaged" in page
+    assert re.findall(r'href="([^"]+)"', page) == ["./line-1/"]
+
+
+def test_a_proxy_asks_under_the_name_of_the_base_url(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served_reports(store, [0]) as address:
+        monkeypatch.setenv("WORKFLOW_BASE_URL", "https://Train.test:8443/")
+        for host, status in (("train.test:8443", 200), ("train.test", 404), ("evil.test:8443", 404)):
+            assert httpx.get(f"{address}/line-1/report.html", headers={"Host": host}).status_code == status
+        assert httpx.get(f"{address}/line-1/report.html").status_code == 200
+        with served_reports(store, [0]) as proxied:
+            assert proxied == f"https://train.test:8443/reports/{address.rpartition('/')[2]}"
+
+
+def test_a_report_is_served_with_what_is_known_now(trained: Store, train: Callable[..., Any]) -> None:
+    first = (trained.runs / "latest").readlink().name
+    second = train("line", {"training": {"epochs": 20}}).run
+    file = (trained.runs / second / "report.html").read_text()
+    assert "when this page was written, not yet" in file
+    with served_reports(trained, [0]) as address:
+        earlier, later = (httpx.get(f"{address}/{name}/report.html").text for name in (first, second))
+    assert re.search(
+        r"<dt>Verified</dt><dd><!--verified--><a href=\"./verification.json\">yes, 20[-0-9]+ [:0-9]+ UTC</a>", earlier
+    )
+    assert "There is no earlier run of this experiment" in earlier
+    assert "<!--verified-->not yet<!--/verified-->" in later
+    assert f'<a href="./../{first}/report.html">{first}</a>' in later
+    assert "<tr><td>training.epochs</td><td>180</td><td>20</td></tr>" in later
+    assert re.search(r"<tr><td>test.mae</td><td>0.02529</td><td>[.0-9]+</td><td>\+[.0-9]+</td></tr>", later)
+    changed = set(file.splitlines()) - set(later.splitlines())
+    assert sorted("<!--before-->" in line for line in changed) == [False, True], "the two that are marked, and no other"
+    assert (trained.runs / second / "report.html").read_text() == file
+
+
+def test_a_damaged_run_and_an_older_report_are_served_as_they_are(trained: Store) -> None:
+    folder = (trained.runs / "latest").resolve()
+    (folder / "report.html").write_text("<p>older</p><!--verified-->")
+    with served_reports(trained, [0]) as address:
+        assert httpx.get(f"{address}/latest/report.html").text == "<p>older</p><!--verified-->"
+        (folder / "run.json").write_text("{")
+        assert httpx.get(f"{address}/latest/report.html").text == "<p>older</p><!--verified-->"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser_pictures_enlarge_and_follow_the_scheme_and_files_are_downloaded(
+    trained_store: Store, browser: Any, scheme: Any
+) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    with served_reports(trained_store, [0]) as address:
+        page = context.new_page()
+        page.goto(f"{address}/latest/report.html")
+        picture = page.locator("#plot-predicted img")
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        assert (picture.evaluate("image => getComputedStyle(image).filter") != "none") == (scheme == "dark")
+        before = picture.bounding_box()["width"]
+        picture.click()
+        assert picture.bounding_box()["width"] > 1.5 * before
+        page.mouse.click(640, 450)
+        assert picture.bounding_box()["width"] == before
+        with page.expect_download() as file:
+            page.get_by_role("link", name="01_workflow_model_0.pth").click()
+        assert Path(file.value.path()).stat().st_size > 1000
+        page.get_by_role("link", name="yes, ").click()
+        assert page.url.endswith("/verification.json")
+    context.close()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example:4300", ""])

@@ -1015,7 +1015,7 @@ def test_prefects_server(odd_root: Path) -> None:
     client = httpx.Client(auth=(*api.password.split(":", 1),))
     assert client.get(f"{api.url}/admin/settings").json()["server"]["analytics_enabled"] is False
     assert api.password not in printed_by_ps()
-    assert "<html" in httpx.get(f"{running.ui_url}/v2/").text
+    assert "<html" in httpx.get(f"{running.ui_url}/runs", headers={"Accept": "text/html"}).text
     foreign = httpx.get(f"{running.api.url}/health", headers={"Origin": "http://elsewhere.example"})
     assert "Access-Control-Allow-Origin" not in foreign.headers
 

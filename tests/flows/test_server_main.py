@@ -1,10 +1,11 @@
-"""Transactions of the project's server on SQLite wait for one another, and none is refused."""
+"""The project's server: its transactions on SQLite wait for one another, and it has no V2 pages."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -53,3 +54,12 @@ def test_as_prefect_begins_them_one_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(sa.exc.OperationalError, match="database is locked"):
         asyncio.run(count_to_two(tmp_path / "server.db", begin_transaction))
+
+
+def test_the_v2_pages_are_neither_offered_nor_served(api_url: str) -> None:
+    ui = api_url.removesuffix("/api")
+    settings = httpx.get(f"{ui}/ui-settings").json()
+    assert (settings["available_uis"], settings["default_ui"], settings["v2_base_url"]) == (["v1"], "v1", None)
+    with httpx.Client(base_url=ui, headers={"Accept": "text/html"}, cookies={"prefect_ui_version": "v2"}) as browser:
+        assert browser.get("/v2/runs").headers["Location"] == "/runs", "a bookmark leads to the same page"
+        assert browser.get("/").status_code == 200, "nor does a browser get them that had chosen them"

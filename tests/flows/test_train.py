@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from flows.experiments import load_experiment
 from flows.identity import store_tag
 from flows.pages import cell
 from tasks.caching.manifest import Manifest
@@ -78,18 +79,33 @@ def test_the_form_in_the_ui_knows_every_parameter(prefect: None) -> None:
     from flows import orchestration
 
     schema = parameter_schema(orchestration.train).model_dump()
-    assert list(schema["properties"]) == [
-        "experiment",
+    parameters = schema["properties"]
+    assert sorted(parameters, key=lambda name: parameters[name]["position"]) == [
         "refresh",
         "until",
         "device",
+        "notes",
         "if_running",
         "retries",
+        "experiment",
     ]
-    assert all(schema["properties"][name]["description"] for name in schema["properties"])
+    assert schema["required"] == ["experiment"]
+    assert all("efault" in parameters[name]["description"] for name in parameters if name != "experiment")
     assert set(schema["definitions"]) >= {"LineData", "Split", "Model", "Training"}
     refresh = json.dumps(schema["properties"]["refresh"])
     assert all(f'"{name}"' in refresh for name in [*STAGES, "all"])
+
+
+def test_the_notes_are_in_the_log_and_on_the_plan(trained: Store, prefect: None, api: Any) -> None:
+    from flows import orchestration
+
+    notes = "for *Ada*\n<b>again</b>"
+    state: Any = orchestration.train(load_experiment("line"), until="generate", notes=notes, return_state=True)
+    flow_run = state.state_details.flow_run_id
+    assert r"notes: for *Ada*\n<b>again</b>" in api.log(flow_run, "notes")
+    plan = api.artifacts(flow_run)["line-plan"]
+    assert r"for \*Ada\*" in plan
+    assert "&lt;b&gt;again&lt;/b&gt;" in plan
 
 
 def test_the_flow_run_log_says_why_each_stage_ran(trained: Store, train: Callable[..., Any], api: Any) -> None:
@@ -228,7 +244,6 @@ def test_a_project_may_be_moved(trained: Store, train: Callable[..., Any], tmp_p
 
 def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) -> None:
     from flows import orchestration
-    from flows.experiments import load_experiment
     from flows.watching import extra_watchers
 
     told: list[tuple[int, int, float]] = []

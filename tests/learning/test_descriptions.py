@@ -2,13 +2,14 @@ import pytest
 from pydantic import BaseModel, Field
 
 from tasks.learning.descriptions import full_description
-from tasks.learning.experiment import Experiment, Training
+from tasks.learning.experiment import Experiment, Float32, Model, Training
 
 
 class Settings(BaseModel):
     both: int = Field(100, ge=1, le=10_000, description="Passes over the rows.")
     open_ended: float = Field(0.5, gt=0, lt=1, description="Fraction.")
     optional: int | None = Field(None, ge=1, description="Rows; all of them when not given.")
+    inside: Float32 | None = Field(None, description="Start.")
     plain: bool = Field(True, description="Whether.")
     required: str = Field(description="Name.")
     bare: float = 1e-9
@@ -19,7 +20,8 @@ class Settings(BaseModel):
     [
         ("both", "Passes over the rows. At least 1, at most 10,000; default 100."),
         ("open_ended", "Fraction. Above 0, below 1; default 0.5."),
-        ("optional", "Rows; all of them when not given. At least 1."),
+        ("optional", "Rows; all of them when not given. At least 1; not given by default."),
+        ("inside", "Start. At least -3.40282e+38, at most 3.40282e+38; not given by default."),
         ("plain", "Whether. Default true."),
         ("required", "Name."),
         ("bare", "Default 1e-09."),
@@ -29,8 +31,42 @@ def test_a_description_says_what_is_allowed_and_what_is_the_default(field, text)
     assert full_description(Settings.model_fields[field]) == text
 
 
+SECTIONS = Experiment.model_json_schema()["$defs"]
+
+
 def test_the_form_shows_the_same_descriptions():
-    properties = Experiment.model_json_schema()["$defs"]["Training"]["properties"]
+    properties = SECTIONS["Training"]["properties"]
     assert properties["epochs"]["description"].endswith("At least 1, at most 10,000,000; default 100.")
     for name, info in Training.model_fields.items():
-        assert properties[name]["description"] == full_description(info)
+        if name != "device":
+            assert properties[name]["description"] == full_description(info)
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [(section, name) for section in SECTIONS for name in SECTIONS[section]["properties"]]
+)
+def test_every_field_of_the_form_states_its_default_and_its_bounds(section, name):
+    field = SECTIONS[section]["properties"][name]
+    assert "default" in field["description"].lower()
+    for kind in (field, *field.get("anyOf", ())):
+        for keyword, words in KEYWORDS.items():
+            if keyword in kind:
+                assert words in field["description"]
+
+
+KEYWORDS = {"minimum": "t least ", "maximum": "at most ", "exclusiveMinimum": "bove ", "exclusiveMaximum": "below "}
+
+
+def test_the_device_is_asked_for_once_and_held_to_its_pattern():
+    assert "device" not in SECTIONS["Training"]["properties"]
+    assert SECTIONS["Training"]["patternProperties"]["^device$"]["pattern"].startswith("^(auto|")
+    assert SECTIONS["Training"]["additionalProperties"] is False
+    assert "patternProperties" not in Model.model_json_schema()
+
+
+def test_fields_that_belong_together_stand_together():
+    properties = SECTIONS["Training"]["properties"]
+    shown = sorted(properties, key=lambda name: properties[name].get("position", 0))
+    assert shown.index("epochs") < shown.index("schedule") < shown.index("patience") < shown.index("threads")
+    assert shown[-3:] == ["checkpoint_every", "placement", "threads"]
+    assert properties["step_factor"]["title"] == "Learning Rate: Step Factor"

@@ -9,13 +9,33 @@ from typing import Any
 import pytest
 
 from tasks.learning.experiment import Experiment
-from tasks.learning.report import _size, render_report
+from tasks.learning.learned import Learned
+from tasks.learning.report import _size, marks
+from tasks.learning.report import render_report as render
 
 VOID = {"meta", "img", "br", "link", "input"}
 DIGEST = "0123456789abcdef" * 4
 PLOTS = {
-    name: f"<svg><title>{name}</title></svg>".encode() for name in ("data", "untrained", "trained", "loss", "residuals")
+    name: f"<svg><title>{name}</title></svg>".encode()
+    for name in ("data", "untrained", "trained", "loss", "residuals", "predicted")
 }
+LEARNED = Learned(2, {"weights": 0.679123456, "bias": 0.3})
+WORST = [
+    {"row": 1234, "split": "test", "x": 0.98, "target": 0.986, "prediction": 0.958812345, "residual": 0.027187655},
+    {"row": 7, "split": "train", "x": 0.14, "target": 0.398, "prediction": 0.388, "residual": -0.01},
+]
+
+
+def render_report(
+    manifest: dict[str, Any],
+    metrics: dict[str, dict[str, Any]],
+    plots: dict[str, bytes],
+    learned: Learned = LEARNED,
+    worst: Any = WORST,
+) -> str:
+    return render(manifest, metrics, plots, learned, worst)
+
+
 HOSTILE = (
     "<script>alert(1)</script>",
     "{{7*7}}",
@@ -136,6 +156,47 @@ def test_says_what_ran_and_how_it_went(page: Page) -> None:
     assert page.all("time") == [{"datetime": "2026-11-23T20:41:07+00:00"}]
 
 
+def test_says_what_was_learned(page: Page, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+    assert "2 parameters learned: weights = 0.6791, bias = 0.3." in page.text
+    many = Page(render_report(manifest, metrics, PLOTS, Learned(1_000_000, {})))
+    assert "1,000,000 parameters learned." in many.text
+    assert "1 parameter learned: a = 1." in Page(render_report(manifest, metrics, PLOTS, Learned(1, {"a": 1.0}))).text
+
+
+def test_lists_the_worst_rows(page: Page) -> None:
+    assert page.row("test", "1,234") == ["test", "1,234", "0.98", "0.986", "0.9588", "0.02719"]
+    assert page.row("train", "7")[-1] == "-0.01"
+
+
+def test_says_where_and_how_long_it_ran(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+    def facts() -> str:
+        html = render_report(manifest, metrics, PLOTS)
+        return html[html.index('<dl class="facts">') : html.index("</dl>")]
+
+    assert "<dd>GPU, cuda:0</dd>" in facts()
+    assert "<dd>1.5 s; training 1.5 s</dd>" in facts()
+    manifest["environment"]["device"] = "cpu"
+    manifest["stages"][1]["status"] = "reused"
+    assert "<dd>CPU, 8 threads</dd>" in facts()
+    assert "<dd>0 s; training 1.5 s, reused</dd>" in facts()
+
+
+def test_what_is_known_later_is_marked_once(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+    html = render_report(manifest, metrics, PLOTS)
+    for name in ("verified", "before"):
+        for mark in marks(name):
+            assert html.count(mark) == 1
+    assert "not yet: see <a href='./verification.json'>" in html
+
+
+def test_a_picture_leads_to_itself_enlarged_and_back(page: Page) -> None:
+    figures = [figure["id"] for figure in page.all("figure")]
+    links = [link["href"] for link in page.all("a")]
+    assert len(figures) == len(PLOTS)
+    assert all(links.count(f"#{figure}") >= 1 for figure in figures)
+    assert sum("aria-label" in link and link["href"] == "#plots" for link in page.all("a")) == len(figures)
+
+
 def test_a_time_without_zone_is_utc(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
     manifest["created"] = "2026-11-23T20:41:07"
     html = render_report(manifest, metrics, PLOTS)
@@ -153,18 +214,18 @@ def test_embeds_the_plots_headlines_first(page: Page) -> None:
     sources = [image["src"] or "" for image in page.all("img")]
     assert all(source.startswith(prefix) for source in sources)
     shown = [b64decode(source.removeprefix(prefix)) for source in sources]
-    assert shown == [PLOTS[name] for name in ("trained", "loss", "data", "untrained", "residuals")]
+    assert shown == [PLOTS[name] for name in ("trained", "loss", "predicted", "residuals", "data", "untrained")]
     assert all(image["alt"] for image in page.all("img"))
 
 
-def test_metrics_by_split_with_six_digits(page: Page) -> None:
-    assert page.row("Split") == ["Split", "Rows", "Loss", "MAE", "MSE", "RMSE", "R²", "Largest error"]
+def test_metrics_by_split_with_four_digits(page: Page) -> None:
+    assert page.row("Split", "Rows") == ["Split", "Rows", "Loss", "MAE", "MSE", "RMSE", "R²", "Largest error"]
     assert page.row("train", "40,000") == [
         "train",
         "40,000",
         "0.0625",
-        "0.123457",
-        "1.23457e-06",
+        "0.1235",
+        "1.235e-06",
         "0.5",
         "0.75",
         "0.25",
@@ -192,7 +253,7 @@ def test_validation_may_be_absent(manifest: dict[str, Any], metrics: dict[str, A
 def test_a_further_metric_is_shown_by_its_name(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
     metrics["test"]["accuracy"] = 0.5
     page = Page(render_report(manifest, metrics, PLOTS))
-    assert page.row("Split")[-1] == "accuracy"
+    assert page.row("Split", "Rows")[-1] == "accuracy"
     assert page.row("train", "40,000")[-1] == "–"
 
 
@@ -255,6 +316,9 @@ def test_the_drawing_tells_the_outcome_in_words_too(manifest: dict[str, Any], me
 
 def test_environment_files_and_verification(page: Page) -> None:
     assert page.row("Device")[1] == "cuda:0"
+    assert page.row("plots/loss.svg")[0] == "plots/loss.svg"
+    assert {"href": "./plots/loss.svg"} in page.all("a")
+    assert {"href": "./run.json"} in page.all("a")
     assert page.row("CPU threads")[1] == "8"
     assert page.row("Machine")[1] == "Linux x86_64"
     assert page.row("Git commit")[1] == "6f1c0a9+changes"
@@ -276,7 +340,7 @@ def test_stands_alone(page: Page) -> None:
     assert forbidden.isdisjoint(tag for tag, _ in page.tags)
     for _, attributes in page.tags:
         for name in ("src", "href"):
-            assert (attributes.get(name) or "#").startswith(("data:image/svg+xml;base64,", "#"))
+            assert (attributes.get(name) or "#").startswith(("data:image/svg+xml;base64,", "#", "./"))
         assert not any(name.startswith("on") for name in attributes)
 
 
@@ -299,12 +363,13 @@ def test_the_policy_comes_before_what_it_governs(page: Page) -> None:
 def test_is_accessible(page: Page) -> None:
     assert page.all("html") == [{"lang": "en"}]
     levels = [tag for tag, _ in page.tags if tag in ("h1", "h2", "h3")]
-    assert levels == ["h1"] + ["h2"] * 8
+    assert levels == ["h1"] + ["h2"] * 10
     assert all(header["scope"] in ("col", "row", "rowgroup") for header in page.all("th"))
     identifiers = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     for _, attributes in page.tags:
         assert attributes.get("aria-labelledby", "plots") in identifiers
-        assert (attributes.get("href") or "#plots")[1:] in identifiers
+        if (href := attributes.get("href") or "#plots").startswith("#"):
+            assert href[1:] in identifiers
 
 
 def with_every_text(value: Any, text: str) -> Any:
@@ -330,7 +395,8 @@ def test_hostile_texts_are_inert(text: str, manifest: dict[str, Any], metrics: d
     # The statuses decide what is shown of a stage, so that these stay.
     for mine, theirs in zip(hostile["stages"], manifest["stages"], strict=True):
         mine["status"] = theirs["status"]
-    page = Page(render_report(hostile, {text: metrics["train"], **metrics}, PLOTS))
+    learned, worst = Learned(2, {text: 1.0, "b": 2.0}), [WORST[0] | {"split": text}, WORST[1]]
+    page = Page(render_report(hostile, {text: metrics["train"], **metrics}, PLOTS, learned, worst))
     # There is one more split: a row with its heading and seven values.
     assert len(page.tags) == len(before.tags) + 9
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in before.tags}
