@@ -15,6 +15,7 @@ from urllib.parse import quote
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from tasks.learning.acceptance import Accept, shortfalls
 from tasks.learning.report_page import PAGE
 from tasks.learning.report_style import STYLE
 
@@ -115,7 +116,7 @@ def render_report(
         when=f"{created.day} {created:%B %Y, %H:%M:%S} UTC",
         device=_device(manifest["environment"]),
         time=_time(manifest["stages"]),
-        verdicts=_verdicts(manifest),
+        verdicts=_verdicts(experiment, metrics["test"]),
         device_note=manifest["environment"]["device_note"],
         outcome=_outcome(metrics["test"], loss_name),
         learned=_learned(learned),
@@ -188,9 +189,15 @@ def _time(stages: list[Mapping[str, Any]]) -> str:
     return f"{_number(float(spent))} s{trained}{reused}"
 
 
-def _verdicts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was judged of the run, by name; a verdict on its quality joins here."""
-    return [("Verified", later("verified"))]
+def _verdicts(experiment: Mapping[str, Any], test: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was judged of the run, by name: whether it was verified, and whether it reaches what was demanded of it."""
+    verdicts: list[tuple[str, str]] = [("Verified", later("verified"))]
+    accept = Accept.model_validate(experiment.get("accept", {}))
+    if accept.demands:
+        missed = shortfalls(accept, test)
+        drift = "" if accept.allow_drift else "; `workflow history` tells whether it drifts"
+        verdicts.append(("Accepted", f"{'no: ' + '; '.join(missed) if missed else 'yes'}{drift}"))
+    return verdicts
 
 
 def _learned(learned: "Learned") -> str:

@@ -189,6 +189,22 @@ def test_what_is_known_later_is_marked_once(manifest: dict[str, Any], metrics: d
     assert "not yet: see <a href='./verification.json'>" in html
 
 
+@pytest.mark.parametrize(
+    ("accept", "shown"),
+    [
+        ({"min_r2": 0.5}, "<dd>yes</dd>"),
+        ({"min_r2": 0.9}, "<dd>no: r2 0.75 is below accept.min_r2 0.9</dd>"),
+        ({"allow_drift": False}, "<dd>yes; `workflow history` tells whether it drifts</dd>"),
+    ],
+)
+def test_says_whether_it_is_accepted_if_something_is_demanded(
+    manifest: dict[str, Any], metrics: dict[str, Any], accept: dict[str, Any], shown: str
+) -> None:
+    assert "<dt>Accepted</dt>" not in render_report(manifest, metrics, PLOTS)
+    manifest["experiment"]["accept"] |= accept
+    assert f"<dt>Accepted</dt>{shown}" in render_report(manifest, metrics, PLOTS).replace("\n", "")
+
+
 def test_a_picture_leads_to_itself_enlarged_and_back(page: Page) -> None:
     figures = [figure["id"] for figure in page.all("figure")]
     links = [link["href"] for link in page.all("a")]
