@@ -1,9 +1,11 @@
-"""The pages of a Parquet file as their headers declare them, without reading the pages themselves.
+"""The pages of a Parquet file as its footer and their headers declare them, without reading the pages themselves.
 
 A Parquet reader allocates what the header of a page declares: up to 2 GB, in a file of a few kB whose footer need not
-mention it.
+mention it. Where the pages lie is read here too: pyarrow 26 ends the process if it is asked for a column of a footer
+whose statistics contradict each other (an exception of C++ that its `column` does not expect).
 """
 
+import io
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
@@ -11,15 +13,23 @@ from typing import Any, BinaryIO, NamedTuple
 #: page.
 FIRST, LAST = 1 << 8, 1 << 20
 
-#: Nested structures: a header, in it that of its kind of page, in it the statistics.
-DEEPEST = 4
+#: Nested structures: a header, in it that of its kind of page, in it the statistics; or a footer, in it row groups,
+#: columns, their metadata, statistics and histograms.
+DEEPEST = 8
 
-#: Types of fields in Thrift's compact protocol.
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
+#: Types of fields in Thrift's compact protocol. Of a list with fifteen elements or more, their number follows.
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _STRUCT, _MANY = 1, 2, 3, 7, 8, 9, 12, 15
 _INTEGERS = (4, 5, 6)
 
 #: Numbers of the fields of a header that are read; the last one is a field of the header of each kind of page.
 _UNPACKED, _PACKED, _KINDS, _VALUES = 2, 3, (5, 7, 8), 1
+
+#: Numbers of the fields of a footer that are read: its row groups, their columns, the metadata of one, and in it the
+#: bytes of its pages and the offsets of the first page with data and of the page with a dictionary.
+_GROUPS, _COLUMNS, _METADATA, _SIZE, _DATA, _DICTIONARY = 4, 1, 3, 7, 9, 11
+
+#: What ends a file, after four bytes with the length of its footer.
+_MAGIC = b"PAR1"
 
 
 class Page(NamedTuple):
@@ -34,6 +44,36 @@ class Page(NamedTuple):
     unpacked: int
     packed: int
     values: int
+
+
+def read_ranges(file: BinaryIO) -> list[list[tuple[int, int]]]:
+    """Where the pages of each column lie, by row group: the offsets of their begin and of their end.
+
+    Args:
+        file: opened for reading; its position changes.
+
+    Raises:
+        ValueError: the file has no footer, or it does not say.
+    """
+    file.seek(-8, io.SEEK_END)
+    end = file.read(8)
+    if end[4:] != _MAGIC:
+        raise ValueError("the file does not end as Parquet files do")
+    length = int.from_bytes(end[:4], "little")
+    if length + 8 > file.tell():
+        raise ValueError("the footer is longer than the file")
+    file.seek(-8 - length, io.SEEK_END)
+    try:
+        footer, _ = _read_struct(file.read(length), 0, DEEPEST)
+        return [[_range_of(column[_METADATA]) for column in group[_COLUMNS]] for group in footer[_GROUPS]]
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError("the footer does not say where the columns lie") from error
+
+
+def _range_of(metadata: dict[int, Any]) -> tuple[int, int]:
+    """Where the pages of a column lie, by its metadata in the footer."""
+    start = metadata.get(_DICTIONARY) or metadata[_DATA]
+    return start, start + metadata[_SIZE]
 
 
 def read_pages(file: BinaryIO, start: int, stop: int) -> Iterator[Page]:
@@ -93,20 +133,42 @@ def _read_struct(data: bytes, at: int, deepest: int) -> tuple[dict[int, Any], in
             number += step
         else:
             number, at = _read_integer(data, at)
-        value: Any = None
-        if kind in _INTEGERS:
-            value, at = _read_integer(data, at)
-        elif kind == _STRUCT:
-            value, at = _read_struct(data, at, deepest - 1)
-        elif kind == _BINARY:
-            size, at = _read_varint(data, at)
-            at += size
-        elif kind in (_BYTE, _DOUBLE):
-            at += 1 if kind == _BYTE else 8
-        elif kind not in (_TRUE, _FALSE):
-            raise ValueError("the header of a page is of an unknown form")
-        fields[number] = value
+        # Whether it is true is part of the type of a field, but a byte of its own in a list.
+        fields[number], at = (None, at) if kind in (_TRUE, _FALSE) else _read_value(data, at, kind, deepest)
     return fields, at + 1
+
+
+def _read_value(data: bytes, at: int, kind: int, deepest: int) -> tuple[Any, int]:
+    """A value, None in place of a text or a fraction, and the offset of its end."""
+    if kind in _INTEGERS:
+        return _read_integer(data, at)
+    if kind == _STRUCT:
+        return _read_struct(data, at, deepest - 1)
+    if kind == _LIST:
+        return _read_list(data, at, deepest - 1)
+    if kind == _BINARY:
+        size, at = _read_varint(data, at)
+        return None, at + size
+    if kind in (_TRUE, _FALSE, _BYTE, _DOUBLE):
+        return None, at + (8 if kind == _DOUBLE else 1)
+    raise ValueError("the header of a page is of an unknown form")
+
+
+def _read_list(data: bytes, at: int, deepest: int) -> tuple[list[Any], int]:
+    """The elements of a list, and the offset of its end."""
+    if not deepest:
+        raise ValueError("the header of a page is nested too deeply")
+    head, at = data[at], at + 1
+    count, kind = head >> 4, head & 15
+    if count == _MANY:
+        count, at = _read_varint(data, at)
+    elements = []
+    for _ in range(count):
+        element, at = _read_value(data, at, kind, deepest)
+        if at > len(data):
+            raise IndexError("the list has no end")
+        elements.append(element)
+    return elements, at
 
 
 def _read_integer(data: bytes, at: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tasks.learning.experiment import MOST_ROWS
 from tasks.learning.memory import available_memory
-from tasks.learning.parquet_pages import read_pages
+from tasks.learning.parquet_pages import read_pages, read_ranges
 
 #: Rows of a row group: 4 MiB of float32 a column, the unit in which readers hold a file in memory.
 ROW_GROUP = 1 << 20
@@ -204,12 +204,17 @@ def _require_pages(source: Source, schema: pa.Schema, metadata: pq.FileMetaData)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     _require_rows(source, sum(group.num_rows for group in groups), metadata.num_rows)
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        for group in groups:
-            for number, field in enumerate(schema):
-                chunk, most = group.column(number), _most_unpacked(field.type, group.num_rows)
-                start = chunk.dictionary_page_offset or chunk.data_page_offset
+        try:
+            ranges = read_ranges(file)
+            if [len(columns) for columns in ranges] != [len(schema)] * len(groups):
+                raise ValueError("its footer contradicts itself")
+        except ValueError as error:
+            raise ValueError(f"{_name(source)} is no readable Parquet file: {error}") from error
+        for group, columns in zip(groups, ranges, strict=True):
+            for field, (start, stop) in zip(schema, columns, strict=True):
+                most = _most_unpacked(field.type, group.num_rows)
                 try:
-                    for page in read_pages(file, start, start + chunk.total_compressed_size):
+                    for page in read_pages(file, start, stop):
                         most -= page.unpacked
                         if most < 0 or page.values > group.num_rows:
                             raise ValueError(f"its pages declare more than {group.num_rows:,} rows can take")

@@ -51,7 +51,7 @@ def test_a_header_as_it_is_written():
         (b"\x15" + b"\x80" * FIRST, "a number without end"),
         (b"\x1c" * (DEEPEST + 1), "nested too deeply"),
         (b"\x1c" * 1_000_000, "nested too deeply"),
-        (b"\x19\x00", "of an unknown form"),
+        (b"\x1b\x00", "of an unknown form"),
         (b"\x1f\x00", "of an unknown form"),
         (b"\x00", "declares no size"),
         (HEADER.replace(b"\x10", b"\x0f", 1), "declares no size"),
