@@ -53,7 +53,7 @@ class Contact:
     is_lost: bool = False
     paused_until: float = 0.0
 
-    def fail(self, error: Exception, seconds: float) -> None:
+    def fail(self, error: BaseException, seconds: float) -> None:
         """Takes note of a request that failed after so many seconds."""
         if not is_silence(error):
             return
@@ -111,7 +111,7 @@ def once_only() -> contextlib.AbstractContextManager[object]:
     return SettingsContext(profile=current.profile, settings=current.settings.model_copy(update={"client": client}))
 
 
-def is_silence(error: Exception) -> bool:
+def is_silence(error: BaseException) -> bool:
     """Whether the server gave no answer, or one that says that it cannot; others are about the request itself."""
     return isinstance(error, HTTPError) and not (
         isinstance(error, HTTPStatusError) and error.response.status_code < 500
@@ -123,14 +123,14 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, HTTPStatusError) and error.response.status_code in (401, 403)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """An error of Prefect's client in a few words."""
     if isinstance(error, HTTPStatusError):
         return f"HTTP {error.response.status_code}"
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def silence_behind(error: Exception) -> HTTPError | None:
+def silence_behind(error: BaseException) -> HTTPError | None:
     """The error that the server does not answer, which Prefect wraps when it first looks for it; None for others."""
     found = error.__cause__ if isinstance(error, RuntimeError) else error
     return found if isinstance(found, HTTPError) else None

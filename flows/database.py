@@ -6,8 +6,9 @@ read just now, is not damaged. No other module looks into it.
 """
 
 import fcntl
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -31,6 +32,9 @@ CONTENT = ("NULL value in", "CHECK constraint failed", "NUMERIC value in", "TEXT
 
 #: The bytes of which every process that has the database open holds one locked for reading.
 SHARED_FIRST, SHARED_SIZE = 0x40000000 + 2, 510
+
+#: Tables without which every request to the server fails.
+TABLES = ("flow", "flow_run", "flow_run_state", "task_run", "task_run_state", "deployment", "artifact")
 
 #: Instructions of SQLite's machine between two looks at the clock.
 STEPS = 1000
@@ -74,6 +78,9 @@ def find_damage(home: Path, seconds: float = CHECK_SECONDS) -> str:
     import sqlite3
 
     path, log = home / NAMES[0], home / NAMES[1]
+    # Unlike those of Path, these take no for an answer where the folder may not be entered.
+    if os.path.isdir(path) or (os.path.islink(path) and not os.path.exists(path)):  # noqa: PTH110, PTH112, PTH114
+        return "it is a folder, or a link to nothing"
     try:
         if path.stat().st_size == 0 and log.stat().st_size > 0:
             return "it is empty, but for changes that were to be made in it"  # which SQLite would remove without a word
@@ -84,7 +91,22 @@ def find_damage(home: Path, seconds: float = CHECK_SECONDS) -> str:
     except sqlite3.Error as error:
         # The upper bytes only tell the cases of one result from each other.
         return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED else ""
-    return next((text.splitlines()[0] for text in findings if text != "ok" and not text.startswith(CONTENT)), "")
+    found = (text.splitlines()[0] for text in findings if text != "ok" and not text.startswith(CONTENT))
+    return next(found, "") or find_gap(path)
+
+
+def find_gap(path: Path) -> str:
+    """Which table a database lacks whose schema was made, which the server does not make again; empty if none."""
+    import sqlite3
+
+    try:
+        tables = query(path, "SELECT name FROM sqlite_master WHERE type = 'table'", CHECK_SECONDS)
+        revisions = query(path, "SELECT version_num FROM alembic_version", CHECK_SECONDS)
+    except sqlite3.Error:  # no schema yet
+        return ""
+    if not revisions or unknown_revisions(revisions):  # of a later version, which may have other tables
+        return ""
+    return next((f"it has no table {name}" for name in TABLES if name not in tables), "")
 
 
 def query(path: Path, statement: str, seconds: float) -> list[str]:
@@ -106,6 +128,8 @@ def query(path: Path, statement: str, seconds: float) -> list[str]:
 
 def is_open(path: Path) -> bool:
     """Whether a process has a database open."""
+    if not path.is_file():
+        return False
     with path.open("r+b") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
@@ -119,7 +143,7 @@ def set_aside(home: Path) -> Path:
     folder = home / f"damaged-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     folder.mkdir(mode=0o700)
     for name in NAMES:  # of a log without its database, which a kill between two of them leaves, SQLite takes nothing
-        if (home / name).exists():
+        if os.path.lexists(home / name):
             (home / name).rename(folder / name)
     fsync_folder(folder)
     fsync_folder(home)
@@ -134,18 +158,25 @@ def require_known_schema(home: Path) -> None:
     """
     import sqlite3
 
-    path, known = home / NAMES[0], migrations()
+    path = home / NAMES[0]
     try:
         found = query(path, "SELECT version_num FROM alembic_version", CHECK_SECONDS)
     except sqlite3.Error:
         return
-    for revision in found:
-        if known and not any(f'revision = "{revision}"' in migration.read_text("utf-8") for migration in known):
-            raise ServerError(
-                f"The database of the Prefect server, {path}, has the schema {revision[:40]!r}, which Prefect "
-                f"{version('prefect')} does not know: a later version has made it. Install that version again, or move "
-                "the file elsewhere to begin a new one. Runs and artifacts are not affected."
-            )
+    for revision in unknown_revisions(found):
+        raise ServerError(
+            f"The database of the Prefect server, {path}, has the schema {revision[:40]!r}, which Prefect "
+            f"{version('prefect')} does not know: a later version has made it. Install that version again, or move "
+            "the file elsewhere to begin a new one. Runs and artifacts are not affected."
+        )
+
+
+def unknown_revisions(revisions: Iterable[str]) -> list[str]:
+    """Those of some schemas that the installed version of Prefect does not know; none where that cannot be told."""
+    known = [migration.read_text("utf-8") for migration in migrations()]
+    return [
+        revision for revision in revisions if known and not any(f'revision = "{revision}"' in text for text in known)
+    ]
 
 
 def migrations() -> list[Path]:

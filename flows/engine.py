@@ -18,7 +18,7 @@ from prefect import tags as tagged
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ParameterTypeError, TerminationSignal
+from prefect.exceptions import Abort, ParameterTypeError, TerminationSignal
 from prefect.flow_engine import FlowRunEngine
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled
@@ -172,7 +172,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
                 once_only() if mine.is_lost or self.ended_on_purpose or state.is_crashed() else contextlib.nullcontext()
             ):
                 told = super().set_state(state, force)
-        except UNANSWERED as error:
+        except (*UNANSWERED, Abort) as error:  # a server may refuse a state: what was made is there all the same
             if self.claim is None or self.flow_run is None or not state.is_final():
                 raise
             self.logger.warning("Prefect could not be told: %s", reason(error))

@@ -49,6 +49,9 @@ LONGEST = timedelta(days=3650)
 #: Letters of a rule, at most, and of the name of a time zone.
 MOST_LETTERS, MOST_LETTERS_OF_ZONE = 500, 64
 
+#: Stages or seeds that a schedule names, at most.
+MOST_STAGES = 10
+
 #: Seconds of computing that the next moments of a schedule may take. The server computes them again and again.
 PATIENCE = 3.0
 
@@ -81,9 +84,13 @@ class Schedule(BaseModel):
     if_running: Literal["wait", "cancel"] = Field(
         "wait", description="What a run does while another one of the experiment goes on: wait for it, or be cancelled."
     )
-    refresh: list[Refreshable] = Field([], description="Stages that each scheduled run computes even if cached.")
+    refresh: list[Refreshable] = Field(
+        [], max_length=MOST_STAGES, description="Stages that each scheduled run computes even if cached."
+    )
     dated: list[Dated] = Field(
-        [], description="Seeds that each scheduled run takes from its date in UTC: 20261127 on 27 November 2026."
+        [],
+        max_length=MOST_STAGES,
+        description="Seeds that each scheduled run takes from its date in UTC: 20261127 on 27 November 2026.",
     )
 
     @field_validator("timezone")

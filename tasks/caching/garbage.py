@@ -12,9 +12,11 @@ from tasks.caching.contents import ARTIFACT_NAME, artifact_files, files, tempora
 from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.key import digest_of
 from tasks.caching.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
+from tasks.caching.pointers import is_pointer
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
 from tasks.caching.store import Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
+from tasks.caching.sums import SUMS, is_altered
 from tasks.caching.uses import InUse, find_uses
 from tasks.caching.verification import VERIFICATION
 from tasks.limits import RUN
@@ -90,6 +92,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
         UnreadableStoreError: something that names artifacts cannot be read.
     """
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
+    require_named(manifests, store)
     require_runs(manifests, records, store)
     old = is_older_than(min(time.time() - IN_USE_SECONDS, uses.since))
     kept = reasons_to_keep(manifests, store, keep, uses, old)
@@ -168,22 +171,45 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
 
     Raises:
         ForeignStoreError: another version of this project has made one of them.
-        UnreadableStoreError: one of them is missing or damaged, or cannot be read now.
+        UnreadableStoreError: one of them is missing or damaged, cannot be read now, or is behind a link.
     """
     for folder in sorted(store.runs.iterdir()) if store.runs.is_dir() else ():
-        if not is_run(folder) or not any(folder.iterdir()):
+        if not is_run(folder) or (folder.is_dir() and not any(folder.iterdir())):
             continue
+        if folder.is_symlink():
+            raise unreadable(store.relative(folder), "is a link")
         try:
-            yield folder.name, Manifest.read(folder)
+            manifest = Manifest.read(folder)
+            if is_altered(store, folder.name, MANIFEST):
+                raise unreadable(store.relative(folder / MANIFEST), f"is not as {SUMS} beside it says")
         except ForeignManifestError as error:
             raise foreign(store.relative(folder)) from error
         except ManifestError as error:
             raise unreadable(store.relative(folder / MANIFEST)) from error
+        except UnusableFileError as error:
+            raise unreadable(store.relative(folder / SUMS)) from error
+        yield folder.name, manifest
 
 
 def is_run(folder: Path) -> bool:
-    """Whether something beside the runs may be one: no link, and named as runs are."""
-    return re.fullmatch(RUN, folder.name) is not None and folder.is_dir() and not folder.is_symlink()
+    """Whether something beside the runs may be one, or lead to one: it is named as runs are."""
+    named = re.fullmatch(RUN, folder.name) is not None and not is_pointer(folder.name)
+    return named and (folder.is_dir() or folder.is_symlink())
+
+
+def require_named(manifests: Mapping[str, Manifest], store: Store) -> None:
+    """Checks that no run was given another name: what is kept is kept by its own.
+
+    Raises:
+        UnreadableStoreError: a folder has the manifest of a run that is not there.
+    """
+    for path in store.runs.glob(f"[!.]*/{MANIFEST}"):
+        if is_run(path.parent) or path.parent.is_symlink():
+            continue
+        with contextlib.suppress(OSError, UnusableFileError, ValueError):
+            run = parse_object(read_file(path)).get("run")
+            if isinstance(run, str) and run not in manifests:
+                raise unreadable(store.relative(path.parent), f"is the run {run!r} under another name")
 
 
 def read_records(store: Store) -> Iterator[tuple[str, Record]]:
@@ -215,7 +241,8 @@ def require_runs(manifests: Mapping[str, Manifest], records: Mapping[str, Record
     for path, record in records.items():
         for run in runs_among(artifacts_of([record])) - manifests.keys():
             # A run may have been saved after the manifests were read, or another collection have removed both.
-            if not (store.runs / run / MANIFEST).exists() and store.locate(path).exists():
+            saved = store.runs / run
+            if (saved.is_symlink() or not (saved / MANIFEST).exists()) and store.locate(path).exists():
                 raise unreadable(PurePosixPath("artifacts/runs", run, MANIFEST))
 
 
@@ -227,11 +254,11 @@ def foreign(path: PurePosixPath) -> ForeignStoreError:
     )
 
 
-def unreadable(path: PurePosixPath) -> UnreadableStoreError:
-    """The error that a file which names others cannot be read."""
+def unreadable(path: PurePosixPath, why: str = "cannot be read") -> UnreadableStoreError:
+    """The error that a file which names others cannot be read or believed."""
     return UnreadableStoreError(
-        f"collection refused: {path} cannot be read, and may name files that are needed: restore it, or set it aside "
-        "with `workflow check --repair`; `workflow check` says what is wrong with it"
+        f"collection refused: {path} {why}, and may name files that are needed: restore it, or set "
+        "it aside with `workflow check --repair`; `workflow check` says what is wrong with it"
     )
 
 

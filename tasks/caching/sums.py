@@ -55,6 +55,21 @@ def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, s
     return altered
 
 
+def is_altered(store: Store, run: str, name: str) -> bool:
+    """Whether a file of a run is another one than its list says; False if it has no list.
+
+    Raises:
+        UnusableFileError: the file or the list cannot be read.
+        OSError: no file can be read now, whichever it is.
+    """
+    try:
+        lines = read_file(store.locate(run_path(run, SUMS))).splitlines()
+    except FileNotFoundError:
+        return False
+    digest = hashlib.sha256(read_file(store.locate(run_path(run, name)))).hexdigest()
+    return f"{digest}  {name}".encode() not in lines
+
+
 def what_is_wrong(store: Store, path: str, digest: str) -> str:
     """What is wrong with a file, in words; empty if it has its digest."""
     try:

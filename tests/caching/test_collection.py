@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -543,6 +544,50 @@ def test_a_collection_is_refused_while_a_run_is_moved_away(
     free(store)
     assert "line-3" in runs(store)
     require_clean(store)
+
+
+@pytest.mark.parametrize("run", ["line-1", "line-3"])
+def test_a_collection_is_refused_while_a_run_is_behind_a_link(
+    store: Store, records: dict[str, list[str]], tmp_path: Path, run: str
+) -> None:
+    folder, elsewhere = store.runs / run, tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match=rf"refused: artifacts/runs/{run} is a link"):
+        free(store)
+    folder.unlink()
+    elsewhere.rename(folder)
+    free(store)
+    require_clean(store)
+
+
+def test_a_collection_is_refused_while_a_run_has_another_name(store: Store, records: dict[str, list[str]]) -> None:
+    for path in store.records.glob("save/*.json"):  # of an older run with its key, the record is gone
+        path.unlink()
+    renamed = (store.runs / "line-1").rename(store.runs / "a good run")
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match="artifacts/runs/a good run is the run 'line-1' under another name"):
+        free(store)
+    renamed.rename(store.runs / "line-1")
+    shutil.copytree(store.runs / "line-1", store.runs / "a copy")
+    age_all(store)
+    free(store)  # beside the run itself, a copy is only foreign
+
+
+@pytest.mark.parametrize("pattern", [rb'"seed":\d', rb'"key":"[0-9a-f]'])
+def test_a_manifest_that_is_not_as_it_was_saved_is_not_believed(
+    store: Store, records: dict[str, list[str]], pattern: bytes
+) -> None:
+    path = store.runs / "line-3" / "run.json"
+    whole = path.read_bytes()
+    found = re.search(pattern, whole)
+    assert found
+    digit = b"2" if whole[found.end() - 1 : found.end()] == b"1" else b"1"
+    path.write_bytes(whole[: found.end() - 1] + digit + whole[found.end() :])
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match=r"line-3/run\.json is not as SHA256SUMS beside it says"):
+        free(store)
 
 
 def test_a_collection_stops_where_a_manifest_becomes_unreadable(

@@ -283,10 +283,15 @@ def test_one_that_cannot_be_read_now_stays(home: Path, make: Make, hindrance: st
     assert is_whole(path)
 
 
-def test_a_disk_that_reports_an_error_is_no_damage(home: Path) -> None:
-    (home / NAMES[0]).mkdir()
-    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
-        query(home / NAMES[0], "PRAGMA quick_check", 1.0)
+def test_a_disk_that_reports_an_error_is_no_damage(home: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    make()
+    failed = sqlite3.OperationalError("disk I/O error")
+    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+
+    def fail(*arguments: object) -> list[str]:
+        raise failed
+
+    monkeypatch.setattr(database, "query", fail)
     assert not set_aside_if_damaged(home, pytest.fail)
 
 
@@ -348,3 +353,43 @@ def test_a_schema_is_known_where_prefect_keeps_its_migrations_elsewhere(
     write_schema(make(), "0123456789ab")
     monkeypatch.setattr(database, "migrations", list)
     require_known_schema(home)
+
+
+@pytest.mark.parametrize("take_place", [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_moved_aside(tmp_path: Path, take_place: Callable[[Path], None]) -> None:
+    take_place(tmp_path / NAMES[0])
+    lines: list[str] = []
+    assert set_aside_if_damaged(tmp_path, lines.append)
+    assert "it is a folder, or a link to nothing" in lines[0]
+    assert not os.path.lexists(tmp_path / NAMES[0])
+    (aside,) = tmp_path.glob("damaged-*")
+    assert os.path.lexists(aside / NAMES[0])
+
+
+def test_a_link_to_a_whole_database_stays(make: Make, tmp_path: Path) -> None:
+    path = make()
+    moved = path.rename(tmp_path / "elsewhere.db")
+    path.symlink_to(moved)
+    assert not set_aside_if_damaged(path.parent, print)
+
+
+def newest_revision() -> str:
+    """Of the schemas that the installed version of Prefect knows."""
+    found = re.search(r'^revision = "(\w+)"', database.migrations()[0].read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("table", database.TABLES)
+def test_a_table_that_is_gone_is_damage(tmp_path: Path, table: str) -> None:
+    path = tmp_path / NAMES[0]
+    with sqlite3.connect(path) as connection:
+        for name in (*database.TABLES, "alembic_version"):
+            connection.execute(f"CREATE TABLE {name} (version_num TEXT)")
+    assert find_damage(tmp_path) == "", "a schema that is about to be made"
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (newest_revision(),))
+    assert find_damage(tmp_path) == ""
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"DROP TABLE {table}")
+    assert find_damage(tmp_path) == f"it has no table {table}"

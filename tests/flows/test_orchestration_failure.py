@@ -22,6 +22,9 @@ Command = Callable[..., tuple[int, str, str]]
 #: Seconds that an answer is waited for in these tests, and how often a request is repeated; see `flows.settings`.
 ANSWER_SECONDS, RETRIES = 3.0, 1
 
+#: What Prefect's server answers if a state is not to be, and what another program may answer to anything.
+ABORT = '{"status": "ABORT", "details": {"type": "abort_details", "reason": "no"}, "state": null}'
+
 #: What becomes of the server, and what a person is told of it.
 TROUBLE: dict[str, tuple[Callable[[Wire], None], str]] = {
     "killed": (Wire.cut, "Connection refused"),
@@ -122,6 +125,19 @@ def test_a_run_whose_server_fails_as_it_ends_completes(
     wire.mend()
     monkeypatch.setenv("PREFECT_API_URL", wire.url)
     assert command("verify")[0] == 0
+    assert api.flow_run(flow_run).state.name == "Completed"
+
+
+def test_a_server_that_refuses_the_end_of_a_run_costs_it_nothing(
+    store: Store, wire: Wire, at_stage: Any, command: Command, api: Api, first_home: Path
+) -> None:
+    at_stage("train.train", lambda: wire.answer(200, ABORT))
+    code, _, error = command("train", "line")
+    assert (code, error.count("\n")) == (0, 1), error
+    require_as_ever(store, first_home)
+    (flow_run,) = open_claims(store)
+    wire.mend()
+    assert command("train", "line")[0] == 0
     assert api.flow_run(flow_run).state.name == "Completed"
 
 
