@@ -93,7 +93,7 @@ def test_runs_are_a_table(printed: io.StringIO, trained: Store) -> None:
 
 
 def test_a_run_is_shown_with_stages_metrics_and_configuration(printed: io.StringIO, trained: Store) -> None:
-    print_run(find_run("latest", trained))
+    print_run(find_run("latest", trained), None)
     words = [line.split() for line in printed.getvalue().splitlines()]
     assert ["verified", "yes"] in words
     assert ["training.learning_rate", "0.03"] in words

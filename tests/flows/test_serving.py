@@ -139,7 +139,11 @@ def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: Served) -
     report = httpx.get(f"{serving.reports}/{run}/report.html")
     assert report.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert run in report.text
-    for path, host in (("../records", "127.0.0.1:1"), (f"{run}/", "127.0.0.1:1"), (f"{run}/run.json", "evil.org:1")):
+    for path, host in (
+        ("../records", "127.0.0.1:1"),
+        (f"{run}/nothing", "127.0.0.1:1"),
+        (f"{run}/run.json", "evil.org:1"),
+    ):
         assert httpx.get(f"{serving.reports}/{path}", headers={"Host": host}).status_code == 404
 
 

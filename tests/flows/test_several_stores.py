@@ -36,7 +36,7 @@ def test_a_flow_run_names_its_store_and_so_does_what_it_announces(
 ) -> None:
     outcome = train()
     assert store_tag(store.root) in api.flow_run(outcome.flow_run_id).tags
-    assert posted == [("workflow.run.trained", "line", outcome.run, identity(store.root))]
+    assert posted == [("workflow.run.trained", "line", outcome.run, identity(store.root), "")]
 
 
 def test_a_run_that_is_verified_already_is_not_verified_again(

@@ -87,6 +87,7 @@ def test_the_form_in_the_ui_knows_every_parameter(prefect: None) -> None:
         "notes",
         "if_running",
         "retries",
+        "dated",
         "experiment",
     ]
     assert schema["required"] == ["experiment"]

@@ -11,7 +11,10 @@ from tests.flows.served import ENDLESS, Finish, Served, Start
 def test_a_worker_trains_verifies_and_ends_in_good_order(
     project: Served, start_process: Start, workflow: Finish
 ) -> None:
-    for words in (("work-pool", "create", "workflow", "--type", "process"), ("--no-prompt", "deploy", "--all")):
+    for words in (
+        ("work-pool", "create", "workflow", "--type", "process", "--overwrite"),
+        ("--no-prompt", "deploy", "--all"),
+    ):
         done = workflow(*words, module="prefect", home=project.home, cwd=PROJECT)
         assert done.returncode == 0, done.stdout + done.stderr
     # As a service has it: without the programs of the environment that it is installed in.

@@ -54,7 +54,7 @@ def test_every_field_of_the_form_states_its_default_and_its_bounds(section, name
                 assert words in field["description"]
 
 
-KEYWORDS = {"minimum": "t least ", "maximum": "at most ", "exclusiveMinimum": "bove ", "exclusiveMaximum": "below "}
+KEYWORDS = {"minimum": "t least ", "maximum": "t most ", "exclusiveMinimum": "bove ", "exclusiveMaximum": "below "}
 
 
 def test_the_device_is_asked_for_once_and_held_to_its_pattern():
