@@ -43,7 +43,7 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
     for folder in {store.locate(path).parent for path in removed.records}:
         fsync_folder(folder)  # before anything that they named is gone
     busy = find_uses(store).paths | {f"artifacts/runs/{run}" for run in runs_among(named_by_records(store))}
-    remove("runs", lambda path: path not in busy and drop(store.locate(path)))
+    remove("runs", lambda path: path not in busy and drop_run(store, path))
     # Looked up again: a flow that began meanwhile may have brought records and runs.
     old = is_older_than(min(time.time() - IN_USE_SECONDS, find_uses(store).since))
     named = named_by_records(store) | artifacts_of(manifest for _, manifest in read_manifests(store))
@@ -67,6 +67,12 @@ def remove_record(store: Store, path: str) -> bool:
         return True
     finally:
         locks.release_lock(name, HOLDER)
+
+
+def drop_run(store: Store, path: str) -> bool:
+    """Removes a run; True always."""
+    store.forget_run(PurePosixPath(path).name)
+    return drop(store.locate(path))
 
 
 def drop(path: Path) -> bool:

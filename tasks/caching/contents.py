@@ -8,18 +8,20 @@ from pathlib import Path, PurePosixPath
 
 from tasks.caching.reference import SHA256
 from tasks.caching.store import TOPS, Store
-from tasks.limits import FILE
+from tasks.limits import FILE, RUN
 
 #: Names that the store gives to files and folders, temporary ones included. Anything else there is foreign.
 GIVEN = re.compile(rf"{FILE}|\.tmp-[A-Za-z0-9]+")
 
 ARTIFACT_NAME = re.compile(rf".+-(?P<digest>{SHA256})\.(?P<kind>[a-z0-9]+)")
 
+RUN_NAME = re.compile(RUN)
+
 #: Levels below data/ and artifacts/ at which there are temporaries: states/STAGE/KEY/.tmp-1 is the deepest.
 DEEPEST = 4
 
 #: Folders in artifacts/ that hold no artifacts of a stage, and what ships with the project.
-APART = {"records", "runs", "states", "history", "set-aside", "example"}
+APART = {"records", "runs", "saved", "states", "history", "set-aside", "example"}
 SHIPPED = {"README.md", ".gitkeep", ".gitignore"}
 
 
@@ -55,6 +57,11 @@ def files(folder: Path, levels: int = 0, on_foreign: Callable[[Path], object] = 
             waiting += [(inner, left - 1) for inner in listed(path)]
         else:
             yield path
+
+
+def saved_runs(store: Store) -> set[str]:
+    """The names of the runs that were saved and not removed since."""
+    return {path.name for path in files(store.saved, 1) if RUN_NAME.fullmatch(path.name)}
 
 
 def temporaries(store: Store) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tasks.caching.contents import ARTIFACT_NAME, artifact_files, files, temporaries
+from tasks.caching.contents import ARTIFACT_NAME, artifact_files, files, saved_runs, temporaries
 from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.key import digest_of
 from tasks.caching.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
@@ -93,6 +93,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
     """
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
     require_named(manifests, store)
+    require_saved(manifests, store)
     require_runs(manifests, records, store)
     old = is_older_than(min(time.time() - IN_USE_SECONDS, uses.since))
     kept = reasons_to_keep(manifests, store, keep, uses, old)
@@ -230,6 +231,18 @@ def read_records(store: Store) -> Iterator[tuple[str, Record]]:
             raise foreign(store.relative(path)) from error
         except UnreadableRecordError as error:
             raise unreadable(store.relative(path)) from error
+
+
+def require_saved(manifests: Mapping[str, Manifest], store: Store) -> None:
+    """Checks that each run that was saved is there: one that was moved away may be put back.
+
+    Raises:
+        UnreadableStoreError: a run is not there.
+    """
+    for run in saved_runs(store) - manifests.keys():
+        # A run may have been saved after the manifests were read, or another collection have removed it.
+        if not (store.runs / run / MANIFEST).exists() and (store.saved / run).exists():
+            raise unreadable(PurePosixPath("artifacts/runs", run, MANIFEST))
 
 
 def require_runs(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:

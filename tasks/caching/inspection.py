@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.caching import pointers
-from tasks.caching.contents import APART, ARTIFACT_NAME, SHIPPED, artifact_files, files, is_given, is_published
+from tasks.caching.contents import (
+    APART,
+    ARTIFACT_NAME,
+    SHIPPED,
+    artifact_files,
+    files,
+    is_given,
+    is_published,
+    saved_runs,
+)
 from tasks.caching.manifest import MANIFEST, REPORT, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.reference import Reference
@@ -94,6 +103,7 @@ class _Walk:
         self._folders()
         self._records()
         self._runs()
+        self._saved()
         self._states()
         self._artifacts()  # last, since it asks what the others name
         return Inspection(sorted(self._found), self._counts)
@@ -142,6 +152,11 @@ class _Walk:
                 self._run(folder)
             elif not self._is_left_over(folder) and folder.name not in SHIPPED:
                 self._find(folder, "foreign", "is no run")
+
+    def _saved(self) -> None:
+        for run in sorted(saved_runs(self._store)):
+            if not os.path.lexists(self._store.runs / run):
+                self._find(self._store.runs / run, "missing", "it was saved, and is gone", self._store.saved / run)
 
     def _run(self, folder: Path) -> None:
         if not any(folder.iterdir()):  # its name is claimed by a run that is just saving, or that was killed then

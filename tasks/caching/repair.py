@@ -51,7 +51,7 @@ def to_set_aside(finding: Finding) -> str:
     """What is to be put out of the way because of a problem: a file, a record, or a whole run; empty for nothing."""
     if finding.kind == "damaged":
         return run_of(finding.path) or finding.path
-    if finding.named_by.startswith("artifacts/records/"):
+    if finding.named_by.startswith(("artifacts/records/", "artifacts/saved/")):
         return finding.named_by
     return run_of(finding.path)
 

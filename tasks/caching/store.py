@@ -72,6 +72,11 @@ class Store:
         """Where the run folders lie."""
         return self.artifacts / "runs"
 
+    @property
+    def saved(self) -> Path:
+        """An empty file for each run that was saved and not removed since: a run whose folder is gone is missed."""
+        return self.artifacts / "saved"
+
     def publish(self, stage: str, name: str, content: Content) -> Reference:
         """Publishes an artifact under a name made of `name` and the SHA-256 of its content.
 
@@ -137,7 +142,14 @@ class Store:
             # Takes the place of an empty folder, but fails if the run exists.
             temporary.rename(self.runs / run)
         fsync_folder(self.runs)
+        replace_file(self.saved / run, b"")
         return references
+
+    def forget_run(self, run: str) -> None:
+        """Lets a run go, durably: from now on nothing is missing without its folder."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.saved / run).unlink()
+            fsync_folder(self.saved)
 
     def locate(self, path: str) -> Path:
         """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk.
@@ -221,6 +233,8 @@ class Store:
         place = PurePosixPath("artifacts/set-aside", f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
         target = self.locate(str(place / self.relative(path)))
         ensure_folder(target.parent)
+        if path.parent == self.runs:
+            self.forget_run(path.name)
         path.replace(target)
         fsync_folder(target.parent)
         fsync_folder(path.parent)

@@ -149,6 +149,7 @@ def test_what_is_young_stays(store: Store, records: dict[str, list[str]]) -> Non
 
 def test_what_an_experiment_used_last_stays(store: Store, records: dict[str, list[str]]) -> None:
     shutil.rmtree(store.runs / "line-3")
+    store.forget_run("line-3")
     store.locate(records["line-3"][2]).unlink()
     free(store)
     for path in records["line-3"][:2]:
@@ -543,6 +544,48 @@ def test_a_collection_is_refused_while_a_run_is_moved_away(
     aside.rename(run / moved)
     free(store)
     assert "line-3" in runs(store)
+    require_clean(store)
+
+
+@pytest.mark.parametrize("moved", ["its files", "its folder"])
+def test_a_run_is_missed_whose_record_was_replaced(
+    store: Store, records: dict[str, list[str]], tmp_path: Path, moved: str
+) -> None:
+    """The record of a save is that of the newest run with its key."""
+    store.locate(records["line-3"][2]).unlink()
+    run, aside = store.runs / "line-3", tmp_path / "aside"
+    run.rename(aside)
+    if moved == "its files":
+        run.mkdir()
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match=r"refused: artifacts/runs/line-3/run\.json cannot be read"):
+        free(store)
+    aside.rename(run)
+    age_all(store)
+    free(store)
+    assert "line-3" in runs(store)
+    require_clean(store)
+
+
+def test_a_run_that_is_gone_for_good_is_forgotten_by_a_repair(store: Store, records: dict[str, list[str]]) -> None:
+    shutil.rmtree(store.runs / "line-1")
+    store.locate(records["line-1"][2]).unlink()
+    inspection = inspect_store(store)
+    assert [(finding.path, finding.what) for finding in inspection.problems] == [
+        ("artifacts/runs/line-1", "it was saved, and is gone")
+    ]
+    assert repair_store(store, inspection).remaining.problems == []
+    age_all(store)
+    free(store)
+    require_clean(store)
+
+
+def test_no_run_is_missed_that_was_removed_or_set_aside(store: Store, records: dict[str, list[str]]) -> None:
+    store.set_aside(store.runs / "line-1")
+    store.set_aside(store.locate(records["line-1"][2]))
+    age_all(store)
+    free(store)
+    assert {path.name for path in store.saved.iterdir()} == set(runs(store)) == {"curve-1", "line-3"}
     require_clean(store)
 
 

@@ -45,8 +45,12 @@ def saved_run(store: Store) -> str:
 
 
 def contents(store: Store) -> dict[str, bytes]:
-    """Every file by name, but for temporaries; a run that found its name claimed by a dead one has another name."""
+    """Every file by name, but for temporaries; a run that found its name claimed by a dead one has another name.
+
+    But for the notes that runs were saved, too: that of a run whose process died just then may be missing.
+    """
     paths = (path for path in store.root.rglob("*") if path.is_file() and not is_temporary(path))
+    paths = (path for path in paths if path.parent != store.saved)
     return {str(path.relative_to(store.root)).replace("line-1-2", "line-1"): path.read_bytes() for path in paths}
 
 

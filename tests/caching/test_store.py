@@ -361,10 +361,12 @@ class TestRuns:
     def test_every_file_and_folder_is_on_disk_before_the_run_has_its_name(self, store: Store, disk: Disk) -> None:
         store.runs.mkdir(parents=True)
         store.publish_run("line-1", RUN)
-        *before, moved, after = disk.calls
+        place = next(place for place, call in enumerate(disk.calls) if call[0] == "rename")
+        before, moved, after, noted = disk.calls[:place], disk.calls[place], disk.calls[place + 1], disk.calls[-1]
         temporary = moved[1]
         assert moved == ("rename", temporary, store.runs / "line-1")
         assert after == ("fsync", store.runs, None)
+        assert noted == ("fsync", store.saved, None)
         assert before == [
             *[("fsync", temporary / name, content) for name, content in RUN.items()],
             ("fsync", temporary, None),

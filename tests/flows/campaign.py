@@ -78,8 +78,9 @@ class Campaign:
     def draw_training(self) -> Words:
         """A training with settings, and stages to be forced."""
         words = self.draw.choice(list(self._stock.words.values()))
-        forced = self.draw.choice(["", "", "all", *STAGES])
         until = self.draw.choice(["", "", "", *STAGES[2:-1]])
+        reached = STAGES[: STAGES.index(until) + 1] if until else STAGES
+        forced = self.draw.choice(["", "", "all", *reached])
         words += ("--refresh", forced) if forced else ()
         return words + (("--until", until) if until else ())
 
