@@ -17,6 +17,10 @@ SET_ASIDE = re.compile(r"artifacts/set-aside/[^/]+/")
 REPLACED = re.compile(rf"({SET_ASIDE.pattern})?artifacts/(records/.+|runs/[^/]+/verification\.json)")
 
 
+#: Where nothing lies that is to last.
+PASSING = ("artifacts/records/locks/", "artifacts/states/", "artifacts/saved/")
+
+
 class Inventory:
     """What a store holds when it is taken.
 
@@ -79,14 +83,15 @@ class Inventory:
 def contents_of(home: Path) -> dict[str, str]:
     """The digest of every file in a store by its path, or nothing of one that may be replaced.
 
-    Without links, and without what is not to last: temporaries, locks, and the states of trainings.
+    Without links, and without what is not to last: temporaries, locks, the states of trainings, and the empty files
+    that note which runs were saved.
     """
     found = (path for top in ("data", "artifacts") for path in (home / top).rglob("*"))
     files = {str(path.relative_to(home)): path for path in found if path.is_file() and not path.is_symlink()}
     return {
         name: "" if REPLACED.fullmatch(name) else file_digest(path)
         for name, path in files.items()
-        if ".tmp-" not in name and not name.startswith(("artifacts/records/locks/", "artifacts/states/"))
+        if ".tmp-" not in name and not name.startswith(PASSING)
     }
 
 
