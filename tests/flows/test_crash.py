@@ -6,7 +6,6 @@ disturbed.
 """
 
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -26,6 +25,8 @@ from tests.flows.conftest import STAGES, made
 from tests.flows.forking import Nursery, workflow
 from tests.flows.served import Start
 from tests.flows.test_caching import states_in
+from tests.flows.test_hostile_checkpoints import SignedRun
+from tests.flows.test_hostile_runs import change
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -276,10 +277,14 @@ LONG = ("--training.epochs", "3000000", "--training.checkpoint-every", "1000 epo
 
 def with_a_long_run(home: Path) -> Path:
     """Makes a project have a run that says that it took very many epochs."""
-    manifest = (home / "artifacts/runs/latest").resolve() / "run.json"
-    told = json.loads(manifest.read_text())
-    told["experiment"]["training"] |= {"epochs": 3_000_000, "checkpoint_every": "1000 epochs"}
-    manifest.write_text(json.dumps(told))
+    run = SignedRun(Store(home))
+
+    def prolong(manifest: Any) -> Any:
+        manifest["experiment"]["training"] |= {"epochs": 3_000_000, "checkpoint_every": "1000 epochs"}
+        return manifest
+
+    change(run.folder / "run.json", prolong)
+    run.sign()
     return home
 
 
