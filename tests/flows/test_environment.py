@@ -65,6 +65,7 @@ def test_a_user_without_one_gets_the_projects(lack: str, tmp_path: Path, monkeyp
     assert (os.environ["HOME"], os.environ["PREFECT_HOME"]) == (str(home), str(home))
 
 
+@pytest.mark.long
 def test_they_train_and_verify(api_url: str, password: str, tmp_path: Path) -> None:
     own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "WORKFLOW_HOME": str(tmp_path / "home")}
     own |= {"PREFECT_API_URL": api_url, "PREFECT_API_AUTH_STRING": password}
@@ -257,7 +258,7 @@ WITHOUT_EFFECT = IGNORED | {
 }
 
 
-@pytest.mark.parametrize("profile", [False, True], ids=["environment", "profile"])
+@pytest.mark.parametrize("profile", [pytest.param(False, marks=pytest.mark.long), True], ids=["environment", "profile"])
 def test_a_run_is_the_same_with_all_of_them(profile: bool, workflow: Finish, first_home: Path, tmp_path: Path) -> None:
     variables = WITHOUT_EFFECT
     if profile:
