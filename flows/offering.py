@@ -110,17 +110,18 @@ def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
 
     offers, store = read_offers(sources or ()), project_store()
     owned = named_api(store.root) is None
-    with prefect_session(store.root, notify=tell) as ui:
+    with prefect_session(store.root, notify=tell) as api:
         from flows.deployments import POOL, make_deployments
         from flows.registered import deploy_to, prepare
 
         made = asyncio.run(make_deployments(offers, identity(store.root)))
         paused = prepare(made, POOL, store.root, take_over=take_over or owned)
         deploy_to(POOL, made)
+        link = UiPage(api, "/deployments").link(sys.stdout) if api else ""
     for offer in offers:
         print_line(told_offer(offer, paused))
     print_line("verify/each-run  after each training")
-    print_line(f"`workflow worker` carries out their runs. Prefect UI  {ui}/deployments")
+    print_line(f"`workflow worker` carries out their runs. Prefect UI  {link}")
 
 
 def deployments(sources: Sources = None, /) -> None:

@@ -122,7 +122,8 @@ def begin_server(root: Path, start: Start) -> "subprocess.Popen[bytes]":
 
 def make(target: str, folder: Path, python: str = f"{sys.executable} -S") -> "subprocess.CompletedProcess[str]":
     """Runs make with a Python that has the standard library alone."""
-    own = {name: value for name, value in os.environ.items() if name not in ("WORKFLOW_HOME", "PYTHONPATH")}
+    hidden = ("WORKFLOW_HOME", "PYTHONPATH", "MAKELEVEL", "MAKEFLAGS", "MFLAGS")  # of a make that runs the tests, too
+    own = {name: value for name, value in os.environ.items() if name not in hidden}
     command = ["make", target, f"PYTHON={python}"]
     return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
 
