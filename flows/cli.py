@@ -17,7 +17,7 @@ from flows.alerting import alerts_app
 from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, RunName, Source, Until, given, is_digest
 from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
-from flows.history import SHOWN, read_history, read_row
+from flows.history import SHOWN, read_history, rejections_of
 from flows.output import announce, print_json, print_line, print_places, print_plain, stage_lines, tell
 from flows.problems import InputError, clipped, list_problems, require_shallow
 from flows.runs import find_folder, find_run, list_runs
@@ -90,7 +90,7 @@ def train(
         return
     store = project_store()
     found = find_run(run, store)
-    rejections = read_row(found, store).rejections
+    rejections = rejections_of(found, store)
     print_places(found, rejections, api, as_json=as_json)
     if fail_on_rejection and rejections:
         sys.exit(1)
@@ -141,7 +141,7 @@ def verify(
         announce(f"verify {folder.name}", quiet=as_json)
         orchestration.verify(folder.name, device, expect=expect)
     found = find_run(folder.name, project_store())
-    print_places(found, read_row(found, project_store()).rejections, api, as_json=as_json)
+    print_places(found, rejections_of(found, project_store()), api, as_json=as_json)
 
 
 @app.command
@@ -177,7 +177,7 @@ def runs(
 def show(run: RunName = "latest", /, *, as_json: AsJson = False) -> None:
     """Show one run: configuration, metrics, stages and files."""
     found = find_run(run, project_store())
-    rejections = read_row(found, project_store()).rejections
+    rejections = rejections_of(found, project_store())
     if as_json:
         manifest = found.manifest.model_dump(mode="json")
         print_json(found.summary() | {"rejections": rejections, "manifest": manifest})

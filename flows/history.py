@@ -14,7 +14,7 @@ from flows.runs import RunFolder, find_run
 from flows.wording import figure
 from tasks.caching.explanation import differences
 from tasks.caching.key import Ingredients, flatten
-from tasks.caching.manifest import MANIFEST, ManifestError
+from tasks.caching.manifest import MANIFEST, Manifest, ManifestError
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.store import Store
 from tasks.learning.acceptance import Accept, shortfalls
@@ -208,6 +208,16 @@ def read_row(run: RunFolder, store: Store) -> Row:
     return judge(read_run(name, store), before)
 
 
+def rejections_of(run: RunFolder, store: Store) -> tuple[str, ...] | None:
+    """Why a run is not accepted, in words; None if its experiment demands nothing, and no other run is read then.
+
+    Raises:
+        InputError: the run or its metrics cannot be read, or what it must reach is no such thing.
+        ManifestError: its manifest lacks a stage or an artifact.
+    """
+    return read_row(run, store).rejections if accept_of(run.manifest).demands else None
+
+
 def run_names(store: Store) -> dict[str, list[str]]:
     """The names of each experiment's runs, oldest first."""
     runs: dict[str, list[tuple[str, int, str]]] = {}
@@ -234,18 +244,26 @@ def read_run(name: str, store: Store) -> ScoredRun:
         scores = Scores.model_validate(folder.metrics).test
     except ValidationError as error:
         raise InputError(f"run {name} is damaged: its metrics.json has no metrics of test rows; train again") from error
-    try:
-        accept = Accept.model_validate(manifest.experiment.get("accept", {}))
-    except ValidationError as error:
-        raise list_problems(error, f"the manifest of run {name}", "[accept] table") from error
     return ScoredRun(
         folder,
         {metric: known(scores.get(metric)) for metric in METRICS},
         {artifact: manifest.artifact(stage, artifact).digest for artifact, stage in DIGESTS.items()},
         {stage: manifest.stage(stage).key for stage in SCORED},
-        accept,
+        accept_of(manifest),
         store,
     )
+
+
+def accept_of(manifest: Manifest) -> Accept:
+    """What the experiment of a run demands.
+
+    Raises:
+        InputError: the manifest has something else there.
+    """
+    try:
+        return Accept.model_validate(manifest.experiment.get("accept", {}))
+    except ValidationError as error:
+        raise list_problems(error, f"the manifest of run {manifest.run}", "[accept] table") from error
 
 
 def judge(run: ScoredRun, before: Sequence[ScoredRun]) -> Row:

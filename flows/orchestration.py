@@ -25,7 +25,7 @@ from flows.contact import ask
 from flows.dates import Dated, with_dates
 from flows.engine import LastingFlow
 from flows.experiments import place, resolve, settle
-from flows.history import read_row
+from flows.history import read_row, rejections_of
 from flows.identity import identity
 from flows.liveness import is_given_up
 from flows.naming import tag_run, train_run_name, verify_run_name
@@ -193,16 +193,16 @@ def show_outcome(run: RunFolder, reports: Sequence[StageReport], store: Store) -
         reports: of its stages.
         store: that the run is in.
     """
-    experiment, row = run.manifest.experiment["name"], read_row(run, store)
+    experiment, rejections = run.manifest.experiment["name"], rejections_of(run, store)
     trained = any(report.name == "train" and report.status == "run" for report in reports)
-    show_run(run, experiment, store, trained=trained, rejections=row.rejections)
+    show_run(run, experiment, store, trained=trained, rejections=rejections)
     if reports[-1].status != "run":
         return
-    if row.rejections:
-        why = "; ".join(row.rejections)
+    if rejections:
+        why = "; ".join(rejections)
         get_run_logger().warning("the run is not accepted: %s", why)
         announce_run(REJECTED, run.folder.name, why)
-    if row.outside:
+    if (row := read_row(run, store)).outside:
         why = "; ".join(row.flags)
         get_run_logger().warning("the run drifts: %s", why)
         announce_run(DRIFTED, run.folder.name, why)

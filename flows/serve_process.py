@@ -5,7 +5,6 @@ process ends, however it ends: what the file says counts only while it is locked
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows.settings import ServerError, prefect_home
-from tasks.caching.claims import Claim
+from tasks.caching.claims import Claim, has_locked
 
 COMMAND = (sys.executable, "-P", "-m", "flows.cli", "serve")
 
@@ -59,7 +58,7 @@ def find(root: Path) -> Serving | None:
     """Who serves now; None if nobody does, or has only just begun to."""
     try:
         with state_path(root).open("rb") as file:
-            if is_free(file.fileno()):
+            if has_locked(file.fileno()):
                 return None
             return Serving(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):
@@ -78,7 +77,7 @@ def the_only_one(root: Path) -> Iterator[Callable[[str], None]]:
     lock = Claim(path, os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     try:
         deadline = time.monotonic() + LOOKING_SECONDS
-        while not (free := is_free(lock.descriptor)) and time.monotonic() < deadline:
+        while not (free := has_locked(lock.descriptor)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if not free:
             found = find(root)
@@ -152,15 +151,6 @@ def stop(root: Path) -> bool:
         if time.monotonic() > deadline:
             raise ServerError(f"`workflow serve` (process {found.pid}) does not end. End it by hand.")
         time.sleep(POLL_SECONDS)
-    return True
-
-
-def is_free(descriptor: int) -> bool:
-    """Whether nobody had an open file locked; it is locked from now on, until it is closed."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True
 
 

@@ -4,7 +4,6 @@ A state file says which process it is. The start time of the process is in it, s
 process that got the same number is ever taken for the server.
 """
 
-import fcntl
 import hmac
 import http.client
 import json
@@ -18,10 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
 from flows.password import own_password, read_secret, server_proof
 from flows.settings import LOOPBACK, Api, ServerError, server_environment
+from tasks.caching.claims import has_locked
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("server_main.py")))
 ANSWER_SECONDS = 5.0
@@ -102,7 +102,7 @@ def locked(home: Path, seconds: float) -> Iterator[None]:
     """
     deadline = time.monotonic() + seconds
     with (home / "server.lock").open("a") as file:
-        while not has_locked(file):
+        while not has_locked(file.fileno()):
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"Another process has been starting or stopping the Prefect server in {home} for too long. "
@@ -110,15 +110,6 @@ def locked(home: Path, seconds: float) -> Iterator[None]:
                 )
             time.sleep(POLL_SECONDS)
         yield
-
-
-def has_locked(file: TextIO) -> bool:
-    """Whether no other process had a file locked; it is locked from now on, until it is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def spawn(root: Path, home: Path, port: int) -> Server:

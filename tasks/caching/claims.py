@@ -94,13 +94,18 @@ def taken_over(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield path.exists()
+        yield has_locked(descriptor) and path.exists()
     finally:
         os.close(descriptor)
+
+
+def has_locked(descriptor: int) -> bool:
+    """Whether nobody else had an open file locked; it is locked from now on, until it is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _inherit_nothing() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.caching.claims import Claim
+from tasks.caching.claims import Claim, has_locked
 from tasks.caching.store import Store
 
 
@@ -66,12 +66,12 @@ def exclusive(
         with opened(folder / f"{experiment}.next") as following:
             with deciding(folder, experiment):
                 require_not_made_up_for(planned, now)
-                waits = not is_taken_at_once(now)
+                waits = not has_locked(now)
                 if not waits:
                     write_beginning(planned, now)
                 elif not wait:
                     raise StandBackError(f"another run of {experiment} goes on")
-                elif planned and not is_taken_at_once(following):
+                elif planned and not has_locked(following):
                     raise StandBackError(f"another run of {experiment} waits already, and will do the work of this one")
             if waits:
                 on_wait()
@@ -127,12 +127,3 @@ def opened(path: Path) -> Iterator[int]:
         yield file.descriptor
     finally:
         file.let_go()
-
-
-def is_taken_at_once(descriptor: int) -> bool:
-    """Locks an open file, unless somebody else has."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -24,6 +24,28 @@ PAGE = """
       </table>
     </div>
 {%- endmacro -%}
+{%- macro by_split(headings, rows) %}
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">Split</th>
+          {%- for heading in headings %}
+          <th scope="col" class="number">{{ heading }}</th>
+          {%- endfor %}
+        </tr>
+      </thead>
+      <tbody>
+        {%- for split, values in rows %}
+        <tr>
+          <th scope="row" class="short">{{ split }}</th>
+          {%- for value in values %}
+          <td class="number">{{ value }}</td>
+          {%- endfor %}
+        </tr>
+        {%- endfor %}
+      </tbody>
+    </table>
+{%- endmacro -%}
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -82,26 +104,7 @@ PAGE = """
   <h2 id="metrics">Metrics</h2>
   <p class="soft">Of the trained model, on each split. The loss is {{ loss_name }}.</p>
   <div class="scroll" role="region" tabindex="0" aria-labelledby="metrics">
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">Split</th>
-          {%- for heading in metrics.headings %}
-          <th scope="col" class="number">{{ heading }}</th>
-          {%- endfor %}
-        </tr>
-      </thead>
-      <tbody>
-        {%- for split, values in metrics.rows %}
-        <tr>
-          <th scope="row" class="short">{{ split }}</th>
-          {%- for value in values %}
-          <td class="number">{{ value }}</td>
-          {%- endfor %}
-        </tr>
-        {%- endfor %}
-      </tbody>
-    </table>
+    {{ by_split(metrics.headings, metrics.rows) }}
   </div>
 </section>
 
@@ -110,26 +113,7 @@ PAGE = """
   <p class="soft">The rows with the largest residuals, of all splits; predicted against actual is drawn
     <a href="#plot-predicted">above</a>.</p>
   <div class="scroll" role="region" tabindex="0" aria-labelledby="worst">
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">Split</th>
-          {%- for heading in ("Row", "x", "Target", "Prediction", "Residual") %}
-          <th scope="col" class="number">{{ heading }}</th>
-          {%- endfor %}
-        </tr>
-      </thead>
-      <tbody>
-        {%- for split, values in worst %}
-        <tr>
-          <th scope="row" class="short">{{ split }}</th>
-          {%- for value in values %}
-          <td class="number">{{ value }}</td>
-          {%- endfor %}
-        </tr>
-        {%- endfor %}
-      </tbody>
-    </table>
+    {{ by_split(("Row", "x", "Target", "Prediction", "Residual"), worst) }}
   </div>
 </section>
 

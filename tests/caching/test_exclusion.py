@@ -181,9 +181,9 @@ def test_nor_does_one_that_was_missed_keep_others_from_beginning(runs: Runs, mon
     runs.start("at 3", planned=nightly(3))
     runs.end("at 3")
     taken: list[int] = []
-    is_taken_at_once = exclusion.is_taken_at_once
+    has_locked = exclusion.has_locked
     monkeypatch.setattr(
-        exclusion, "is_taken_at_once", lambda descriptor: taken.append(1) or is_taken_at_once(descriptor)
+        exclusion, "has_locked", lambda descriptor: taken.append(1) or has_locked(descriptor)
     )
     runs.start("at 4", planned=nightly(2))
     assert (list(runs.refused), taken) == (["at 4"], [])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ def test_they_are_listed_and_removed(offering: Offering, command: Command, monke
 
 def test_deploying_says_what_it_made(offering: Offering, command: Command) -> None:
     code, out, error = command("deploy", str(offering.file))
+    assert re.search(r"Prefect UI  http://127\.0\.0\.1:[0-9]+/deployments$", out.strip())
     assert (code, error) == (0, "")
     assert "train/nightly  30 3 * * * Europe/Berlin\n" in out
     assert offering.deployment.job_variables == {"command": "python -m flows.executing"}
