@@ -198,14 +198,17 @@ def read_row(run: RunFolder, store: Store) -> Row:
         InputError: the run or its metrics cannot be read.
         ManifestError: its manifest lacks a stage or an artifact.
     """
-    name = run.manifest.run
-    names = run_names(store).get(run.manifest.experiment["name"], [])
-    earlier = names[: names.index(name)][-MOST_BEFORE:] if name in names else []
     before = []
-    for other in earlier:
+    for other in names_before(run, store)[-MOST_BEFORE:]:
         with contextlib.suppress(InputError, ManifestError):
             before.append(read_run(other, store))
-    return judge(read_run(name, store), before)
+    return judge(read_run(run.manifest.run, store), before)
+
+
+def names_before(run: RunFolder, store: Store) -> list[str]:
+    """The names of the runs of the same experiment that were made before a run, oldest first."""
+    names, name = run_names(store).get(run.manifest.experiment["name"], []), run.manifest.run
+    return names[: names.index(name)] if name in names else []
 
 
 def rejections_of(run: RunFolder, store: Store) -> tuple[str, ...] | None:

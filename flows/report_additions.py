@@ -4,11 +4,14 @@ The file itself stays as it is: its digest is recorded. These are whether the ru
 the run before it.
 """
 
+import contextlib
 from typing import Any
 
 from flows.comparing import compare_runs
+from flows.history import names_before
+from flows.problems import InputError
 from flows.report_index import VERIFIED, link, table, text
-from flows.runs import RunFolder, list_runs
+from flows.runs import RunFolder, find_run
 from flows.wording import figure
 from tasks.caching.store import Store
 from tasks.learning.report import marks
@@ -63,13 +66,10 @@ def metric_row(name: str, before: Any, now: Any) -> list[str]:
 
 
 def run_before(run: RunFolder, store: Store) -> RunFolder | None:
-    """The newest run of the same experiment that was made before; None if there is none."""
-
-    def made(other: RunFolder) -> tuple[str, str]:
-        return other.manifest.created, other.folder.name
-
-    name = run.manifest.experiment["name"]
-    earlier = [
-        other for other in list_runs(store)[0] if other.manifest.experiment["name"] == name and made(other) < made(run)
-    ]
-    return max(earlier, key=made, default=None)
+    """The newest run of the same experiment that was made before, and can be read; None if there is none."""
+    for name in reversed(names_before(run, store)):
+        with contextlib.suppress(InputError):
+            before = find_run(name, store)
+            before.metrics  # noqa: B018 (reading them shows whether they can be read)
+            return before
+    return None

@@ -182,9 +182,7 @@ def test_nor_does_one_that_was_missed_keep_others_from_beginning(runs: Runs, mon
     runs.end("at 3")
     taken: list[int] = []
     has_locked = exclusion.has_locked
-    monkeypatch.setattr(
-        exclusion, "has_locked", lambda descriptor: taken.append(1) or has_locked(descriptor)
-    )
+    monkeypatch.setattr(exclusion, "has_locked", lambda descriptor: taken.append(1) or has_locked(descriptor))
     runs.start("at 4", planned=nightly(2))
     assert (list(runs.refused), taken) == (["at 4"], [])
 
