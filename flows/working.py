@@ -30,6 +30,11 @@ class OrderlyWorker(ProcessWorker):
 
     stopping = False
 
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        """Its name among Prefect's workers; under that of its base it would take its place there, with a warning."""
+        return "workflow"
+
     async def get_and_submit_flow_runs(self) -> list[Any]:
         """The runs that are due."""
         return [] if self.stopping else await super().get_and_submit_flow_runs()

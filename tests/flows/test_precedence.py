@@ -78,3 +78,31 @@ def test_of_the_verifications_of_a_run_one_takes_place() -> None:
     left = asyncio.run(without_superfluous(runs, client))
     assert {run.name for run in runs} - {run.name for run in left} == {"second", "third"}
     assert client.cancelled == {run.id: SUPERFLUOUS for run in runs if run.name in ("second", "third")}
+
+
+def test_a_worker_takes_them_in_this_order_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.client.schemas.responses import WorkerFlowRunResponse
+    from prefect.workers.process import ProcessWorker
+
+    from flows.working import OrderlyWorker
+
+    taken: list[str] = []
+
+    async def submit(worker: Any, flow_run_response: list[WorkerFlowRunResponse]) -> list[Any]:
+        taken.extend(entry.flow_run.name for entry in flow_run_response)
+        return []
+
+    monkeypatch.setattr(ProcessWorker, "_submit_scheduled_flow_runs", submit)
+    runs = [
+        due("nightly", 1, "SCHEDULE", auto_scheduled=True),
+        due("taken already", 2),
+        verification("first", 1, "line-1"),
+        verification("second", 2, "line-1"),
+        due("asked", 3),
+    ]
+    worker: Any = object.__new__(OrderlyWorker)
+    worker._client, worker._submitting_flow_run_ids = Client(), {runs[1].id}
+    entries = [WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run) for run in runs]
+    asyncio.run(worker._submit_scheduled_flow_runs(entries))
+    assert taken == ["asked", "nightly", "first"]
+    assert list(worker._client.cancelled) == [runs[3].id]

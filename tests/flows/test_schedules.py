@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from flows.deployments import POOL, make_deployments, read_offers
-from flows.identity import identity
+from flows.identity import identity, store_tag
 from tasks.caching.store import Store
 from tests.flows.asking import Api
+from tests.flows.conftest import enter
 
 Command = Callable[..., tuple[int, str, str]]
 RULE = "[schedule]\ncron = '30 3 * * *'\ntimezone = 'Europe/Berlin'\n"
@@ -156,3 +157,17 @@ def test_deploying_says_what_it_made(offering: Offering, command: Command) -> No
     offering.api.client.pause_deployment(offering.deployment.id)
     out = command("deploy", str(offering.file))[1]
     assert "train/nightly  30 3 * * * Europe/Berlin  paused in the Prefect UI\n" in out
+
+
+def test_another_store_takes_the_place_of_one_only_if_it_is_told_to(
+    offering: Offering, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offering.make(str(offering.file))
+    elsewhere = enter(tmp_path / "elsewhere", monkeypatch)
+    code, _, error = command("deploy", str(offering.file))
+    assert code == 2
+    assert "another store offers train/" in error
+    assert "train/nightly" in error
+    assert store_tag(offering.store.root) in offering.deployment.tags
+    assert command("deploy", str(offering.file), "--take-over")[0] == 0
+    assert store_tag(elsewhere.root) in offering.deployment.tags
