@@ -1,9 +1,11 @@
 """Whether a command belongs to the checkout that it is started from.
 
-A `.venv` that is copied with a project still runs the code of the original, on the original's store and server, while
-the relative paths that it prints look like those of the copy.
+A `.venv` that is copied with a project still runs the code of the original, on the original's store and server. So does
+one that was activated in the original, in a shell that has changed to the copy since.
 """
 
+import os
+import sys
 from pathlib import Path
 
 from flows.problems import InputError
@@ -11,9 +13,14 @@ from flows.problems import InputError
 #: The folder that this code lies in.
 PROJECT = Path(__file__).resolve().parents[1]
 
+#: What tells a checkout from other folders.
+MARK = Path("flows", "cli.py")
+
 
 def require_same_checkout(script: Path) -> None:
-    """Checks that a script in the `.venv` of a checkout runs the code of that checkout.
+    """Checks that a command runs the code of the checkout whose `.venv` it is in, and of the one that it is started in.
+
+    In the folder of another checkout, a command may still work on a store that the user has named.
 
     Args:
         script: path of the command that was started.
@@ -21,9 +28,30 @@ def require_same_checkout(script: Path) -> None:
     Raises:
         InputError: it runs the code of another one.
     """
-    checkout = script.absolute().parent.parent.parent
-    if (checkout / "flows" / "cli.py").is_file() and not PROJECT.is_relative_to(checkout.resolve()):
+    require_ours(script.absolute().parent.parent.parent, str(script))
+    require_own_environment()
+    if not os.environ.get("WORKFLOW_HOME"):
+        for folder in (here := Path.cwd(), *here.parents):
+            require_ours(folder, str(script))
+
+
+def require_own_environment() -> None:
+    """Checks that the interpreter is that of this checkout, or of none.
+
+    Raises:
+        InputError: its `.venv` lies in another one.
+    """
+    require_ours(Path(sys.prefix).parent, sys.executable)
+
+
+def require_ours(checkout: Path, command: str) -> None:
+    """Checks that a folder is not another checkout of this project.
+
+    Raises:
+        InputError: it is; names the command that was started.
+    """
+    if (checkout / MARK).is_file() and not PROJECT.is_relative_to(checkout.resolve()):
         raise InputError(
-            f"{script} runs the code in {PROJECT}, for which its .venv was made, and would act on the runs there. "
-            f"Run `make install` in {checkout} to make one for this folder"
+            f"{command} runs the code in {PROJECT}, for which its .venv was made, and would act on the runs there. "
+            f"Run `make install` in {checkout} to make one for this folder, and use {checkout / '.venv/bin/workflow'}"
         )

@@ -18,7 +18,7 @@ from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, RunN
 from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history, rejections_of
-from flows.output import announce, print_json, print_line, print_places, print_plain, stage_lines, tell
+from flows.output import announce, print_json, print_line, print_places, print_plain, shown_path, stage_lines, tell
 from flows.problems import InputError, clipped, list_problems, require_shallow
 from flows.runs import find_folder, find_run, list_runs
 from flows.scheduled import schedules_app
@@ -237,7 +237,7 @@ def history(
         from flows.console import print_history
 
         link = page.link(sys.stdout) if page else None
-        print_history(found, paths if plot else [store.relative(path) for path in paths], link)
+        print_history(found, [shown_path(path) for path in paths], link)
     for problem in found.damaged.values():
         tell(problem)
     if fail_on_drift and found.drifts:

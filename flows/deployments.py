@@ -13,6 +13,7 @@ from flows.experiments import load_experiment, load_file, preset_names
 from flows.identity import ANY_STORE, PREFIX
 from flows.problems import InputError
 from flows.scheduling import Schedule, to_prefect
+from tasks.learning.descriptions import describe_deployed
 from tasks.learning.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ async def training(offer: Offer, store: str) -> "RunnerDeployment":
 
     from flows.orchestration import train
 
-    return await train.ato_deployment(
+    deployment = await train.ato_deployment(
         offer.experiment.name,
         description=described(offer),
         parameters=offer.parameters,
@@ -121,6 +122,9 @@ async def training(offer: Offer, store: str) -> "RunnerDeployment":
         tags=[offer.experiment.name, f"{PREFIX}{store}"],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    # Prefect has no argument for it: the schema, which the form shows, is that of the flow.
+    describe_deployed(deployment._parameter_openapi_schema.definitions, offer.experiment)
+    return deployment
 
 
 async def verification(store: str) -> "RunnerDeployment":

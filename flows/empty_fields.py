@@ -10,32 +10,32 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
-from prefect.logging.loggers import flow_run_logger
 
 from flows.experiments import merge
 from tasks.caching.key import flatten
 
 
-def fill_empty_fields(flow_run: FlowRun) -> None:
-    """Gives a flow run what its deployment has for the fields that were left empty, and logs which; Prefect too knows.
+def fill_empty_fields(flow_run: FlowRun) -> dict[str, Any]:
+    """Gives a flow run what its deployment has for the fields that were left empty; Prefect too knows.
 
     Args:
         flow_run: that is about to begin; changed.
+
+    Returns:
+        Those fields, such as `training.epochs`, with what they are now.
     """
     if flow_run.deployment_id is None or flow_run.auto_scheduled:
-        return
+        return {}
     with get_client(sync_client=True) as client:
         try:
             deployed = client.read_deployment(flow_run.deployment_id).parameters
         except ObjectNotFound:  # removed since it was asked for
-            return
-        if not (filled := empty_fields(deployed, flow_run.parameters)):
-            return
-        flow_run.parameters = with_deployed(deployed, flow_run.parameters)
-        client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
-    told = ", ".join(f"{name} {value!r}" for name, value in filled.items())
-    log: Any = flow_run_logger(flow_run)
-    log.info("left empty, and therefore as the deployment has it: %s", told)
+            return {}
+        filled = empty_fields(deployed, flow_run.parameters)
+        if filled:
+            flow_run.parameters = with_deployed(deployed, flow_run.parameters)
+            client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
+        return filled
 
 
 def with_deployed(deployed: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

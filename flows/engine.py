@@ -2,13 +2,15 @@
 
 They run in Prefect's own engine, but for three things. Each run is claimed before Prefect knows of it, so that one
 whose process dies is found (`flows.liveness`). If Prefect cannot be told how a run ended, the run ends that way
-nonetheless, and Prefect is told at the next start. And a run that was ended on purpose, by Ctrl-C or SIGTERM, is
-Cancelled and not Crashed: nobody is to be alerted.
+nonetheless, and Prefect is told at the next start. And a run that was ended on purpose, by Ctrl-C, SIGTERM or SIGHUP,
+is Cancelled and not Crashed: nobody is to be alerted.
 """
 
 import contextlib
 import os
+import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -21,7 +23,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort, ParameterTypeError, TerminationSignal
 from prefect.flow_engine import FlowRunEngine
 from prefect.logging.loggers import flow_run_logger
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Failed
 from prefect.utilities import engine as prefect_engine
 from prefect.utilities.callables import get_call_parameters
 from pydantic_core import to_jsonable_python
@@ -31,6 +33,7 @@ from flows.contact import UNANSWERED, contact, once_only, reason
 from flows.empty_fields import fill_empty_fields
 from flows.identity import store_tag
 from flows.liveness import claim, claim_path, ends_as
+from flows.problems import InputError
 from flows.random_names import is_random
 from tasks.caching.claims import Claim
 from tasks.caching.interruption import interruptions, noted, postponed_interruption
@@ -40,10 +43,10 @@ from tasks.caching.store import project_store
 # whole, because Prefect asks whether the one that is set is the one that it has.
 prefect_engine._prefect_sigterm_handler = noted(prefect_engine._prefect_sigterm_handler)  # type: ignore[assignment]
 
-#: What Prefect shows of a run that was ended by Ctrl-C or SIGTERM.
-ENDED_ON_PURPOSE = "Ended by Ctrl-C or SIGTERM. What is finished is kept: the next run goes on from there."
+#: What Prefect shows of a run that was ended by a signal.
+ENDED_ON_PURPOSE = "Ended by {}. What is finished is kept: the next run continues from there."
 
-#: What the log of a run says whose parameters are not valid.
+#: What the log of a run says whose parameters are not valid, or contradict each other.
 RETRY_IS_NO_USE = "A retry has the same parameters: start another run, with others."
 
 #: The largest integer in JSON that the server can send.
@@ -76,10 +79,17 @@ class LastingFlow(Flow[..., Any]):
 
     def carry_out(self, flow_run: FlowRun) -> State[Any]:
         """Carries out a run that Prefect knows already, to its end; how it ended."""
-        fill_empty_fields(flow_run)
+        filled = fill_empty_fields(flow_run)
         engine = LastingEngine(flow=self, parameters=flow_run.parameters, flow_run=flow_run)
+        engine.filled = filled
         engine.carry_out()
         return engine.state
+
+
+def ended_on_purpose() -> str:
+    """What Prefect shows of a run that a signal ended. Of Ctrl-C alone, Python may raise an exception by itself."""
+    number = interruptions[-1] if interruptions else signal.SIGINT
+    return ENDED_ON_PURPOSE.format("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
 
 def sendable(value: Any) -> Any:
@@ -111,6 +121,13 @@ class LastingEngine(FlowRunEngine[..., Any]):
 
     claim: Claim | None = None
     ended_on_purpose = False
+    #: The fields that were left empty in the form, with what the deployment has for them.
+    filled: Mapping[str, Any] = {}
+
+    @property
+    def run_log(self) -> Any:
+        """The log that the run's page shows. Prefect's `logger` is another one until the flow itself begins."""
+        return flow_run_logger(cast(FlowRun, self.flow_run))
 
     def carry_out(self) -> None:
         """Runs the flow, as Prefect does."""
@@ -127,7 +144,18 @@ class LastingEngine(FlowRunEngine[..., Any]):
         if self.claim is None and self.flow_run is not None:
             self.claim = claim(project_store().root, self.flow_run.id)
             self._flow_run_name_set = not is_random(self.flow_run.name)
-        return super().begin_run()
+        state = super().begin_run()
+        if self.filled and state.is_running():
+            shown = ", ".join(f"{name} {value!r}" for name, value in self.filled.items())
+            self.run_log.info("left empty, and therefore as the deployment has it: %s", shown)
+        return state
+
+    def call_flow_fn(self) -> None:
+        """Calls the flow. What it refuses before it does anything needs no traceback: the message says it all."""
+        try:
+            super().call_flow_fn()
+        except InputError as error:
+            self.refuse(error)
 
     def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:
         """A new flow run with its store's tag, claimed by its first name until it has an id; interruptions wait."""
@@ -141,21 +169,24 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return flow_run
 
     def handle_exception(self, exc: Exception, *arguments: Any, **options: Any) -> State[Any]:
-        """Tells Prefect that the run failed; of parameters that are not valid, its log too says which and why.
-
-        Prefect logs that before the run has a log of its own: its page would say Failed, and nothing else.
-        """
-        if isinstance(exc, ParameterTypeError) and self.flow_run is not None:
-            log: Any = flow_run_logger(self.flow_run)
-            log.error("%s\n%s", exc, RETRY_IS_NO_USE)
+        """Tells Prefect that the run failed; parameters that are not valid are refused."""
+        if isinstance(exc, ParameterTypeError):
+            return self.refuse(exc)
         return super().handle_exception(exc, *arguments, **options)
+
+    def refuse(self, error: Exception) -> State[Any]:
+        """Ends the run Failed, with what is wrong as its message and in its log, where a person looks for it."""
+        self.run_log.error("%s\n%s", error, RETRY_IS_NO_USE)
+        self._raised = error
+        return self.set_state(Failed(message=str(error)))
 
     def handle_crash(self, exc: BaseException) -> None:
         """Tells Prefect that the run ended by an exception that is none of its stages'."""
         if isinstance(exc, KeyboardInterrupt | TerminationSignal):
             self.ended_on_purpose = True
-            self.logger.info(ENDED_ON_PURPOSE)
-            self.set_state(Cancelled(message=ENDED_ON_PURPOSE), force=True)
+            message = ended_on_purpose()
+            self.logger.info(message)
+            self.set_state(Cancelled(message=message), force=True)
             self._raised = exc  # type: ignore[assignment] # as Prefect does
         else:
             super().handle_crash(exc)
@@ -164,7 +195,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
         """Tells Prefect a state; one that is final and cannot be told is kept for the next start."""
         if interruptions and (state.is_failed() or state.is_crashed()):
             # A library made an error of its own out of the interruption.
-            self.ended_on_purpose, state = True, Cancelled(message=ENDED_ON_PURPOSE)
+            self.ended_on_purpose, state = True, Cancelled(message=ended_on_purpose())
         mine, started = contact.get(), time.monotonic()
         try:
             # Nobody waits for a server that was silent just now, nor after Ctrl-C.

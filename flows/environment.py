@@ -114,7 +114,7 @@ def require_usable(environment: Environment) -> None:
     """Shows that Prefect can take what is set for it.
 
     Raises:
-        InputError: a variable is not in UTF-8, sets a whole section, or names a file that cannot be used.
+        InputError: a variable is not in UTF-8, sets a whole section, or names a file or folder that cannot be used.
     """
     for name, value in environment.items():
         if not name.upper().startswith("PREFECT_"):
@@ -125,11 +125,27 @@ def require_usable(environment: Environment) -> None:
                 f"the environment variable {name} sets a whole section of Prefect's settings: name each of them by "
                 "itself, such as PREFECT_API_URL"
             )
+    if home := environment.get("PREFECT_HOME"):
+        require_folder("PREFECT_HOME", Path(home).expanduser())
     for name in CERTIFICATES:
         if (file := environment.get(name)) and not os.access(file, os.R_OK):
             raise InputError(f"the environment variable {name} names {file!r}, which cannot be read: correct it")
     if (file := environment.get("SSLKEYLOGFILE")) and not may_write(Path(file)):
         raise InputError(f"the environment variable SSLKEYLOGFILE names {file!r}, which cannot be written: correct it")
+
+
+def require_folder(name: str, folder: Path) -> None:
+    """Makes a folder that is not there: Prefect would only warn that it cannot.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the environment variable {name} names {str(folder)!r}, which cannot be made: {error.strerror}. Correct it"
+        ) from error
 
 
 def may_write(path: Path) -> bool:

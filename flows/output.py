@@ -62,7 +62,7 @@ def print_places(run: RunFolder, rejections: Sequence[str] | None, api: Api | No
     if as_json:
         print_json(run.summary() | {"rejections": rejections, "ui": ui and ui.address})
         return
-    folder = Path("artifacts/runs", run.folder.name)
+    folder = shown_path(run.folder)
     print_line(f"\nrun         {run.folder.name}")
     print_line(f"checkpoint  {folder / run.manifest.checkpoint}")
     print_line(f"report      {folder / 'report.html'}")
@@ -71,6 +71,12 @@ def print_places(run: RunFolder, rejections: Sequence[str] | None, api: Api | No
         print_line(f"accepted    {acceptance(rejections)}")
     if ui:
         print_line(f"Prefect UI  {ui.link(sys.stdout)}")
+
+
+def shown_path(path: Path) -> Path:
+    """A path as a person can use it where the command was started: relative to there if it lies below."""
+    path, here = path.absolute(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def acceptance(rejections: Sequence[str]) -> str:

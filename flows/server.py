@@ -1,7 +1,8 @@
 """The Prefect server that a run reports to: the one that the user has named, or the project's own.
 
 The project's own is one background process, reached on the loopback interface only, with everything that it writes in
-`.prefect` inside the project. No module here imports Prefect: a run pays for that once, later, with its settings made.
+`.prefect` inside the project. Unless a server cannot start, no module here imports Prefect: a run pays for that once,
+later, with its settings made.
 """
 
 import http.client
@@ -283,8 +284,23 @@ def _start_on_a_port(root: Path, home: Path, notify: Callable[[str], None]) -> S
             return server
         # Another program may have taken the port while the server was loading, and have freed it since.
         if _is_free(port) and PORT_TAKEN not in _log_tail(home):
+            _require_settings()
             raise ServerError(f"The Prefect server ended while it started.\n{_log_tail(home)}")
     raise ServerError(f"No port from {first} on is free for the Prefect server. Name another in WORKFLOW_SERVER_PORT.")
+
+
+def _require_settings() -> None:
+    """Shows that Prefect can take its settings: a server that cannot ends with a traceback in its log.
+
+    Raises:
+        InputError: it cannot; names the setting.
+    """
+    from flows.prefect_settings import readable_settings
+
+    with readable_settings():
+        from prefect.settings import get_current_settings
+
+        get_current_settings()
 
 
 def _came_up(server: Server, home: Path) -> bool:

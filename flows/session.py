@@ -5,14 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from flows.checkout import PROJECT
+from flows.checkout import PROJECT, require_own_environment
 from flows.environment import forget_run, use_no_proxy
 from flows.liveness import mark_ended_runs
 from flows.output import tell
 from flows.password import random_password
-from flows.problems import InputError, list_problems
+from flows.prefect_settings import readable_settings
+from flows.problems import InputError
 from flows.settings import Api, prefect_home, set_address
 from tasks.caching.store import project_store
 from tasks.caching.trouble import require_descriptors
@@ -24,7 +23,12 @@ SILENT = (
 )
 REFUSED = (
     "Prefect's server refuses to answer ({why}): set PREFECT_API_AUTH_STRING to its user:password "
-    "(`workflow server env` tells that of the project's own server), or PREFECT_API_KEY for Prefect Cloud"
+    "(`workflow server env` prints that of the project's own server), or PREFECT_API_KEY for Prefect Cloud"
+)
+REFUSED_BY_OWN = (
+    "the project's own Prefect server refuses to answer ({why}): another program may have its port now, or "
+    "PREFECT_CLIENT_CUSTOM_HEADERS sets Host or Authorization. Unset those, or end the server with "
+    "`workflow server stop`, and try again"
 )
 
 
@@ -41,12 +45,13 @@ def prefect_session(
         notify: gets a line on what takes a while; the error stream when not given.
 
     Raises:
-        InputError: another folder is named, or Prefect cannot take the project's folder or a setting of the
-            environment.
+        InputError: another folder is named, the interpreter is that of another checkout, or Prefect cannot take the
+            project's folder or a setting.
         ServerError: the server that is to be used does not answer or stops answering, or the project's own cannot be
             started, or its database is of a later version of Prefect.
         OSError: too few files can be opened, or a damaged database cannot be moved aside.
     """
+    require_own_environment()
     require_descriptors()
     root = project_root(root)
     announce_new_folder(root, notify)
@@ -69,14 +74,10 @@ def prefect_session(
     # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
     root.mkdir(parents=True, exist_ok=True)
 
-    try:
+    with readable_settings():
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         from flows.contact import is_refusal, keeping_contact, reason, silence_behind
-    except ValidationError as error:
-        raise list_problems(error, "the environment", "set of settings for Prefect") from error
-    except ValueError as error:  # one that cannot even be parsed
-        raise InputError(f"the environment is not a valid set of settings for Prefect: {error}") from error
 
     # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
     # somebody else watches; whoever calls a flow directly sees it end.
@@ -89,8 +90,8 @@ def prefect_session(
             if (silence := silence_behind(error)) is None:
                 raise
             why = find_trouble(api, root) or reason(silence)
-            what_to_do = REFUSED if is_refusal(silence) else SILENT
-            raise ServerError(what_to_do.format(why=why)) from error
+            refused = REFUSED if api is None or api.external else REFUSED_BY_OWN
+            raise ServerError((refused if is_refusal(silence) else SILENT).format(why=why)) from error
 
 
 def project_root(named: Path | None) -> Path:

@@ -21,7 +21,7 @@ class PredictView(View):
     PredictView,
     inputs=("checkpoint", "model", "train", "validation?", "test"),
     outputs=("repeated", "predict_checks"),
-    libraries=(),
+    libraries=("torch", "numpy", "pyarrow"),
     cached=False,
 )
 def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:

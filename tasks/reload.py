@@ -27,7 +27,7 @@ class ReloadView(View):
 @stage(
     ReloadView,
     outputs=("checkpoint", "model", "metrics", "train", "validation?", "test", "predictions", "reload_checks"),
-    libraries=(),
+    libraries=("torch", "numpy", "pyarrow"),
     cached=False,
 )
 def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:

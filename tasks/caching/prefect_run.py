@@ -12,6 +12,7 @@ tells it under which key, in what form, and when a record may be believed. Facts
 - `key_storage` is not set: with it only metadata would be read at a hit, and a damaged artifact never be noticed.
 """
 
+import importlib
 import inspect
 import json
 import time
@@ -31,7 +32,7 @@ from prefect.transactions import IsolationLevel
 from pydantic import BaseModel, PrivateAttr
 
 from tasks.caching.decision import DONE_ANEW, choose, edited_meanwhile, examine, is_forced
-from tasks.caching.interruption import require_uninterrupted
+from tasks.caching.interruption import postponed_interruption, require_uninterrupted
 from tasks.caching.key import Order, order_stage
 from tasks.caching.locks import FlockManager
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
@@ -346,6 +347,7 @@ def perform(order: Order, desk: Desk) -> Record:
         DamagedArtifactError: an input is missing or altered, before the work or after it.
     """
     started = time.perf_counter()
+    import_libraries(order.stage.libraries)
     outputs = order.stage.function(order.view, order.inputs, desk)
     _check_outputs(order.stage, outputs)
     for reference in order.inputs.values():
@@ -355,6 +357,19 @@ def perform(order: Order, desk: Desk) -> Record:
         desk.notice(edited)
     seconds = round(time.perf_counter() - started, 6)
     return Record(order.stage.name, order.key, order.ingredients, dict(outputs), seconds)
+
+
+def import_libraries(names: Iterable[str]) -> None:
+    """Imports what a stage computes with; Ctrl-C, SIGTERM and SIGHUP wait until this is done.
+
+    Torch calls Python from C++ as it is imported: an exception that comes of a signal there aborts the process.
+
+    Args:
+        names: of distributions, which are those of their modules.
+    """
+    with postponed_interruption():
+        for name in names:
+            importlib.import_module(name)
 
 
 def _check_outputs(stage: Stage[Any], outputs: Mapping[str, Reference]) -> None:

@@ -6,6 +6,7 @@ The form in the Prefect UI shows a field's description and neither its bounds no
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -40,9 +41,31 @@ def arrange_form(schema: dict[str, Any], fields: Mapping[str, FieldInfo]) -> Non
         schema["patternProperties"] = hidden
 
 
-def full_description(info: FieldInfo) -> str:
-    """A field's description, its bounds and its default, such as "Passes over the rows. At least 1; default 100."."""
-    allowed = "; ".join(filter(None, (", ".join(bounds(info)), default(info))))
+def describe_deployed(definitions: Mapping[str, Any], settings: BaseModel) -> None:
+    """States the values of a deployment as the defaults: a field of the form that is left empty keeps them.
+
+    Args:
+        definitions: JSON schemas of the settings' classes, by their names; changed.
+        settings: of the deployment, with sections of their own.
+    """
+    properties = definitions[type(settings).__name__]["properties"]
+    for name, info in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            describe_deployed(definitions, value)
+        elif name in properties:
+            properties[name]["description"] = full_description(info, value)
+
+
+def full_description(info: FieldInfo, value: Any = PydanticUndefined) -> str:
+    """A field's description, its bounds and its default, such as "Passes over the rows. At least 1; default 100.".
+
+    Args:
+        info: of the field.
+        value: to state as the default; that of the field when not given.
+    """
+    stated = info.default if value is PydanticUndefined else value
+    allowed = "; ".join(filter(None, (", ".join(bounds(info)), default(stated))))
     return " ".join(filter(None, (info.description, allowed and f"{allowed[0].upper()}{allowed[1:]}.")))
 
 
@@ -65,11 +88,11 @@ def constraints(info: FieldInfo) -> Iterator[Any]:
                 yield from extra.metadata if isinstance(extra, FieldInfo) else (extra,)
 
 
-def default(info: FieldInfo) -> str:
-    """The default in words; empty where there is none."""
-    if info.default is PydanticUndefined:
+def default(value: Any) -> str:
+    """A default in words; empty where there is none."""
+    if value is PydanticUndefined:
         return ""
-    return "not given by default" if info.default is None else f"default {in_words(info.default)}"
+    return "not given by default" if value is None else f"default {in_words(value)}"
 
 
 def in_words(value: Any) -> str:

@@ -302,6 +302,11 @@ def at_stage(monkeypatch: pytest.MonkeyPatch) -> AtStage:
     return arrange
 
 
+def heed_hangups() -> None:
+    """Undoes what nohup has done for the tests themselves: what they start is ended by SIGHUP, as in a terminal."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def start_process(api_url: str, password: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts Python in a process of its own, as a user whose project is in `home` and whose code is in `tree`."""
@@ -322,6 +327,7 @@ def start_process(api_url: str, password: str, tmp_path_factory: pytest.TempPath
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_hangups,
         )
         started.append(process)
         return process
@@ -401,8 +407,9 @@ def first_home(first_run: "subprocess.CompletedProcess[str]") -> Path:
 
 @pytest.fixture
 def own_signals() -> Iterator[None]:
-    """After the test, signals mean what they meant before: at its end, a command lets them end the process."""
+    """Signals as in a terminal; after the test, they mean what they meant before."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    heed_hangups()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

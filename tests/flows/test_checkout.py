@@ -13,6 +13,8 @@ import pytest
 
 from flows import serve_process, server, server_process
 from flows.checkout import PROJECT, require_same_checkout
+from flows.problems import InputError
+from flows.session import prefect_session
 from flows.settings import make_home
 from tests.flows.asking import until_there
 
@@ -54,6 +56,33 @@ def test_the_command_of_a_copied_environment_is_refused(copy: Path) -> None:
 def test_the_command_of_the_own_environment_is_not(tmp_path: Path) -> None:
     require_same_checkout(PROJECT / ".venv/bin/workflow")
     require_same_checkout(tmp_path / "elsewhere/bin/workflow")
+
+
+@pytest.fixture
+def other(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another checkout, in which a store is not named."""
+    monkeypatch.delenv("WORKFLOW_HOME", raising=False)
+    return copy
+
+
+@pytest.mark.parametrize("below", ["", "tests/flows"])
+def test_an_activated_command_is_refused_in_another_checkout(
+    other: Path, below: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (other / below).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(other / below)
+    with pytest.raises(InputError, match="Run `make install` in "):
+        require_same_checkout(PROJECT / ".venv/bin/workflow")
+    monkeypatch.setenv("WORKFLOW_HOME", str(other))
+    require_same_checkout(PROJECT / ".venv/bin/workflow")
+
+
+def test_a_copied_interpreter_is_refused_where_python_calls_flows(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(other / ".venv"))
+    with pytest.raises(InputError, match="would act on the runs there"), prefect_session():
+        pass
+    with pytest.raises(InputError, match="would act on the runs there"):
+        require_same_checkout(PROJECT / ".venv/bin/workflow")
 
 
 def test_a_link_to_the_own_checkout_is_the_own_one(tmp_path: Path) -> None:

@@ -440,7 +440,16 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
         assert done.returncode == 0, done.stderr
         return done
 
+    def fail(*words: str, **environment: str) -> str:
+        done = workflow(*words, home=trained.root, **OWN_SERVER, **environment)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        error: str = done.stderr.partition("error: ")[2]
+        return error
+
+    named = "Prefect cannot take its settings, correct them:\n  the environment variable PREFECT_CLIENT_MAX_RETRIES: "
     try:
+        assert fail("server", "start", PREFECT_CLIENT_MAX_RETRIES="abc").startswith(named)
         assert json.loads(run("server", "status", "--json").stdout)["state"] == "stopped"
         started = run("train", "line")
         assert "Starting the project's Prefect server" in started.stderr
@@ -448,6 +457,10 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
         assert stages_in(started.stdout) == dict.fromkeys(STAGES, "Cached")
         status = json.loads(run("server", "status", "--json").stdout)
         assert (status["state"], status["ui"].rpartition(":")[0]) == ("running", "http://127.0.0.1")
+        host = fail("train", "line", PREFECT_CLIENT_CUSTOM_HEADERS='{"Host": "elsewhere"}')
+        assert host.startswith(
+            "the project's own Prefect server refuses to answer (HTTP 403): another program may have"
+        )
         again = run("server", "start")
         assert (again.stdout, again.stderr) == (f"Prefect UI  {status['ui']}\n", "")
         opened = run("ui")

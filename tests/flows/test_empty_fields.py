@@ -36,8 +36,8 @@ def ask(store: Store, api: Api, deployed: dict[str, Any]) -> Iterator[Any]:
     flow = api.client.create_flow(orchestration.train)
     deployment = api.client.create_deployment(flow, "form", parameters=deployed)
 
-    def run(experiment: dict[str, Any]) -> "FlowRun":
-        asked = {"experiment": experiment, "until": "generate"}
+    def run(experiment: dict[str, Any], **parameters: Any) -> "FlowRun":
+        asked = {"experiment": experiment, "until": "generate"} | parameters
         created: UUID = api.client.create_flow_run_from_deployment(deployment, parameters=asked).id
         found: FlowRun = api.flow_run(created)
         return found
@@ -89,20 +89,38 @@ def test_a_form_that_is_complete_is_taken_as_it_is(ask: Any, deployed: dict[str,
 
     experiment = deployed["experiment"] | {"training": deployed["experiment"]["training"] | {"batch_size": None}}
     run = ask(experiment)
-    fill_empty_fields(run)
+    assert fill_empty_fields(run) == {}
     assert run.parameters["experiment"] == experiment
-    assert not [line for line in api.log_now(run.id) if "left empty" in line]
 
 
-def test_what_contradicts_itself_is_named_in_the_log_of_the_run(store: Store, api: Api) -> None:
-    """Each value is allowed by itself, so the form takes it."""
-    from prefect.states import Scheduled
+#: What each parameter may be by itself, and what is said of them together.
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "fields": (
+        {"experiment": {"data": {"end": -1.0}}},
+        "experiment.data: Value error, end (-1) must be above start (0)",
+    ),
+    "stages": ({"refresh": ["save"], "until": "split"}, "refresh names save, which is not reached"),
+    "device": ({"device": "cuda:7"}, "training.device: "),
+}
 
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_what_contradicts_itself_is_named_in_the_log_of_the_run(
+    case: str, ask: Any, deployed: dict[str, Any], api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each value is allowed by itself, so the form takes it; a field is left empty, too."""
     from flows import orchestration
 
-    parameters = {"experiment": load_experiment("line").model_dump(mode="json") | {"data": {"end": -1.0}}}
-    run = api.client.create_flow_run(orchestration.train, parameters=parameters, state=Scheduled())
-    assert orchestration.train.carry_out(run).is_failed()
-    (first, *_) = api.log(run.id, "end (-1) must be above start (0)")
-    assert "experiment.data: " in first
-    assert "start another run, with others" in first
+    changes, sentence = CONTRADICTIONS[case]
+    asked = without(deployed["experiment"], "training.epochs") | changes.get("experiment", {})
+    run = ask(asked, **{name: value for name, value in changes.items() if name != "experiment"})
+    state = orchestration.train.carry_out(run)
+    assert state.is_failed()
+    assert sentence in state.message
+    lines = api.log(run.id, sentence)
+    assert not [line for line in lines if "Traceback" in line]
+    refusal = next(line for line in lines if sentence in line)
+    assert "start another run, with others" in refusal
+    if case == "fields":
+        assert lines[0] == refusal
+    assert "Failed to write result" not in caplog.text

@@ -288,6 +288,7 @@ REFUSED = {
     "PREFECT_RESULTS": ("{}", "sets a whole section"),
     "PREFECT_API_SSL_CERT_FILE": ("/nonexistent", "names '/nonexistent', which cannot be read: correct it"),
     "SSL_CERT_FILE": ("/nonexistent", "names '/nonexistent', which cannot be read: correct it"),
+    "PREFECT_HOME": ("/proc/none", "names '/proc/none', which cannot be made: No such file or directory. Correct it"),
     "SSLKEYLOGFILE": ("/nonexistent/log", "names '/nonexistent/log', which cannot be written: correct it"),
 }
 
@@ -313,9 +314,8 @@ def test_what_can_be_used_is_not(name: str, project: Path, tmp_path: Path, monke
 def test_a_setting_that_cannot_be_parsed_is_told_in_one_message(workflow: Finish, tmp_path: Path) -> None:
     done = workflow("train", "line", home=tmp_path / "home", PREFECT_CLIENT_CUSTOM_HEADERS="garbage")
     assert (done.returncode, done.stdout) == (2, "")
-    assert 'error: the environment is not a valid set of settings for Prefect: error parsing value for field "' in (
-        done.stderr
-    )
+    named = "the environment variable PREFECT_CLIENT_CUSTOM_HEADERS is no JSON, correct it\n"
+    assert done.stderr.endswith(f"error: Prefect cannot take its settings: {named}")
     assert not (tmp_path / "home/artifacts").exists()
 
 

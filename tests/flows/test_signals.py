@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from flows.signals import Interrupted, interrupt
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
 from tests.flows.asking import Api, until_there
-from tests.flows.conftest import AtStage, made
+from tests.flows.conftest import AtStage, heed_hangups, made
 from tests.flows.served import Finish, Start
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -150,6 +151,7 @@ def test_a_training_whose_terminal_is_closed_keeps_its_state(
     words = ("train", "line", "--training.epochs", "10000000", "--training.checkpoint-every", "1000s")
     pid, terminal = pty.fork()
     if pid == 0:
+        heed_hangups()
         os.environ.update(WORKFLOW_HOME=str(tmp_path), PREFECT_API_URL=api_url)
         os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *words])  # noqa: S606
     shown = read_until(terminal, b"epochs/s")
@@ -230,3 +232,17 @@ def test_a_flow_run_that_is_ended_before_its_engine_has_begun_is_no_failure(
     assert process.stdout.readline() == "loading\n"
     process.terminate()
     assert process.wait(60) == 0
+
+
+def test_one_that_comes_while_a_library_is_imported_waits(
+    own_signals: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch would abort the process."""
+    from tasks.caching.prefect_run import import_libraries
+
+    (tmp_path / "interrupting.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\ncomplete = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    signal.signal(signal.SIGTERM, interrupt)
+    with pytest.raises(Interrupted):
+        import_libraries(["interrupting"])
+    assert sys.modules.pop("interrupting").complete

@@ -80,7 +80,9 @@ def test_a_setting_that_is_wrong_is_told_as_one_of_prefect(workflow: Finish, tmp
     done = workflow("train", "line", home=tmp_path / "home", PREFECT_LOGGING_LEVEL="LOUD")
     assert (done.returncode, done.stdout) == (2, "")
     # After what Prefect prints of it itself.
-    assert "error: the environment is not a valid set of settings for Prefect:\n  level: " in done.stderr
+    named = "the environment variable PREFECT_LOGGING_LEVEL: input should be 'DEBUG', "
+    assert f"error: Prefect cannot take its settings, correct them:\n  {named}" in done.stderr
+    assert "default factory" not in done.stderr.partition("error: ")[2]
 
 
 def test_a_file_of_any_name_is_read(store: Store, command: Command, tmp_path: Path) -> None:

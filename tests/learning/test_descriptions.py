@@ -1,7 +1,7 @@
 import pytest
 from pydantic import BaseModel, Field
 
-from tasks.learning.descriptions import full_description
+from tasks.learning.descriptions import describe_deployed, full_description
 from tasks.learning.experiment import Experiment, Float32, Model, Training
 
 
@@ -40,6 +40,18 @@ def test_the_form_shows_the_same_descriptions():
     for name, info in Training.model_fields.items():
         if name != "device":
             assert properties[name]["description"] == full_description(info)
+
+
+def test_the_form_of_a_deployment_states_what_it_has():
+    schema = Experiment.model_json_schema()
+    definitions = schema["$defs"] | {"Experiment": schema}
+    experiment = Experiment.model_validate({"name": "own", "training": {"epochs": 500}, "data": {"weight": 1.5}})
+    describe_deployed(definitions, experiment)
+    assert definitions["Training"]["properties"]["epochs"]["description"].endswith("10,000,000; default 500.")
+    assert definitions["Training"]["properties"]["seed"] == SECTIONS["Training"]["properties"]["seed"]
+    assert "Default own." in schema["properties"]["name"]["description"]
+    data = type(experiment.data).__name__
+    assert definitions[data]["properties"]["weight"]["description"].endswith("Default 1.5.")
 
 
 @pytest.mark.parametrize(
