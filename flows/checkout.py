@@ -4,6 +4,7 @@ A `.venv` that is copied with a project still runs the code of the original, on 
 one that was activated in the original, in a shell that has changed to the copy since.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 #: What tells a checkout from other folders.
 MARK = Path("flows", "cli.py")
+
+#: The file in a `.venv` that says in which checkout it was made.
+INSTALLED = ".installed"
 
 
 def require_same_checkout(script: Path) -> None:
@@ -36,12 +40,15 @@ def require_same_checkout(script: Path) -> None:
 
 
 def require_own_environment() -> None:
-    """Checks that the interpreter is that of this checkout, or of none.
+    """Checks that this code was not found through a `.venv` that was copied to another checkout.
 
     Raises:
-        InputError: its `.venv` lies in another one.
+        InputError: it was.
     """
-    require_ours(Path(sys.prefix).parent, sys.executable)
+    environment = Path(sys.prefix)
+    with contextlib.suppress(OSError):  # only `make install` leaves the mark
+        if Path((environment / INSTALLED).read_text().strip()).samefile(PROJECT):
+            require_ours(environment.parent, sys.executable)
 
 
 def require_ours(checkout: Path, command: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows import serve_process, server, server_process
-from flows.checkout import PROJECT, require_same_checkout
+from flows.checkout import PROJECT, require_own_environment, require_same_checkout
 from flows.problems import InputError
 from flows.session import prefect_session
 from flows.settings import make_home
@@ -79,6 +79,8 @@ def test_an_activated_command_is_refused_in_another_checkout(
 
 def test_a_copied_interpreter_is_refused_where_python_calls_flows(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(other / ".venv"))
+    require_own_environment()
+    (other / ".venv/.installed").write_text(f"{PROJECT}\n")
     with pytest.raises(InputError, match="would act on the runs there"), prefect_session():
         pass
     with pytest.raises(InputError, match="would act on the runs there"):
