@@ -34,7 +34,7 @@ from flows.planning import plan_training
 from flows.progress import TrainingProgress
 from flows.runs import RunFolder, find_folder, find_run
 from flows.showing import show_history, show_page, show_run
-from flows.train import STAGES, Refreshable, StageName
+from flows.train import Refreshable, StageName, stages
 from flows.train import pipeline as train_pipeline
 from flows.turns import point_in_turn, take_turn
 from flows.verifications import is_pending, is_triggered, is_verified, was_verified
@@ -159,7 +159,7 @@ def train_now(
     experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store, notes: str = ""
 ) -> str | None:
     """Trains; see `train`."""
-    pin_code(f"tasks.{name}" for name in STAGES)
+    pin_code(stages())
     if notes:
         get_run_logger().info("notes: %s", in_one_line(notes))
     require_pointers(experiment.name, store)

@@ -26,6 +26,7 @@ class SaveView(View):
     """All of the experiment: the manifest and the report tell it."""
 
     immaterial = frozenset({"training.checkpoint_every"})
+    writes_settings = True
 
     name: str
     checkpoint: str | None

@@ -140,9 +140,8 @@ def edited_meanwhile(stage: Stage[Any]) -> str:
 
     What the stage made is kept under the key of the code that made it, so that it costs nothing and is true.
     """
-    module = stage.function.__module__
     try:
-        changed = differences(code_of(module), code_on_disk(module))
+        changed = differences(code_of(stage), code_on_disk(stage))
     except (OSError, SyntaxError, ValueError) as error:
         changed = (f"its code cannot be read any more ({error}), which happened",)
     if not changed:

@@ -1,5 +1,6 @@
 """Why a stage runs, or does not have to, in words."""
 
+import json
 from typing import Any
 
 from tasks.caching.key import Ingredients
@@ -14,14 +15,23 @@ def differences(before: Ingredients, now: Ingredients) -> tuple[str, ...]:
     For example `training.learning_rate 0.03 → 0.01`, `torch 2.12.0 → 2.13.0`,
     `tasks/learning/loop.py: fit changed`, `input weights changed`.
     """
-    names = sorted(before.keys() | now.keys(), key=_rank)
-    told = [_change(name, before, now) for name in names if before.get(name, _ABSENT) != now.get(name, _ABSENT)]
+    if before.get("cache") != now.get("cache"):
+        return ("the cache's format changed",)  # its records have other ingredients, which say nothing
+    changed = {name for name in before.keys() | now.keys() if _differs(name, before, now)}
+    if "library python" in changed:
+        changed = {name for name in changed if not name.startswith("code ")}  # each Python has its own syntax trees
+    told = [_change(name, before, now) for name in sorted(changed, key=_rank)]
     if len(told) > MOST_REASONS:
         told[MOST_REASONS - 1 :] = [f"and {len(told) - MOST_REASONS + 1} more changes"]
     return tuple(told)
 
 
 _ABSENT = object()
+
+
+def _differs(name: str, before: Ingredients, now: Ingredients) -> bool:
+    """Whether an ingredient changed: as a key has it, so that 0.0 and -0.0 do, and 1 and 1.0."""
+    return name not in before or name not in now or json.dumps(before[name]) != json.dumps(now[name])
 
 
 def _rank(name: str) -> tuple[int, str]:

@@ -1,223 +1,341 @@
 """The fingerprint of a stage's code: what it would take to notice that the code changed.
 
-A stage is fingerprinted by the syntax trees of its module and of every project module that it imports, at any
-depth. Comments, docstrings and formatting are not part of a syntax tree, so that editing them changes nothing.
-The fingerprint has one entry for each top-level definition, so that a change can be named.
+It is made of definitions. From the stage's function, every name that is read is followed to the statement that gives
+it its value, in this module or in another of the project, and so on. To these come the statements with effects of
+every module that is imported on the way, such as a call or a registration, since importing runs them. What cannot be
+followed (a module that is handed on as a whole, a star) pulls in all of its module. What loads code by a name that is
+computed is refused.
 
-All that lies in the project's folder is its code, whatever the package. Only imports written as such are seen, at any
-place in a module; `importlib.import_module` is not. Imports under `if TYPE_CHECKING:` never run and do not count.
+Two things are left out. Of the settings that a stage sees, the key has the values: what their classes say of values
+shapes nothing by itself, so that only their methods count (`tasks.caching.syntax`). And the machinery of the cache
+itself stands in the key as one number (`tasks.caching.stage.FORMAT`).
 """
 
-import ast
-import functools
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import builtins
+import sys
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from tasks.caching.sources import INSTALLED, PROJECT, source_of
+from tasks.caching.syntax import IMPORTS, Chain, Form, Import, Module, defined_words, parse, short_hash
 
-#: Stand for top-level statements that import, for those that define nothing, and for the order of those that have one.
-IMPORTS, MODULE_BODY, ORDER = "imports", "module body", "order of statements"
+#: Stands for the order of the statements of which it may matter which is run first.
+ORDER = "order of statements"
 
 #: The packages whose code belongs to the project where it is installed among others.
 PACKAGES = ("flows", "tasks")
+
+#: The package that is left out.
+MACHINERY = "tasks.caching"
+
+#: What loads or reaches code by names that are computed while it runs.
+DYNAMIC = (
+    "builtins.__import__",
+    "builtins.eval",
+    "builtins.exec",
+    "builtins.globals",
+    "importlib.__import__",
+    "importlib.import_module",
+    "importlib.machinery",
+    "importlib.reload",
+    "importlib.util.module_from_spec",
+    "pkgutil",
+    "runpy",
+    "sys.modules",
+)
 
 #: Reads a file of the project.
 Read = Callable[[Path], bytes]
 
 
-def fingerprint(module: str, project: Path = PROJECT, read: Read = source_of) -> dict[str, str]:
-    """Hashes of all project code that running `module` can reach.
+class UnseenCodeError(ValueError):
+    """A stage loads code by a name that is not written out, so that its key could not know it."""
+
+
+def fingerprint(
+    module: str,
+    name: str = "",
+    *,
+    settings: Collection[str] = (),
+    loads: Collection[str] = (),
+    project: Path = PROJECT,
+    read: Read = source_of,
+    machinery: str = MACHINERY,
+) -> dict[str, str]:
+    """Hashes of all project code that shapes what a function makes.
 
     Args:
-        module: dotted name, for example `tasks.train`.
+        module: dotted name of the module that it is in, for example `tasks.train`.
+        name: of the function; all of the module counts where that defines no such name.
+        settings: full names of the classes of settings whose values stand in the key.
+        loads: modules that are loaded by names that are computed; all of them counts.
         project: the folder that holds the project's packages.
         read: gives a file's bytes: those that this process runs, unless others are asked for.
+        machinery: the package that is left out.
 
     Returns:
         A hash of 16 hexadecimal digits by place, for example `tasks/learning/loop.py: fit`.
 
     Raises:
+        UnseenCodeError: code is loaded by a name that is computed, and `loads` is empty.
         ValueError: the module is not the project's, so that its code could not be known.
     """
-    code = reachable_code(module, project, read)
-    if not code:
+    closure = Closure(project, read, frozenset(settings), machinery, allows_dynamic=bool(loads))
+    if not closure.is_module(module):
         raise ValueError(f"{module} is no module of this project: a stage must lie in {project}")
-    return {
-        f"{path.relative_to(project).as_posix()}: {name}": digest
-        for path, definitions in sorted(code.items())
-        for name, digest in definitions.items()
-    }
+    closure.reach(module, name)
+    for name in loads:
+        closure.reach_all(name)
+    closure.follow_all()
+    return closure.places()
 
 
-def reachable_code(module: str, project: Path, read: Read) -> dict[Path, dict[str, str]]:
-    """The definitions in the files of `module` and of every project module that it imports, transitively."""
-    found: dict[Path, dict[str, str]] = {}
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        for path in module_files(name, project):
-            if path not in found:
-                found[path], imports = read_module(path, read(path))
-                waiting += [absolute_name(imported, path, project) for imported in imports]
-    return found
-
-
-def module_files(name: str, project: Path) -> Iterator[Path]:
-    """The files that importing `name` runs: its packages' `__init__.py` and its own, if it is the project's."""
-    parts = name.split(".")
-    if project.name in INSTALLED and parts[0] not in PACKAGES:
-        return
-    for depth in range(1, len(parts) + 1):
-        base = project.joinpath(*parts[:depth])
-        candidates = (base / "__init__.py", base.with_suffix(".py"))
-        yield from (path for path in candidates if path.is_file())
-
-
-def absolute_name(name: str, importer: Path, project: Path) -> str:
-    """The full name of an import that may be relative: each leading dot goes up one package."""
-    bare = name.lstrip(".")
-    if bare == name:
-        return name
-    package = importer.relative_to(project).parts[: -(len(name) - len(bare))]
-    return ".".join([*package, bare])
-
-
-@functools.lru_cache(maxsize=1024)
-def read_module(path: Path, source: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The definitions of a module, each with its hash, and the names that it imports.
+class Closure:
+    """The statements that code reaches, by module.
 
     Args:
-        path: the module's file.
-        source: its content.
-    """
-    code = RuntimeCode()
-    tree = code.visit(ast.parse(source, filename=str(path)))
-    dumps = [(defined_name(statement), ast.dump(statement)) for statement in tree.body]
-    names = [name for name, _ in dumps]
-    definitions = {}
-    for name in dict.fromkeys(names):
-        # What is defined once is its own statement, and imports are theirs. What is defined several times, or runs
-        # without defining anything, also depends on what stands between: then it is the whole module, in its order.
-        is_plain = name == IMPORTS or (names.count(name) == 1 and name != MODULE_BODY)
-        code_of_name = "\n".join(dump for other, dump in dumps if not is_plain or other == name)
-        definitions[name] = short_hash(code_of_name)
-    if len(ordered := order_of(tree.body)) > 1:
-        definitions[ORDER] = short_hash("\n".join(ordered))
-    return definitions, tuple(code.imports)
-
-
-def short_hash(text: str) -> str:
-    """A hash of 16 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def order_of(body: Sequence[ast.stmt]) -> list[str]:
-    """The top-level statements of which it may matter which is run first, by what they define.
-
-    It does not matter of functions and classes without decorators, of plain constants, and of imports whose names
-    nothing else in the module has. Two draws from one generator, or two functions in a registry, are others when they
-    are swapped.
-    """
-    imported = {name for statement in body if is_import(statement) for name in bound_names(statement)}
-    defined = {name for statement in body if not is_import(statement) for name in bound_names(statement)}
-    hidden = imported & defined
-    return [
-        f"{type(statement).__name__} {' '.join(bound_names(statement))}"
-        for statement in body
-        if has_effects(statement) or not hidden.isdisjoint(bound_names(statement))
-    ]
-
-
-def has_effects(statement: ast.stmt) -> bool:
-    """Whether a top-level statement may do more, or depend on more, than giving a name a value that is written out."""
-    match statement:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            return bool(statement.decorator_list)
-        case ast.Import() | ast.ImportFrom():
-            return False
-        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
-            return not is_literal(value)
-        case _:
-            return True
-
-
-def is_import(statement: ast.stmt) -> bool:
-    """Whether a statement is an import."""
-    return isinstance(statement, ast.Import | ast.ImportFrom)
-
-
-def is_literal(value: ast.expr) -> bool:
-    """Whether an expression is written out, so that nothing else shapes its value."""
-    try:
-        ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
-
-
-def bound_names(statement: ast.stmt) -> list[str]:
-    """The names that a top-level statement gives a value, but for those inside of blocks such as `if`."""
-    match statement:
-        case ast.Import(names=names) | ast.ImportFrom(names=names):
-            return [alias.asname or alias.name.partition(".")[0] for alias in names]
-        case ast.Assign(targets=targets):
-            return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-        case _:
-            return [defined_name(statement)]
-
-
-class RuntimeCode(ast.NodeTransformer):
-    """Drops what never runs, and notes what the rest imports.
-
-    Texts standing alone, docstrings among them, never run, nor do `if TYPE_CHECKING:` blocks.
-
-    Attributes:
-        imports: every name that is imported anywhere; relative ones keep their leading dots.
+        project: the folder that holds the project's packages.
+        read: gives a file's bytes.
+        settings: full names of the classes of settings.
+        machinery: the package that is left out.
+        allows_dynamic: whether code may be loaded by a name that is computed.
     """
 
-    def __init__(self) -> None:
-        self.imports: list[str] = []
+    def __init__(
+        self, project: Path, read: Read, settings: frozenset[str], machinery: str, *, allows_dynamic: bool
+    ) -> None:
+        self.project, self.read, self.settings = project, read, settings
+        self.machinery, self.allows_dynamic = machinery, allows_dynamic
+        self.modules: dict[str, Module] = {}
+        self.reached: dict[str, dict[int, Form]] = {}
+        self.imported: dict[str, set[str]] = {}
+        self.whole: set[str] = set()
+        self.has_hooks = False
+        self._files: dict[str, tuple[tuple[str, Path], ...]] = {}
+        self._folders: dict[str, bool] = {}
+        self._waiting: list[tuple[str, int, Form]] = []
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """None for a text that stands alone."""
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else self.generic_visit(node)
+    def places(self) -> dict[str, str]:
+        """What was reached: a hash by place, in the order of the files."""
+        found: dict[str, str] = {}
+        for name in sorted(self.modules, key=lambda name: self.modules[name].path):
+            place = self.modules[name].path.relative_to(self.project).as_posix()
+            found |= {f"{place}: {part}": digest for part, digest in self._parts(name).items()}
+        return found
 
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
-        """The `else` branch in place of an `if TYPE_CHECKING:`."""
-        is_typing = ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-        if not is_typing:
-            return self.generic_visit(node)
-        branch = ast.Module(node.orelse, [])
-        self.generic_visit(branch)
-        return branch.body
+    def _parts(self, name: str) -> dict[str, str]:
+        """The hashes of what was reached of a module, by what it defines."""
+        module, forms = self.modules[name], self.reached[name]
+        texts: dict[str, list[str]] = {}
+        if self.imported[name]:
+            texts[IMPORTS] = sorted(self.imported[name])
+        for index in sorted(forms):
+            statement = module.statement(index, forms[index])
+            if statement.text:
+                texts.setdefault(statement.name, []).append(statement.text)
+        parts = {part: short_hash("\n".join(lines)) for part, lines in texts.items()}
+        order = [defined_words(module.body[index]) for index in sorted(module.ordered) if self._counts(name, index)]
+        if len(order) > 1:
+            parts[ORDER] = short_hash("\n".join(order))
+        return parts
 
-    def visit_Import(self, node: ast.Import) -> ast.AST:
-        """Notes the modules."""
-        self.imports += [alias.name for alias in node.names]
-        return node
+    def _counts(self, name: str, index: int) -> bool:
+        """Whether a statement was reached; an import, if it shares a name with one that was."""
+        module, forms = self.modules[name], self.reached[name]
+        if not module.is_import(index):
+            return index in forms
+        return any(index in found and not forms.keys().isdisjoint(found) for found in module.binders.values())
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        """Notes the module, and each name in it that may be a module too; for any other no such file exists."""
-        origin = "." * node.level + (node.module or "")
-        dot = "" if origin.endswith(".") else "."
-        self.imports += [origin, *(f"{origin}{dot}{alias.name}" for alias in node.names)]
-        return node
+    # --- Modules
 
+    def files(self, name: str) -> tuple[tuple[str, Path], ...]:
+        """The modules that importing `name` runs, with their files: its packages and itself, if it is the project's."""
+        if name not in self._files:
+            self._files[name] = tuple(self._find_files(name))
+        return self._files[name]
 
-def defined_name(statement: ast.stmt) -> str:
-    """What a top-level statement defines, for the words in which a change is told."""
-    match statement:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            return name
-        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-            return name
-        case ast.Import() | ast.ImportFrom():
-            return IMPORTS
-        case _:
-            return MODULE_BODY
+    def _find_files(self, name: str) -> Iterator[tuple[str, Path]]:
+        package, _, last = name.rpartition(".")
+        if self.project.name in INSTALLED and name.partition(".")[0] not in PACKAGES:
+            return
+        yield from self.files(package) if package else ()
+        folder = self.project.joinpath(*package.split(".")) if package else self.project
+        if package and not self._has_folder(package):
+            return
+        for path in (folder / last / "__init__.py", folder / f"{last}.py"):
+            if path.is_file():
+                yield name, path
+
+    def _has_folder(self, package: str) -> bool:
+        """Whether the modules of a package can be the project's."""
+        if package not in self._folders:
+            self._folders[package] = self.project.joinpath(*package.split(".")).is_dir()
+        return self._folders[package]
+
+    def is_module(self, name: str) -> bool:
+        """Whether a dotted name is that of a module of the project."""
+        return any(found == name for found, _ in self.files(name))
+
+    def is_machinery(self, name: str) -> bool:
+        """Whether a module is one of those that are left out."""
+        return bool(self.machinery) and f"{name}.".startswith(f"{self.machinery}.")
+
+    def touch(self, name: str) -> None:
+        """Imports a module: what has effects in it, and in what it imports in turn, counts."""
+        for found, path in self.files(name):
+            if found in self.modules or self.is_machinery(found):
+                continue
+            package = found if path.name == "__init__.py" else found.rpartition(".")[0]
+            module = parse(path, self.read(path), package)
+            self.modules[found], self.reached[found], self.imported[found] = module, {}, set()
+            for imported in module.imports:
+                self._touch_import(imported)
+                if not self._is_ours(imported.module) and imported.module.partition(".")[0] not in (
+                    sys.stdlib_module_names
+                ):
+                    self._note(found, imported)  # it may have effects, such as a registration
+            for star in module.stars:
+                self.reach_all(star)
+            for index in module.effective:
+                self._reach(found, index, "code")
+            self.has_hooks |= module.has_hooks
+
+    def _is_ours(self, name: str) -> bool:
+        return bool(self.files(name))
+
+    def _touch_import(self, imported: Import) -> None:
+        self.touch(imported.module)
+        if imported.member:
+            self.touch(imported.origin)
+
+    def _note(self, name: str, imported: Import) -> None:
+        """Takes note that a module's name stands for what it imports."""
+        self.imported[name].add(f"{imported.alias} is {imported.origin}")
+
+    def reach(self, name: str, member: str) -> None:
+        """Reaches what a module defines under a name; all of it, if there is no such name."""
+        self.touch(name)
+        indices = self.modules[name].binders.get(member) if name in self.modules else None
+        if not indices:
+            self.reach_all(name)
+        for index in indices or ():
+            self._reach(name, index, "code")
+
+    def reach_all(self, name: str) -> None:
+        """Reaches every statement of a module."""
+        if name in self.whole or self.is_machinery(name) or not self.is_module(name):
+            return
+        self.whole.add(name)
+        self.touch(name)
+        module = self.modules[name]
+        for imported in module.imports:  # which may be taken from it, too
+            self._note(name, imported)
+            self._follow_import(name, imported, (), 0, "code")
+            self.reach_all(imported.origin)
+        for index, _ in enumerate(module.body):
+            self._reach(name, index, "code")
+
+    # --- Statements
+
+    def _reach(self, name: str, index: int, form: Form) -> None:
+        """Reaches a statement; one that is reached as code counts as a whole, even if it is a setting's as well."""
+        module = self.modules[name]
+        if form == "setting" and not module.is_setting(index, self._settings_in(name)):
+            form = "code"
+        if not module.is_import(index) and self.reached[name].get(index) not in ("code", form):
+            self.reached[name][index] = form
+            self._waiting.append((name, index, form))
+
+    def _settings_in(self, name: str) -> frozenset[str]:
+        """The names of the classes of settings in a module."""
+        return frozenset(full.rpartition(".")[2] for full in self.settings if full.rpartition(".")[0] == name)
+
+    def follow_all(self) -> None:
+        """Follows what was reached, until there is nothing new."""
+        while self._waiting or self._reach_subclasses():
+            name, index, form = self._waiting.pop()
+            statement = self.modules[name].statement(index, form)
+            for imported in statement.imports:
+                self._touch_import(imported)
+            for chain, line in statement.uses.items():
+                self._follow(name, chain, line, "code", statement.imports)
+            for chain, line in statement.annotated.items():
+                self._follow(name, chain, line, "setting", statement.imports)
+
+    def _reach_subclasses(self) -> bool:
+        """Reaches every class of what was imported, if its base class may find it; whether there was a new one."""
+        for name, module in self.modules.items() if self.has_hooks else ():
+            for index in module.classes:
+                self._reach(name, index, "code")
+        return bool(self._waiting)
+
+    def _follow(self, name: str, chain: Chain, line: int, form: Form, local: tuple[Import, ...]) -> None:
+        """Follows a dotted name that a statement of a module reads.
+
+        Args:
+            name: of the module.
+            chain: the dotted name.
+            line: where it stands.
+            form: how what it leads to is looked at.
+            local: what the statement itself imports.
+        """
+        module, (head, *rest) = self.modules[name], chain
+        known = False
+        for imported in local:
+            if imported.alias == head:
+                self._follow_import(name, imported, tuple(rest), line, form)
+                known = True
+        for imported in module.imports:
+            if imported.alias == head:
+                self._note(name, imported)
+                self._follow_import(name, imported, tuple(rest), line, form)
+                known = True
+        for index in module.binders.get(head, ()):
+            self._reach(name, index, form)
+            known = True
+        if not known and hasattr(builtins, head):
+            self._refuse_dynamic(name, f"builtins.{head}", line)
+
+    def _follow_import(self, name: str, imported: Import, rest: Chain, line: int, form: Form) -> None:
+        """Follows a name that stands for an import, and what is read of it."""
+        if not self._is_ours(imported.module):
+            self._refuse_dynamic(name, ".".join([imported.origin, *rest]), line)
+        elif imported.member is None:
+            self._follow_module(imported.binds, rest, form)
+        else:
+            self._follow_module(imported.module, (imported.member, *rest), form)
+
+    def _follow_module(self, name: str, rest: Chain, form: Form) -> None:
+        """Follows what is read of a module; all of it, if the module itself is handed on."""
+        if self.is_machinery(name) or not self.is_module(name):
+            return
+        self.touch(name)
+        if not rest:
+            self.reach_all(name)
+            return
+        head, *further = rest
+        module, known = self.modules[name], False
+        if self.is_module(f"{name}.{head}"):
+            self._follow_module(f"{name}.{head}", tuple(further), form)
+            known = True
+        if head in module.binders:
+            self._follow(name, rest, 0, form, ())
+            known = True
+        if not known and not (head.startswith("__") and head.endswith("__")):
+            self.reach_all(name)
+
+    def _refuse_dynamic(self, name: str, origin: str, line: int) -> None:
+        """Refuses what loads code by a name that is computed.
+
+        Raises:
+            UnseenCodeError: it is that.
+        """
+        dynamic = next((known for known in DYNAMIC if f"{origin}.".startswith(f"{known}.")), None)
+        if dynamic is None and origin in ("importlib", "builtins"):
+            dynamic = origin
+        if dynamic and not self.allows_dynamic:
+            place = self.modules[name].path.relative_to(self.project).as_posix()
+            raise UnseenCodeError(
+                f"{place}, line {line}: {dynamic.removeprefix('builtins.')} can run code that the cache does not see, "
+                "so that an edit of it would not be noticed. Import by name, or list the modules in the stage's `loads`"
+            )

@@ -5,16 +5,18 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from tasks.caching.fingerprint import fingerprint
+from tasks.caching.fingerprint import Read, fingerprint
 from tasks.caching.reference import Reference
-from tasks.caching.stage import Stage, View
+from tasks.caching.sources import source_of
+from tasks.caching.stage import FORMAT, Stage, View
+from tasks.relevance import MattersIf
 
 #: What a key is made of, flat: each ingredient's name, as it is told to people, and its value.
 Ingredients = dict[str, Any]
@@ -52,41 +54,84 @@ def order_stage(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Ref
 
 def own_ingredients(stage: Stage[Any], view: View) -> Ingredients:
     """The ingredients of a stage's key without its inputs: settings, code and environment."""
-    settings = flatten(view.model_dump(mode="json"))
     return {
+        "cache": FORMAT,
         "stage": stage.name,
         "schema": stage.schema,
-        **{name: value for name, value in settings.items() if name not in view.immaterial},
+        **material_settings(view),
         **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
-        **code_of(stage.function.__module__),
+        **code_of(stage),
     }
 
 
-@functools.cache
-def code_of(module: str) -> Ingredients:
-    """The ingredients that stand for a module's code, as this process runs it; see `tasks.caching.sources`."""
-    return {f"code {place}": digest for place, digest in fingerprint(module).items()}
+def material_settings(view: View) -> dict[str, Any]:
+    """The settings that shape a stage's result, flat: neither what it declares immaterial, nor what does not matter.
 
-
-def pin_code(modules: Iterable[str]) -> None:
-    """Reads all code that stages can run, so that none of it is edited between the first stage and the last.
-
-    Args:
-        modules: of the stages.
+    The code of a stage does not have the types of settings. So a value whose type JSON does not have, such as a date,
+    is told by its type as well.
     """
-    for module in modules:
-        code_of(module)
+    values, shown = flatten(view.model_dump()), flatten(view.model_dump(mode="json"))
+    idle = view.immaterial | (frozenset() if view.writes_settings else frozenset(idle_settings(view)))
+    return {
+        name: value if type(values[name]) is type(value) else f"{type(values[name]).__qualname__} {value}"
+        for name, value in shown.items()
+        if not any(f"{name}.".startswith(f"{left_out}.") for left_out in idle)
+    }
 
 
-def code_on_disk(module: str) -> Ingredients:
-    """The ingredients that stand for a module's code, as it is in the files now.
+def idle_settings(settings: BaseModel, prefix: str = "") -> Iterator[str]:
+    """The dotted names of the settings that do not matter, by the rules that stand in their annotations."""
+    for name, info in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if any(not note.rule(settings) for note in info.metadata if isinstance(note, MattersIf)):
+            yield f"{prefix}{name}"
+        elif isinstance(value, BaseModel):
+            yield from idle_settings(value, f"{prefix}{name}.")
+
+
+@functools.cache
+def code_of(stage: Stage[Any]) -> Ingredients:
+    """The ingredients that stand for a stage's code, as this process runs it; see `tasks.caching.sources`."""
+    return read_code(stage, source_of)
+
+
+def pin_code(stages: Iterable[Stage[Any]]) -> None:
+    """Reads all code that stages can run, so that none of it is edited between the first stage and the last."""
+    for stage in stages:
+        code_of(stage)
+
+
+def code_on_disk(stage: Stage[Any]) -> Ingredients:
+    """The ingredients that stand for a stage's code, as it is in the files now.
 
     Raises:
         OSError: a file is gone or cannot be read.
         SyntaxError: a file is no Python: somebody is about to edit it.
         ValueError: the same, or the module is gone.
     """
-    return {f"code {place}": digest for place, digest in fingerprint(module, read=Path.read_bytes).items()}
+    return read_code(stage, Path.read_bytes)
+
+
+def read_code(stage: Stage[Any], read: Read) -> Ingredients:
+    """The ingredients that stand for a stage's code, as `read` gives the files."""
+    function = stage.function
+    settings = settings_classes(stage.view)
+    places = fingerprint(function.__module__, function.__qualname__, settings=settings, loads=stage.loads, read=read)
+    return {f"code {place}": digest for place, digest in places.items()}
+
+
+def settings_classes(view: type[View]) -> frozenset[str]:
+    """The full names of the classes whose values a view has: itself, those of its sections, and their base classes."""
+    found: set[type[BaseModel]] = set()
+    waiting: list[Any] = [view]
+    while waiting:
+        kind = waiting.pop()
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            waiting += get_args(kind)
+        elif kind not in found:
+            found |= {base for base in kind.__mro__ if issubclass(base, BaseModel)}
+            waiting += [info.annotation for info in kind.model_fields.values()]
+    return frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in found)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

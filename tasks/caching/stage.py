@@ -22,14 +22,20 @@ class View(BaseModel):
     Attributes:
         immaterial: dotted names of settings that the stage sees although its result is the same whatever they are, so
             that they are left out of its key.
+        writes_settings: whether the stage writes its settings down, so that each shapes its result (`MattersIf`).
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     immaterial: ClassVar[frozenset[str]] = frozenset()
+    writes_settings: ClassVar[bool] = False
 
 
 V = TypeVar("V", bound=View)
+
+#: Stands in every key for the code of `tasks.caching`. It is raised by hand when that makes other bytes of the same
+#: settings, inputs and code of stages; a test fails when the code changes and nobody has looked whether it does.
+FORMAT = 1
 
 
 #: Told now and then how far a stage has come: steps done, steps in all, the newest loss.
@@ -111,6 +117,7 @@ class Stage(Generic[V]):
         inputs: names of the artifacts that it takes from the stages before; one that ends in "?" may be absent.
         outputs: names of the artifacts that it makes; likewise.
         libraries: distributions whose version shapes its result.
+        loads: modules of the project that it loads by names that are computed, which the code does not show.
         schema: raised by hand when its outputs change in a way that the code does not show.
         cached: whether its result may be reused; a check, for one, has to be done anew each time.
     """
@@ -120,6 +127,7 @@ class Stage(Generic[V]):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     libraries: tuple[str, ...]
+    loads: tuple[str, ...] = ()
     schema: int = 1
     cached: bool = True
 
@@ -135,12 +143,13 @@ def stage(
     inputs: tuple[str, ...] = (),
     outputs: tuple[str, ...],
     libraries: tuple[str, ...],
+    loads: tuple[str, ...] = (),
     cached: bool = True,
 ) -> Callable[[StageFunction[V]], Stage[V]]:
     """Declares a function to be a stage; see `Stage` for the arguments."""
 
     def declare(function: StageFunction[V]) -> Stage[V]:
-        return Stage(function, view, inputs, outputs, libraries, cached=cached)
+        return Stage(function, view, inputs, outputs, libraries, loads, cached=cached)
 
     return declare
 

@@ -16,6 +16,7 @@ from tasks.learning.acceptance import Accept
 from tasks.learning.devices import DEVICE
 from tasks.learning.section import Real, Section
 from tasks.limits import CHECKPOINT, MOST_THREADS, NAME
+from tasks.relevance import MattersIf
 
 #: The largest integer that the form in the Prefect UI can carry: a browser's numbers are float64, and it rounds others.
 LARGEST_INTEGER = 2**53 - 1
@@ -65,12 +66,14 @@ class LineData(Section):
     bias: Real = Field(0.3, description="Value of the line at x = 0.")
     start: Real = Field(0.0, description="First x.")
     end: Real = Field(1.0, description="Where x stops; not included. Above start.")
-    step: Real = Field(0.02, gt=0, description="Distance between neighbouring x. Unused when rows is given.")
+    step: Annotated[Real, MattersIf(lambda data: data.rows is None)] = Field(
+        0.02, gt=0, description="Distance between neighbouring x. Unused when rows is given."
+    )
     rows: int | None = Field(
         None, ge=1, le=MOST_ROWS, description="Number of rows, evenly spaced from start; takes the place of step."
     )
     noise: Real = Field(0.0, ge=0, description="Standard deviation of Gaussian noise added to y, in units of y.")
-    seed: Seed = Field(0, description="Seed of the noise.")
+    seed: Annotated[Seed, MattersIf(lambda data: data.noise > 0)] = Field(0, description="Seed of the noise.")
 
     @model_validator(mode="after")
     def _rows_exist(self) -> Self:
@@ -119,7 +122,9 @@ class Split(Section):
     )
     train: Real = Field(0.8, gt=0, lt=1, description="Fraction of the rows to train on.")
     validation: Real = Field(0.0, ge=0, lt=1, description="Fraction of the rows for early stopping; 0 for none.")
-    seed: Seed = Field(0, description="Seed of the shuffled order. Unused when sequential.")
+    seed: Annotated[Seed, MattersIf(lambda split: split.method == "shuffled")] = Field(
+        0, description="Seed of the shuffled order. Unused when sequential."
+    )
 
     @model_validator(mode="after")
     def _leaves_a_test_set(self) -> Self:
@@ -156,10 +161,12 @@ class Model(Section):
     kind: Literal["parameters", "linear"] = Field(
         "parameters", description="Two nn.Parameters of shape [1], or nn.Linear(1, 1) held as linear_layer."
     )
-    weight_name: str = Field(
+    weight_name: Annotated[str, MattersIf(lambda model: model.kind == "parameters")] = Field(
         "weights", description=f"Name of the first nn.Parameter. {PARAMETER_NAME} Unused by linear."
     )
-    bias_name: str = Field("bias", description=f"Name of the second nn.Parameter. {PARAMETER_NAME} Unused by linear.")
+    bias_name: Annotated[str, MattersIf(lambda model: model.kind == "parameters")] = Field(
+        "bias", description=f"Name of the second nn.Parameter. {PARAMETER_NAME} Unused by linear."
+    )
     initial_weight: Float32 | None = Field(None, description="Initial weight, in place of a random one.")
     initial_bias: Float32 | None = Field(None, description="Initial bias, in place of a random one.")
 
@@ -195,7 +202,7 @@ class Training(Section):
     batch_size: int | None = Field(
         None, ge=1, le=LARGEST_INTEGER, description="Rows per update; all of them when not given."
     )
-    shuffle: bool = Field(
+    shuffle: Annotated[bool, MattersIf(lambda training: training.batch_size is not None)] = Field(
         True, description="Whether each epoch visits the rows in a new seeded order. Unused by full batch."
     )
     evaluate_every: int = Field(
@@ -216,7 +223,10 @@ class Training(Section):
         pattern=rf"^({DEVICE})$",
         description="auto (cuda, else mps, else cpu), cpu, cuda, cuda:N or mps.",
     )
-    placement: Literal["constructor", "context", "moved"] = Field(
+    # On the CPU all three draw the same parameters. `auto` is resolved before a stage sees it.
+    placement: Annotated[
+        Literal["constructor", "context", "moved"], MattersIf(lambda training: training.device != "cpu")
+    ] = Field(
         "constructor",
         description="How the model gets onto the device: device= in the constructor, "
         "under `with torch.device(…)`, or built on the CPU and moved.",
@@ -237,11 +247,13 @@ class Training(Section):
     schedule: Literal["constant", "step", "cosine"] = Field(
         "constant", description="Learning rate over the epochs: constant, reduced every step_every, or half a cosine."
     )
-    step_every: int = Field(
+    step_every: Annotated[int, MattersIf(lambda training: training.schedule == "step")] = Field(
         100, ge=1, le=MOST_EPOCHS, description="Epochs between reductions. Used by the step schedule."
     )
-    step_factor: Real = Field(0.1, gt=0, le=1, description="Factor of each reduction. Used by the step schedule.")
-    final_learning_rate: Real = Field(
+    step_factor: Annotated[Real, MattersIf(lambda training: training.schedule == "step")] = Field(
+        0.1, gt=0, le=1, description="Factor of each reduction. Used by the step schedule."
+    )
+    final_learning_rate: Annotated[Real, MattersIf(lambda training: training.schedule == "cosine")] = Field(
         0.0, ge=0, le=LARGEST_STEP, description="Learning rate at the end of the cosine. Used by the cosine schedule."
     )
     clip_norm: Real | None = Field(

@@ -1,22 +1,22 @@
+"""Which code a fingerprint is made of: what a function reaches, and no more."""
+
 import itertools
 import os
 import re
 import time
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from tasks.caching import fingerprint as caching
-from tasks.caching.fingerprint import read_module
+from tasks.caching.fingerprint import UnseenCodeError
+from tasks.caching.syntax import parse
 
-#: A small project: two stages, of which only `train` reaches `constants`, and only through `loop`.
+#: A small project: two stages, of which only `fit` reaches RATE, and only through `descend`.
 FILES = {
     "flows/__init__.py": "",
-    "flows/train.py": """
-        from tasks import fit, draw
-        def pipeline(run): run(fit.fit); run(draw.draw)
-        """,
     "tasks/__init__.py": "",
     "tasks/fit.py": '''
         """Stage fit."""
@@ -34,6 +34,7 @@ FILES = {
     "tasks/learning/loop.py": """
         from tasks.learning.constants import RATE
         def descend(view): return view * RATE
+        def ascend(view): return view + RATE
         """,
     "tasks/learning/constants.py": """
         RATE = 0.1
@@ -41,14 +42,10 @@ FILES = {
         """,
 }
 
+RATE = "tasks/learning/constants.py: RATE"
 
 #: Times for files: no two edits of a test are at the same one, however coarse the file system's clock is.
 TICKS = itertools.count(1)
-
-
-def fingerprint(module: str, project: Path) -> dict[str, str]:
-    """Of the files as they are now."""
-    return caching.fingerprint(module, project, Path.read_bytes)
 
 
 @pytest.fixture
@@ -65,276 +62,231 @@ def write(project: Path, name: str, code: str) -> None:
     os.utime(path, ns=(next(TICKS), next(TICKS)))
 
 
-def files(module: str, project: Path) -> set[str]:
-    return {place.partition(": ")[0] for place in fingerprint(module, project)}
+def fingerprint(project: Path, function: str = "tasks.fit.fit", **options: Any) -> dict[str, str]:
+    """Of a function, and of the files as they are now."""
+    module, _, name = function.rpartition(".")
+    return caching.fingerprint(module, name, project=project, read=Path.read_bytes, **options)
 
 
-def changed(module: str, project: Path, edits: dict[str, str]) -> set[str]:
-    """The places whose hash edits change, add or remove; `edits` are new texts of files by name."""
-    before = fingerprint(module, project)
-    for name, code in edits.items():
-        write(project, name, code)
-    return {place for place, _ in before.items() ^ fingerprint(module, project).items()}
+def drawn(project: Path, code: str, **options: Any) -> dict[str, str]:
+    """The fingerprint of `draw` in a module with this code, by what is defined: outside of it, by file as well."""
+    write(project, "tasks/draw.py", code)
+    places = fingerprint(project, "tasks.draw.draw", **options)
+    return {place.removeprefix("tasks/draw.py: "): digest for place, digest in places.items()}
 
 
-def test_a_fingerprint_covers_a_module_and_all_that_it_imports_at_any_depth(project: Path) -> None:
-    assert set(fingerprint("tasks.fit", project)) == {
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """The places whose hash is another one, new or gone."""
+    return {place for place, _ in before.items() ^ after.items()}
+
+
+# ---- from name to name
+
+
+def test_a_fingerprint_has_what_the_function_reaches_at_any_depth_and_no_more(project: Path) -> None:
+    assert list(fingerprint(project)) == [
         "tasks/fit.py: imports",
         "tasks/fit.py: fit",
+        RATE,
         "tasks/learning/loop.py: imports",
         "tasks/learning/loop.py: descend",
-        "tasks/learning/constants.py: RATE",
-        "tasks/learning/constants.py: UNUSED",
-    }
-
-
-def test_a_constant_two_imports_away_changes_exactly_the_stages_that_import_it(project: Path) -> None:
-    drawn = fingerprint("tasks.draw", project)
-    edit = {"tasks/learning/constants.py": "RATE = 0.2\nUNUSED: int = 3\n"}
-    assert changed("tasks.fit", project, edit) == {"tasks/learning/constants.py: RATE"}
-    assert fingerprint("tasks.draw", project) == drawn
+    ]
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("name", "code", "places"),
     [
-        '"""Other."""\nfrom tasks.learning.loop import descend\ndef fit(view):\n "Fits well."\n return descend(view)',
-        "# A comment.\nfrom tasks.learning.loop import descend\n\n\ndef fit(view):\n    return descend(view)\n",
-        "from tasks.learning.loop import (\n    descend,\n)\ndef fit(\n    view,\n):\n    return (descend(view))\n",
-        "from tasks.learning.loop import descend\r\ndef fit(view): return descend(view)\r\n",
-        "\ufefffrom tasks.learning.loop import descend\ndef fit(view): 'text'; return descend(view); 'text'",
-    ],
-    ids=["docstrings", "comments", "formatting", "line ends", "byte order mark"],
-)
-def test_comments_docstrings_and_formatting_change_nothing(project: Path, code: str) -> None:
-    assert changed("tasks.fit", project, {"tasks/fit.py": code}) == set()
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "place"),
-    [
-        ("X = 1", "X = 2", "X"),
-        ("X = 1", "X = 1.0", "X"),
-        ("X = 1", "X = True", "X"),
-        ("X: int = 1", "X: int = 2", "X"),
-        ("X = 'a'", "X = b'a'", "X"),
-        ("X = ''", "X = ' '", "X"),
-        ("def f(): pass", "def f(): return 1", "f"),
-        ("def f(a=1): pass", "def f(a=2): pass", "f"),
-        ("def f(a): pass", "@cache\ndef f(a): pass", "f"),
-        ("def f(): pass", "async def f(): pass", "f"),
-        ("class C:\n x = 1", "class C:\n x = 2", "C"),
-        ("class C:\n def f(self): return 1", "class C:\n def f(self): return 2", "C"),
-        ("X = 1", "X = 1\nX = 2", "X"),
-        ("X = 1\nX = 2", "X = 3\nX = 2", "X"),
-        ("import json", "import json, math", "imports"),
-        ("from math import pi", "from math import e as pi", "imports"),
-        ("X.y = 1", "X.y = 2", "module body"),
-        ("if X: Y = 1", "if X: Y = 2", "module body"),
-        ("configure(1)", "configure(2)", "module body"),
-        ("A, B = 1, 2", "A, B = 1, 3", "module body"),
-        ("X = f('text')", "X = f('Text')", "X"),
+        ("tasks/learning/constants.py", "RATE = 0.2\nUNUSED: int = 3\n", {RATE}),
+        ("tasks/learning/constants.py", "RATE = 0.1\nUNUSED: int = 4\n", set()),
+        ("tasks/learning/constants.py", "UNUSED = 3\nOTHER = 1\nRATE = 0.1\n", set()),
+        ("tasks/draw.py", "def draw(view): return view\n", set()),
     ],
 )
-def test_a_change_is_told_by_the_definition_that_changed(project: Path, before: str, after: str, place: str) -> None:
-    write(project, "tasks/draw.py", before)
-    assert changed("tasks.draw", project, {"tasks/draw.py": after}) == {f"tasks/draw.py: {place}"}
+def test_an_edit_changes_the_stages_that_reach_it(project: Path, name: str, code: str, places: set[str]) -> None:
+    before = fingerprint(project)
+    write(project, name, code)
+    assert changed(before, fingerprint(project)) == places
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import tasks.learning.loop",
-        "import json, tasks.learning.loop as l",
-        "from tasks.learning.loop import descend",
-        "from tasks.learning import loop",
-        "from tasks.learning import loop as l, nothing",
-        "from tasks.learning.loop import *",
-        "from .learning.loop import descend",
-        "from .learning import loop",
-        "def f():\n    from tasks.learning.loop import descend",
-        "def f():\n    def g():\n        import tasks.learning.loop",
-        "class C:\n    from tasks.learning import loop",
-        "try:\n    from tasks.learning import loop\nexcept ImportError:\n    pass",
-        "if f():\n    pass\nelse:\n    from tasks.learning import loop",
-        "if TYPE_CHECKING:\n    pass\nelse:\n    from tasks.learning import loop",
-        "if TYPE_CHECKING:\n    pass\nelif f():\n    from tasks.learning import loop",
-        "match f():\n    case 1:\n        from tasks.learning import loop",
-        "async def f():\n    from tasks.learning import loop",
-    ],
-)
-def test_an_import_is_followed_however_it_is_written(project: Path, statement: str) -> None:
-    write(project, "tasks/draw.py", statement)
-    assert "tasks/learning/constants.py" in files("tasks.draw", project)
+REACHING = {
+    "a function": "def draw(): return RATE",
+    "a default": "def draw(rate=RATE): return rate",
+    "a decorator": "def twice(f): return f\n@twice\ndef draw(): pass\ndef twice(f, rate=RATE): return f",
+    "a nested function": "def draw():\n  def inner(): return RATE\n  return inner",
+    "a lambda": "def draw(): return lambda: RATE",
+    "a method": "class C:\n  def f(self): return RATE\ndef draw(): return C().f()",
+    "a base class": "class B:\n  rate = RATE\nclass C(B): pass\ndef draw(): return C",
+    "the field of a class": "class C:\n  rate: float = RATE\ndef draw(): return C",
+    "a registry": "def one(): return RATE\nALL = {'one': one}\ndef draw(name): return ALL[name]()",
+    "a constant": "TWICE = 2 * RATE\ndef draw(): return TWICE",
+    "an unpacked constant": "A, B = RATE, 1\ndef draw(): return B",
+    "an expression": "X = [RATE for _ in 'ab']\ndef draw(): return X",
+    "a global": "X = RATE\ndef draw():\n  global X\n  X = 2",
+    "a text that is an annotation": "from dataclasses import dataclass\nclass T:\n  r = RATE\n"
+    "@dataclass\nclass C:\n  t: 'T'\ndef draw(): return C",
+    "a branch": "if RATE:\n  def draw(): return 1\n",
+    "an exception": "class E(Exception):\n  rate = RATE\ndef draw():\n  try: pass\n  except E: pass",
+    "a star": "def draw(): return [*(RATE,)]",
+    "a comprehension": "def draw(): return {x: RATE for x in 'ab'}",
+    "a format": "def draw(): return f'{RATE:{RATE}}'",
+    "a match": "def draw(x):\n  match x:\n    case 1: return RATE",
+    "an async function": "async def draw(): return RATE",
+}
+
+
+@pytest.mark.parametrize("way", REACHING)
+def test_a_name_is_followed_wherever_it_is_read(project: Path, way: str) -> None:
+    assert RATE in drawn(project, f"from tasks.learning.constants import RATE\n{REACHING[way]}\n")
+
+
+IMPORTING = [
+    "import tasks.learning.constants\ndef draw(): return tasks.learning.constants.RATE",
+    "import json, tasks.learning.constants as c\ndef draw(): return c.RATE",
+    "from tasks.learning import constants\ndef draw(): return constants.RATE",
+    "from tasks.learning import constants as c, nothing\ndef draw(): return c.RATE",
+    "from tasks.learning.constants import RATE as r\ndef draw(): return r",
+    "from tasks.learning.constants import *\ndef draw(): return RATE",
+    "from .learning.constants import RATE\ndef draw(): return RATE",
+    "from .learning import constants\ndef draw(): return constants.RATE",
+    "def draw():\n  from tasks.learning.constants import RATE\n  return RATE",
+    "def draw():\n  def g():\n    import tasks.learning.constants as c\n    return c.RATE",
+    "class C:\n  from tasks.learning.constants import RATE\n  rate = RATE\ndef draw(): return C",
+    "try:\n  from tasks.learning.constants import RATE\nexcept ImportError:\n  RATE = 1\ndef draw(): return RATE",
+    "if 1:\n  pass\nelse:\n  from tasks.learning.constants import RATE\ndef draw(): return RATE",
+    "if TYPE_CHECKING:\n  pass\nelse:\n  from tasks.learning.constants import RATE\ndef draw(): return RATE",
+    "if TYPE_CHECKING:\n  pass\nelif 1:\n  from tasks.learning.constants import RATE\ndef draw(): return RATE",
+    "TYPE_CHECKING = 1\nif TYPE_CHECKING:\n  from tasks.learning.constants import RATE\ndef draw(): return RATE",
+    "match 1:\n  case 1:\n    from tasks.learning.constants import RATE\ndef draw(): return RATE",
+    "from tasks.learning.loop import RATE\ndef draw(): return RATE",
+    "from tasks.learning import loop\ndef draw(): return loop.RATE",
+    "async def draw():\n  from tasks.learning.constants import RATE\n  return RATE",
+    # What cannot be followed pulls in all of its module.
+    "from tasks.learning import constants\ndef draw(): return vars(constants)",
+    "from tasks.learning import constants\ndef draw(name): return getattr(constants, name)",
+    "import tasks.learning.constants as c\nALL = [c]\ndef draw(): return ALL",
+    "from tasks.learning import loop\ndef draw(name): return getattr(loop, name)",
+]
+
+
+@pytest.mark.parametrize("code", IMPORTING)
+def test_an_import_is_followed_however_it_is_written(project: Path, code: str) -> None:
+    assert RATE in drawn(project, code)
 
 
 @pytest.mark.parametrize(
     ("importer", "statement"),
     [
-        ("tasks/learning/deep.py", "from .loop import descend"),
-        ("tasks/learning/deep.py", "from . import loop"),
-        ("tasks/learning/deep.py", "from .. import learning\nfrom ..learning import loop"),
-        ("tasks/learning/deep/__init__.py", "from ..loop import descend"),
-        ("tasks/learning/deep/__init__.py", "from .. import loop"),
-        ("tasks/learning/deep/__init__.py", "from ...learning import loop"),
+        ("tasks/learning/deep.py", "from .constants import RATE"),
+        ("tasks/learning/deep.py", "from . import constants\nRATE = constants.RATE"),
+        ("tasks/learning/deep.py", "from ..learning.constants import RATE"),
+        ("tasks/learning/deep/__init__.py", "from ..constants import RATE"),
+        ("tasks/learning/deep/__init__.py", "from .. import constants\nRATE = constants.RATE"),
+        ("tasks/learning/deep/__init__.py", "from ...learning.constants import RATE"),
     ],
 )
 def test_a_relative_import_starts_from_the_package_that_it_is_in(project: Path, importer: str, statement: str) -> None:
-    write(project, importer, statement)
-    assert "tasks/learning/constants.py" in files("tasks.learning.deep", project)
+    write(project, importer, f"{statement}\ndef deep(): return RATE")
+    assert RATE in fingerprint(project, "tasks.learning.deep.deep")
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        "if TYPE_CHECKING:\n    from tasks.learning import loop",
-        "if typing.TYPE_CHECKING:\n    from tasks.learning import loop",
-        "def f():\n    if TYPE_CHECKING:\n        from tasks.learning import loop",
-        "if TYPE_CHECKING:\n    from tasks.learning import loop\nelse:\n    'text'",
-        "if f():\n    pass\nelif TYPE_CHECKING:\n    from tasks.learning import loop",
-        "if TYPE_CHECKING:\n    X = 1\nelif TYPE_CHECKING:\n    from tasks.learning import loop",
-        "from numpy import tasks",
-        "import tasks_of_others.learning.loop",
-        "'from tasks.learning import loop'",
+        "if TYPE_CHECKING:\n  from tasks.learning.constants import RATE\ndef draw(): return RATE",
+        "import typing\nif typing.TYPE_CHECKING:\n  from tasks.learning.constants import RATE\ndef draw(): return RATE",
+        "def draw():\n  if TYPE_CHECKING:\n    from tasks.learning.constants import RATE\n    RATE",
+        "from tasks.learning.constants import RATE\ndef other(): return RATE\ndef draw(): return 1",
+        "from tasks.learning.constants import RATE\ndef draw(x: RATE) -> RATE: y: RATE = 1; return y",
+        "from numpy import tasks\ndef draw(): return tasks.learning.constants.RATE",
+        "import tasks_of_others.learning.constants as c\ndef draw(): return c.RATE",
+        "'from tasks.learning.constants import RATE'\ndef draw(): 'RATE'",
     ],
 )
-def test_what_never_runs_or_is_not_the_projects_is_not_followed(project: Path, code: str) -> None:
-    write(project, "tasks/draw.py", code)
-    assert files("tasks.draw", project) <= {"tasks/draw.py"}
+def test_what_never_runs_is_not_followed(project: Path, code: str) -> None:
+    assert not [place for place in drawn(project, code) if "constants" in place]
 
 
-def test_an_edit_inside_type_checking_changes_nothing(project: Path) -> None:
-    code = "if TYPE_CHECKING:\n    from a import b\nelse:\n    b = 1"
-    write(project, "tasks/draw.py", code)
-    assert changed("tasks.draw", project, {"tasks/draw.py": code.replace("a import b", "c import d")}) == set()
+# ---- what importing does
+
+
+EFFECTS = {
+    "a call": "print(1)",
+    "a call that gives a value": "X = list(Y)\nY = 'ab'",
+    "a decorated function": "@register\ndef f(): pass",
+    "a decorated class": "@register\nclass C: pass",
+    "a decorated method": "class C:\n  @register\n  def f(self): pass",
+    "a default that is called": "def f(x=register()): pass",
+    "a metaclass": "class C(metaclass=M): pass",
+    "a call in a class": "class C:\n  register()",
+    "an attribute": "import json\njson.x = 1",
+    "an item": "D = {}\nD[1] = 2",
+    "a change": "X = []\nX += [1]",
+    "a branch": "if 1: X = 1",
+    "a loop": "for X in 'ab': pass",
+    "a deletion": "X = 1\ndel X",
+    "an assertion": "assert 1",
+    "a walrus": "(X := 1)",
+}
+
+
+@pytest.mark.parametrize("kind", EFFECTS)
+def test_what_has_effects_counts_wherever_its_module_is_imported(project: Path, kind: str) -> None:
+    first = f"def register(x=None): return x\n{EFFECTS[kind]}\n"
+    write(project, "tasks/learning/hooks.py", first)
+    write(project, "tasks/learning/loop.py", f"import tasks.learning.hooks\n{dedent(FILES['tasks/learning/loop.py'])}")
+    before = fingerprint(project)
+    assert [place for place in before if place.startswith("tasks/learning/hooks.py: ")]
+    write(project, "tasks/learning/hooks.py", "def register(x=None): return x\n")
+    assert changed(before, fingerprint(project))
 
 
 @pytest.mark.parametrize(
-    ("code", "place"),
+    "statement",
     [
-        ("if TYPE_CHECKING:\n    from a import b\nelse:\n    b = 1", "b"),
-        ("if typing.TYPE_CHECKING:\n    pass\nelif X:\n    Y = 1", "module body"),
-        ("def f():\n    if TYPE_CHECKING:\n        pass\n    else:\n        return 1", "f"),
+        "def f(x=1, *, y=(2, None)): return x",
+        "class C(Exception): x = 1",
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass C: x: int = 1",
+        "import functools\n@functools.lru_cache(maxsize=3)\ndef f(): return 1",
+        "from contextlib import contextmanager\n@contextmanager\ndef f(): yield 1",
+        "from pydantic import BaseModel, Field\nclass C(BaseModel): x: int = Field(1, ge=0)",
+        "import re\nX = re.compile('a')",
+        "from typing import TypeVar\nT = TypeVar('T')",
+        "X = frozenset({'a'}) | {'b'}",
+        "X = 'a b'.split()",
+        "from pathlib import Path\nX = Path(__file__).parent / 'x'",
+        "class C:\n  @property\n  def x(self): return 1\n  @x.setter\n  def x(self, value): pass",
+        "X = lambda: f()",
     ],
 )
-def test_what_runs_in_place_of_type_checking_counts(project: Path, code: str, place: str) -> None:
-    write(project, "tasks/draw.py", code)
-    edit = {"tasks/draw.py": code.replace("1", "2")}
-    assert changed("tasks.draw", project, edit) == {f"tasks/draw.py: {place}"}
+def test_what_only_defines_counts_where_it_is_reached_alone(project: Path, statement: str) -> None:
+    before = fingerprint(project)
+    write(project, "tasks/learning/constants.py", f"{FILES['tasks/learning/constants.py']}\n".replace("        ", ""))
+    assert fingerprint(project) == before
+    code = dedent(FILES["tasks/learning/constants.py"]) + statement + "\n"
+    write(project, "tasks/learning/constants.py", code)
+    after = {place for place in changed(before, fingerprint(project)) if not place.endswith(": imports")}
+    assert after == set()
+
+
+@pytest.mark.parametrize("hook", ["def __init_subclass__(cls): pass", "def all(cls): return cls.__subclasses__()"])
+def test_classes_count_that_their_base_class_finds(project: Path, hook: str) -> None:
+    code = f"class B:\n  {hook}\nclass Hidden(B): x = 1\ndef draw(): return B"
+    assert "Hidden" in drawn(project, code)
 
 
 @pytest.mark.parametrize("package", ["tasks", "tasks/learning"])
-def test_the_code_of_every_package_on_the_way_counts(project: Path, package: str) -> None:
-    assert changed("tasks.fit", project, {f"{package}/__init__.py": "SEED = 1"}) == {f"{package}/__init__.py: SEED"}
+def test_what_every_package_on_the_way_does_counts(project: Path, package: str) -> None:
+    write(project, f"{package}/__init__.py", "print(1)")
+    assert f"{package}/__init__.py: module body" in fingerprint(project)
 
 
-def test_what_a_package_imports_counts(project: Path) -> None:
-    write(project, "tasks/learning/__init__.py", "from . import hidden")
-    write(project, "tasks/learning/hidden.py", "X = 1")
-    assert "tasks/learning/hidden.py: X" in fingerprint("tasks.fit", project)
+def test_a_module_of_others_counts_where_it_is_imported_unless_it_is_pythons(project: Path) -> None:
+    with_none = drawn(project, "def draw(): pass")
+    assert drawn(project, "import math\nimport json as j\ndef draw(): pass") == with_none
+    assert changed(with_none, drawn(project, "import mpl_toolkits.mplot3d\ndef draw(): pass")) == {"imports"}
 
 
-def test_a_package_counts_as_well_as_the_name_taken_from_it(project: Path) -> None:
-    write(project, "tasks/learning/__init__.py", "RATE = 1")
-    write(project, "tasks/draw.py", "from tasks.learning import RATE")
-    assert "tasks/learning/__init__.py: RATE" in fingerprint("tasks.draw", project)
-
-
-def test_modules_that_import_each_other_are_read_once(project: Path) -> None:
-    write(project, "tasks/learning/constants.py", "import tasks.learning.loop\nimport tasks.fit")
-    assert files("tasks.fit", project) == {"tasks/fit.py", "tasks/learning/loop.py", "tasks/learning/constants.py"}
-
-
-def test_a_change_of_where_a_definition_lies_is_a_change(project: Path) -> None:
-    moved = {
-        "tasks/learning/rates.py": FILES["tasks/learning/constants.py"],
-        "tasks/learning/loop.py": FILES["tasks/learning/loop.py"].replace("constants", "rates"),
-    }
-    assert {
-        "tasks/learning/constants.py: RATE",
-        "tasks/learning/rates.py: RATE",
-        "tasks/learning/loop.py: imports",
-    } <= changed("tasks.fit", project, moved)
-
-
-def test_a_module_that_cannot_be_parsed_is_named(project: Path) -> None:
-    write(project, "tasks/learning/constants.py", "RATE = = 1")
-    with pytest.raises(SyntaxError) as error:
-        fingerprint("tasks.fit", project)
-    assert error.value.filename == str(project / "tasks/learning/constants.py")
-    assert error.value.lineno == 1
-
-
-def test_the_entries_are_in_the_order_of_the_files(project: Path) -> None:
-    names = [f"part{number}" for number in range(9)]
-    for name in names:
-        write(project, f"tasks/{name}.py", "X = 1")
-    write(project, "tasks/draw.py", "import " + ", ".join(f"tasks.{name}" for name in reversed(names)))
-    places = list(fingerprint("tasks.draw", project))
-    assert places == ["tasks/draw.py: imports", *(f"tasks/{name}.py: X" for name in names)]
-
-
-def test_a_hash_is_that_of_the_syntax_tree_and_not_of_the_file_name(project: Path) -> None:
-    write(project, "tasks/one.py", "X = 1")
-    write(project, "tasks/two.py", "X = 1")
-    assert fingerprint("tasks.one", project)["tasks/one.py: X"] == fingerprint("tasks.two", project)["tasks/two.py: X"]
-
-
-def test_a_hash_is_long_enough_that_no_two_edits_share_it(project: Path) -> None:
-    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in fingerprint("tasks.fit", project).values())
-
-
-def test_the_fingerprint_of_the_real_project_is_quick() -> None:
-    module = "tasks.caching.prefect_run"
-    read_module.cache_clear()
-    started = time.perf_counter()
-    first = caching.fingerprint(module)
-    middle = time.perf_counter()
-    assert caching.fingerprint(module) == first
-    print(f"{len(first)} places: {middle - started:.4f} s, again {time.perf_counter() - middle:.4f} s")
-    assert "tasks/caching/store.py: Store" in first
-
-
-def test_a_module_that_is_not_the_projects_is_refused(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"numpy\.linalg is no module of this project"):
-        fingerprint("numpy.linalg", project)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("A = 1\nB = A\nA = 2\n", "A = 1\nA = 2\nB = A\n"),
-        ("X = []\nX.append(1)\nY = X[:]\n", "X = []\nY = X[:]\nX.append(1)\n"),
-    ],
-)
-def test_the_order_matters_of_what_is_defined_in_several_statements(project: Path, before: str, after: str) -> None:
-    write(project, "tasks/draw.py", before)
-    first = fingerprint("tasks.draw", project)
-    write(project, "tasks/draw.py", after)
-    assert fingerprint("tasks.draw", project) != first
-
-
-def test_a_change_elsewhere_in_a_module_is_not_told_of_its_imports(project: Path) -> None:
-    write(project, "tasks/draw.py", "import json\nimport math\nA = 1\n")
-    first = fingerprint("tasks.draw", project)
-    write(project, "tasks/draw.py", "import json\nimport math\nA = 2\n")
-    changed = {place for place, digest in fingerprint("tasks.draw", project).items() if first[place] != digest}
-    assert changed == {"tasks/draw.py: A"}
-
-
-def test_all_that_lies_in_the_project_is_its_code(project: Path) -> None:
-    write(project, "models/__init__.py", "")
-    write(project, "models/net.py", "WIDTH = 3")
-    write(project, "losses.py", "SCALE = 1")
-    write(project, "tasks/draw.py", "from models.net import WIDTH\nimport losses\nimport numpy\n")
-    assert files("tasks.draw", project) == {"losses.py", "models/net.py", "tasks/draw.py"}
-
-
-def test_among_installed_packages_only_its_own_are(tmp_path: Path) -> None:
-    installed = tmp_path / "site-packages"
-    write(installed, "tasks/draw.py", "import numpy\n")
-    write(installed, "numpy/__init__.py", "X = 1\n")
-    assert files("tasks.draw", installed) == {"tasks/draw.py"}
+# ---- order
 
 
 SWAPS = {
@@ -343,35 +295,245 @@ SWAPS = {
     "a draw and a registered function": ("A = draw()", "@register\ndef two(): pass"),
     "an import and a function of its name": ("from math import floor", "def floor(x): return x"),
     "a tuple and a call": ("A, B = draw(), 1", "C = draw()"),
+    "what is read and what changes it": ("Y = X[:]", "X.append(1)"),
+    "two values of a name": ("X = 1", "X = 2"),
 }
 
 
 @pytest.mark.parametrize("swapped", SWAPS)
 def test_the_order_counts_of_what_has_effects(project: Path, swapped: str) -> None:
     first, second = SWAPS[swapped]
-    write(project, "tasks/draw.py", f"from random import random as draw\n{first}\n{second}\n")
-    found = changed("tasks.draw", project, {"tasks/draw.py": f"from random import random as draw\n{second}\n{first}\n"})
-    assert "tasks/draw.py: order of statements" in found
+    code = "from random import random as draw\nX = []\n{}\n{}\ndef work(): return A, B, C, Y, X, floor, one, two\n"
+    write(project, "tasks/order.py", code.format(first, second))
+    before = fingerprint(project, "tasks.order.work")
+    write(project, "tasks/order.py", code.format(second, first))
+    after = fingerprint(project, "tasks.order.work")
+    assert "tasks/order.py: order of statements" in changed(before, after) or changed(before, after) == {
+        "tasks/order.py: X"
+    }
+    write(project, "tasks/order.py", code.format(first, second))
+    assert fingerprint(project, "tasks.order.work") == before
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
         ("def one(): pass", "def two(): pass"),
-        ("class One: pass", "def two(): pass"),
-        ("A = 1", "B: int = -2"),
-        ("A = ('a', 1.5)", "B = {'b': [None, True]}"),
-        ("A = 1", "C = draw()"),
-        ("import math", "import json"),
+        ("class one: pass", "def two(): pass"),
+        ("one = 1", "two: int = -2"),
+        ("one = ('a', 1.5)", "two = {'b': [None, True]}"),
+        ("one = 1", "two = draw()"),
+        ("import math as one", "import json as two"),
     ],
 )
 def test_the_order_does_not_count_of_what_has_none(project: Path, first: str, second: str) -> None:
-    write(project, "tasks/draw.py", f"from random import random as draw\n{first}\n{second}\n")
-    edits = {"tasks/draw.py": f"from random import random as draw\n{second}\n{first}\n"}
-    assert changed("tasks.draw", project, edits) - {"tasks/draw.py: imports"} == set()
+    code = "from random import random as draw\n{}\n{}\ndef work(): return one, two\n"
+    write(project, "tasks/order.py", code.format(first, second))
+    before = fingerprint(project, "tasks.order.work")
+    write(project, "tasks/order.py", code.format(second, first))
+    assert fingerprint(project, "tasks.order.work") == before
 
 
-def test_an_edit_of_what_has_an_order_is_told_of_itself_alone(project: Path) -> None:
-    write(project, "tasks/draw.py", "from random import random as draw\nA = draw()\nB = draw()\n")
-    edits = {"tasks/draw.py": "from random import random as draw\nA = draw()\nB = 1 + draw()\n"}
-    assert changed("tasks.draw", project, edits) == {"tasks/draw.py: B"}
+# ---- what is left out, and what is refused
+
+
+def test_the_machinery_is_left_out(project: Path) -> None:
+    write(project, "tasks/caching/__init__.py", "")
+    write(project, "tasks/caching/store.py", "print(1)\ndef write(): return 1")
+    code = "from tasks.caching.store import write\ndef draw(): return write()"
+    assert {place for place in drawn(project, code) if "caching" in place} == set()
+    everything = drawn(project, code, machinery="")
+    assert {"tasks/caching/store.py: write", "tasks/caching/store.py: module body"} <= everything.keys()
+
+
+DYNAMIC = [
+    "import importlib\ndef draw(): return importlib.import_module('a')",
+    "from importlib import import_module as load\ndef draw(): return load('a')",
+    "import importlib.util as u\ndef draw(): return u.module_from_spec(None)",
+    "import importlib\nLOAD = importlib\ndef draw(): return LOAD",
+    "def draw(): return __import__('a')",
+    "def draw(): return exec('a')",
+    "def draw(): return eval('a')",
+    "def draw(): return globals()['a']",
+    "import sys\ndef draw(): return sys.modules['a']",
+    "import runpy\ndef draw(): return runpy.run_path('a')",
+    "import importlib\nimportlib.reload(importlib)\ndef draw(): return 1",
+]
+
+
+@pytest.mark.parametrize("code", DYNAMIC)
+def test_code_that_is_loaded_by_a_computed_name_is_refused_with_the_line(project: Path, code: str) -> None:
+    with pytest.raises(UnseenCodeError, match=r"^tasks/draw\.py, line [12]: .* the cache does not see"):
+        drawn(project, code)
+    assert RATE in drawn(project, code, loads=["tasks.learning.constants"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import importlib.metadata\ndef draw(): return importlib.metadata.version('a')",
+        "import importlib.util\ndef draw(): return importlib.util.find_spec('a')",
+        "import sys\ndef draw(): return sys.maxsize",
+        "def eval(x): return x\ndef draw(): return eval(1)",
+        "def other(): return exec('a')\ndef draw(): return 1",
+    ],
+)
+def test_what_loads_no_code_is_not_refused(project: Path, code: str) -> None:
+    assert "draw" in drawn(project, code)
+
+
+def test_a_module_that_is_not_the_projects_is_refused(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"numpy\.linalg is no module of this project"):
+        fingerprint(project, "numpy.linalg.norm")
+
+
+def test_a_module_that_cannot_be_parsed_is_named(project: Path) -> None:
+    write(project, "tasks/learning/constants.py", "RATE = = 1")
+    with pytest.raises(SyntaxError) as error:
+        fingerprint(project)
+    assert error.value.filename == str(project / "tasks/learning/constants.py")
+    assert error.value.lineno == 1
+
+
+# ---- settings
+
+
+SETTINGS = """
+from typing import Annotated, ClassVar
+from pydantic import BaseModel, Field, field_validator
+LARGEST = 9
+Small = Annotated[int, Field(le=LARGEST)]
+class Base(BaseModel):
+    pass
+class Inner(Base):
+    rows: Small = Field(3, description="Rows.")
+    @field_validator("rows")
+    @classmethod
+    def _is_small(cls, rows): return min(rows, LARGEST)
+    @property
+    def twice(self): return 2 * self.rows
+class Settings(Base):
+    inner: Inner = Field(default_factory=lambda: Inner())
+    kind: ClassVar[str] = "a"
+"""
+CLASSES = [f"tasks.settings.{name}" for name in ("Base", "Inner", "Settings")]
+
+STAGE = """
+from tasks.caching.stage import stage
+from tasks.settings import Settings
+@stage(Settings, outputs=())
+def draw(view: Settings): return view
+"""
+
+
+@pytest.fixture
+def settings(project: Path) -> Path:
+    write(project, "tasks/settings.py", SETTINGS)
+    write(project, "tasks/draw.py", STAGE)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LARGEST = 9", "LARGEST = 10"),
+        ("Field(3, ", "Field(4, "),
+        ("Rows.", "Lines."),
+        ("return min(rows, LARGEST)", "return rows"),
+        ("    rows: Small", "    more: int = 1\n    rows: Small"),
+        ("rows: Small", "rows: int"),
+        ("lambda: Inner()", "lambda: Inner(rows=1)"),
+    ],
+)
+def test_what_says_of_settings_which_values_there_are_is_no_code(settings: Path, old: str, new: str) -> None:
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    assert "tasks/settings.py: Inner" in before
+    write(settings, "tasks/settings.py", SETTINGS.replace(old, new))
+    assert changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES)) == set()
+
+
+@pytest.mark.parametrize(("old", "new", "place"), [("2 * self", "3 * self", "Inner"), ('= "a"', '= "b"', "Settings")])
+def test_what_settings_do_is(settings: Path, old: str, new: str, place: str) -> None:
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    write(settings, "tasks/settings.py", SETTINGS.replace(old, new))
+    assert changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES)) == {
+        f"tasks/settings.py: {place}"
+    }
+
+
+@pytest.mark.parametrize("use", ["Settings()", "Settings.model_validate(view)", "isinstance(view, Settings)", "Made()"])
+def test_a_class_of_settings_that_code_makes_counts_as_a_whole(settings: Path, use: str) -> None:
+    made = "from pydantic import BaseModel\nclass Made(BaseModel):\n    inner: Settings = None\n"
+    write(settings, "tasks/draw.py", STAGE.replace("return view", f"return {use}") + made)
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    write(settings, "tasks/settings.py", SETTINGS.replace("Field(3, ", "Field(4, "))
+    assert changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES)) == {"tasks/settings.py: Inner"}
+
+
+def test_a_class_that_holds_settings_makes_none(settings: Path) -> None:
+    held = "from dataclasses import dataclass\n@dataclass\nclass Held:\n    inner: Settings\n"
+    write(settings, "tasks/draw.py", STAGE.replace("return view", "return Held(view)") + held)
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    write(settings, "tasks/settings.py", SETTINGS.replace("Field(3, ", "Field(4, "))
+    assert fingerprint(settings, "tasks.draw.draw", settings=CLASSES) == before
+
+
+def test_a_validator_that_sets_what_no_key_has_counts(settings: Path) -> None:
+    private = SETTINGS.replace("    rows: Small", "    _cache: int = 1\n    rows: Small")
+    write(settings, "tasks/settings.py", private)
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    write(settings, "tasks/settings.py", private.replace("return min(rows, LARGEST)", "return rows"))
+    assert "tasks/settings.py: Inner" in changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES))
+
+
+# ---- where the project ends
+
+
+def test_all_that_lies_in_the_project_is_its_code(project: Path) -> None:
+    write(project, "models/__init__.py", "")
+    write(project, "models/net.py", "WIDTH = 3")
+    write(project, "losses.py", "SCALE = 1")
+    code = "from models.net import WIDTH\nimport losses\nimport numpy\ndef draw(): return WIDTH, losses.SCALE, numpy\n"
+    assert {"losses.py: SCALE", "models/net.py: WIDTH"} <= drawn(project, code).keys()
+
+
+def test_among_installed_packages_only_its_own_are(tmp_path: Path) -> None:
+    installed = tmp_path / "site-packages"
+    write(installed, "tasks/draw.py", "import numpy\ndef draw(): return numpy.X")
+    write(installed, "numpy/__init__.py", "X = 1\n")
+    assert set(fingerprint(installed, "tasks.draw.draw")) == {"tasks/draw.py: imports", "tasks/draw.py: draw"}
+
+
+def test_modules_that_import_each_other_are_read_once(project: Path) -> None:
+    write(project, "tasks/learning/constants.py", "import tasks.learning.loop\nimport tasks.fit\nRATE = tasks.fit.fit")
+    places = [place.partition(": ")[0] for place in fingerprint(project)]
+    assert set(places) == {"tasks/fit.py", "tasks/learning/loop.py", "tasks/learning/constants.py"}
+
+
+def test_a_change_of_where_a_definition_lies_is_a_change(project: Path) -> None:
+    before = fingerprint(project)
+    write(project, "tasks/learning/rates.py", FILES["tasks/learning/constants.py"])
+    write(project, "tasks/learning/loop.py", FILES["tasks/learning/loop.py"].replace("constants", "rates"))
+    moved = {RATE, "tasks/learning/rates.py: RATE", "tasks/learning/loop.py: imports"}
+    assert changed(before, fingerprint(project)) == moved
+
+
+def test_a_hash_is_that_of_the_statement_and_not_of_its_place(project: Path) -> None:
+    write(project, "tasks/one.py", "def work(): return 1")
+    write(project, "tasks/two.py", "\n\ndef work(): return 1")
+    (one,), (two,) = (fingerprint(project, f"tasks.{name}.work").values() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_hash_is_long_enough_that_no_two_edits_share_it(project: Path) -> None:
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in fingerprint(project).values())
+
+
+def test_the_fingerprint_of_the_real_project_is_quick() -> None:
+    parse.cache_clear()
+    started = time.perf_counter()
+    first = caching.fingerprint("tasks.train", "train")
+    middle = time.perf_counter()
+    assert caching.fingerprint("tasks.train", "train") == first
+    print(f"{len(first)} places: {middle - started:.4f} s, again {time.perf_counter() - middle:.4f} s")
+    assert {"tasks/learning/loop.py: fit", "tasks/train.py: train"} <= first.keys()
