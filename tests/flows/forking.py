@@ -132,6 +132,12 @@ def workflow(*words: str) -> None:
     main(words)
 
 
+def workflow_in(folder: str, *words: str) -> None:
+    """The command line, started in a folder."""
+    os.chdir(folder)
+    workflow(*words)
+
+
 def workflow_after(delay: float, *words: str) -> None:
     """The command line, some seconds later; says on the error stream when it begins, and how long it has taken.
 

@@ -303,7 +303,10 @@ def test_a_project_with_damaged_runs_only_has_nothing_to_draw(store: Store, comm
 # ---- the command
 
 
-def test_people_see_two_tables_and_the_flags_in_words(calm: Store, command: Command) -> None:
+def test_people_see_two_tables_and_the_flags_in_words(
+    calm: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(calm.root)
     save_night(calm, 7, 0.0312, settings={"training": {"learning_rate": 0.1}})
     code, out, error = command("history", "nightly")
     assert (code, error) == (0, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.forking import Nursery, workflow
+from tests.flows.forking import Nursery, workflow_in
 from tests.flows.transcripts import is_shown, transcripts
 
 README = Path(__file__).parents[2] / "README.md"
@@ -24,7 +24,7 @@ def test_its_commands_print_what_it_shows(forked: Nursery, tmp_path: Path) -> No
     for transcript in found:
         printed = []
         for words, lines in transcript.commands():
-            done = forked(workflow, *words, home=tmp_path)
+            done = forked(workflow_in, str(tmp_path), *words, home=tmp_path)
             assert done.returncode == 0, f"line {transcript.line}: {done.stderr}"
             printed.append(done.stdout.splitlines())
             if not is_shown(printed[-1], lines):
