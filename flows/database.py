@@ -33,6 +33,9 @@ CONTENT = ("NULL value in", "CHECK constraint failed", "NUMERIC value in", "TEXT
 #: The bytes of which every process that has the database open holds one locked for reading.
 SHARED_FIRST, SHARED_SIZE = 0x40000000 + 2, 510
 
+#: The table that says which version of Prefect made the others.
+VERSIONS = "alembic_version"
+
 #: Tables without which every request to the server fails.
 TABLES = ("flow", "flow_run", "flow_run_state", "task_run", "task_run_state", "deployment", "artifact")
 
@@ -78,9 +81,11 @@ def find_damage(home: Path, seconds: float = CHECK_SECONDS) -> str:
     import sqlite3
 
     path, log = home / NAMES[0], home / NAMES[1]
-    # Unlike those of Path, these take no for an answer where the folder may not be entered.
-    if os.path.isdir(path) or (os.path.islink(path) and not os.path.exists(path)):  # noqa: PTH110, PTH112, PTH114
-        return "it is a folder, or a link to nothing"
+    # Unlike those of Path, these take no for an answer where the folder may not be entered. A named pipe would be
+    # waited for without end.
+    for name in NAMES:
+        if os.path.lexists(home / name) and not os.path.isfile(home / name):  # noqa: PTH113
+            return f"{name} is a folder or no plain file, or a link to nothing"
     try:
         if path.stat().st_size == 0 and log.stat().st_size > 0:
             return "it is empty, but for changes that were to be made in it"  # which SQLite would remove without a word
@@ -101,8 +106,10 @@ def find_gap(path: Path) -> str:
 
     try:
         tables = query(path, "SELECT name FROM sqlite_master WHERE type = 'table'", CHECK_SECONDS)
-        revisions = query(path, "SELECT version_num FROM alembic_version", CHECK_SECONDS)
-    except sqlite3.Error:  # no schema yet
+        if VERSIONS not in tables:  # which is made first
+            return f"it has no table {VERSIONS}" if tables else ""
+        revisions = query(path, f"SELECT version_num FROM {VERSIONS}", CHECK_SECONDS)  # noqa: S608 (a constant)
+    except sqlite3.Error:  # it does not say
         return ""
     if not revisions or unknown_revisions(revisions):  # of a later version, which may have other tables
         return ""

@@ -32,6 +32,10 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
         on_item: called after each thing, whether it was removed or had to stay.
     """
     removed = Garbage(kept=garbage.kept)
+    for run in garbage.kept:  # which may have been received, or put back after it was set aside
+        store.remember_run(run)
+        if not (store.runs / run).is_dir():  # another collection has just removed it
+            store.forget_run(run)
 
     def remove(kind: str, attempt: Callable[[str], bool]) -> None:
         for path, size in garbage.by_kind[kind].items():

@@ -92,6 +92,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
         UnreadableStoreError: something that names artifacts cannot be read.
     """
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
+    require_together(manifests, records, store)
     require_named(manifests, store)
     require_saved(manifests, store)
     require_runs(manifests, records, store)
@@ -187,9 +188,21 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
             raise foreign(store.relative(folder)) from error
         except ManifestError as error:
             raise unreadable(store.relative(folder / MANIFEST)) from error
-        except UnusableFileError as error:
+        except (UnusableFileError, FileNotFoundError) as error:
+            if not folder.exists():  # another collection has just removed it
+                continue
             raise unreadable(store.relative(folder / SUMS)) from error
         yield folder.name, manifest
+
+
+def require_together(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:
+    """Checks that artifacts/ is there, on which all that names the tables in data/ lies: its disk may be away.
+
+    Raises:
+        UnreadableStoreError: there are tables, and nothing that could name one.
+    """
+    if not (manifests or records or saved_runs(store)) and any(path.startswith("data/") for path in published(store)):
+        raise unreadable(PurePosixPath("artifacts"), "has no run and no record, though data/ has tables")
 
 
 def is_run(folder: Path) -> bool:
@@ -270,8 +283,9 @@ def foreign(path: PurePosixPath) -> ForeignStoreError:
 def unreadable(path: PurePosixPath, why: str = "cannot be read") -> UnreadableStoreError:
     """The error that a file which names others cannot be read or believed."""
     return UnreadableStoreError(
-        f"collection refused: {path} {why}, and may name files that are needed: restore it, or set "
-        "it aside with `workflow check --repair`; `workflow check` says what is wrong with it"
+        f"collection refused: {path} {why}, and may name files that are needed: restore it, or give it up with "
+        "`workflow check --repair`, after which a collection removes what it was made of; `workflow check` says what "
+        "is wrong with it"
     )
 
 
@@ -321,11 +335,14 @@ def passed_verification(run: str, store: Store) -> bool:
     """
     path = store.runs / run / VERIFICATION
     try:
-        return parse_object(read_file(path)).get("passed") is True
+        passed = parse_object(read_file(path)).get("passed")
     except FileNotFoundError:
         return False
     except (UnusableFileError, ValueError) as error:
         raise unreadable(store.relative(path)) from error
+    if not isinstance(passed, bool):
+        raise unreadable(store.relative(path), "does not say whether the run passed")
+    return passed
 
 
 def sizes(store: Store, paths: Iterable[str]) -> dict[str, int]:

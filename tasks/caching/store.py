@@ -142,8 +142,13 @@ class Store:
             # Takes the place of an empty folder, but fails if the run exists.
             temporary.rename(self.runs / run)
         fsync_folder(self.runs)
-        replace_file(self.saved / run, b"")
+        self.remember_run(run)
         return references
+
+    def remember_run(self, run: str) -> None:
+        """Notes that a run was saved, durably: from now on its folder is missed if it is gone."""
+        if not (self.saved / run).exists():
+            replace_file(self.saved / run, b"")
 
     def forget_run(self, run: str) -> None:
         """Lets a run go, durably: from now on nothing is missing without its folder."""

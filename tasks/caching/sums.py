@@ -56,16 +56,14 @@ def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, s
 
 
 def is_altered(store: Store, run: str, name: str) -> bool:
-    """Whether a file of a run is another one than its list says; False if it has no list.
+    """Whether a file of a run is another one than its list says.
 
     Raises:
+        FileNotFoundError: the file is gone, or the list.
         UnusableFileError: the file or the list cannot be read.
         OSError: no file can be read now, whichever it is.
     """
-    try:
-        lines = read_file(store.locate(run_path(run, SUMS))).splitlines()
-    except FileNotFoundError:
-        return False
+    lines = read_file(store.locate(run_path(run, SUMS))).splitlines()
     digest = hashlib.sha256(read_file(store.locate(run_path(run, name)))).hexdigest()
     return f"{digest}  {name}".encode() not in lines
 

@@ -527,7 +527,7 @@ def test_a_collection_is_refused_where_what_names_artifacts_cannot_be_read(
     age_all(verified)
     before = contents(verified)
     named = path.relative_to(verified.root) / ("something" if path.is_dir() and "records" in path.parts else "")
-    with pytest.raises(UnreadableStoreError, match=rf"refused: {named} cannot be read.*: restore it, or set it aside"):
+    with pytest.raises(UnreadableStoreError, match=rf"refused: {named} cannot be read.*: restore it, or give it up"):
         free(verified)
     assert contents(verified) == before
 
@@ -630,6 +630,50 @@ def test_a_manifest_that_is_not_as_it_was_saved_is_not_believed(
     path.write_bytes(whole[: found.end() - 1] + digit + whole[found.end() :])
     age_all(store)
     with pytest.raises(UnreadableStoreError, match=r"line-3/run\.json is not as SHA256SUMS beside it says"):
+        free(store)
+    (store.runs / "line-3" / "SHA256SUMS").unlink()
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match=r"refused: artifacts/runs/line-3/SHA256SUMS cannot be read"):
+        free(store)
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "a link to nothing"])
+def test_tables_stay_while_the_disk_of_artifacts_is_away(
+    store: Store, records: dict[str, list[str]], tmp_path: Path, left: str
+) -> None:
+    tables = {path for path in contents(store) if path.startswith("data/")}
+    assert tables
+    aside = tmp_path / "aside"
+    store.artifacts.rename(aside)
+    if left == "an empty folder":
+        store.artifacts.mkdir()
+    elif left == "a link to nothing":
+        store.artifacts.symlink_to(tmp_path / "mount")
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match="refused: artifacts has no run and no record, though data/ has"):
+        free(store)
+    assert {path for path in contents(store) if path.startswith("data/")} == tables
+
+
+def test_a_run_that_was_put_back_is_missed_again(store: Store, records: dict[str, list[str]], tmp_path: Path) -> None:
+    """As is one that was received: a collection notes what it keeps."""
+    store.forget_run("line-3")
+    age_all(store)
+    free(store)
+    store.locate(records["line-3"][2]).unlink(missing_ok=True)
+    (store.runs / "line-3").rename(tmp_path / "aside")
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match=r"refused: artifacts/runs/line-3/run\.json cannot be read"):
+        free(store)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"passed": 1}', '{"passed": null}'])
+def test_an_outcome_that_says_nothing_is_not_taken_for_a_failure(
+    store: Store, records: dict[str, list[str]], text: str
+) -> None:
+    (store.runs / "line-1" / "verification.json").write_text(text)
+    age_all(store)
+    with pytest.raises(UnreadableStoreError, match=r"line-1/verification\.json does not say whether the run passed"):
         free(store)
 
 

@@ -1,5 +1,6 @@
 """The database of the project's own server: a damaged one is moved aside, and no other."""
 
+import contextlib
 import os
 import random
 import re
@@ -355,15 +356,31 @@ def test_a_schema_is_known_where_prefect_keeps_its_migrations_elsewhere(
     require_known_schema(home)
 
 
-@pytest.mark.parametrize("take_place", [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere")])
-def test_what_is_no_file_is_moved_aside(tmp_path: Path, take_place: Callable[[Path], None]) -> None:
-    take_place(tmp_path / NAMES[0])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "take_place",
+    [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere"), os.mkfifo],
+    ids=["folder", "dangling link", "named pipe"],
+)
+def test_what_is_no_file_is_moved_aside(tmp_path: Path, take_place: Callable[[Path], None], name: str) -> None:
+    take_place(tmp_path / name)
     lines: list[str] = []
     assert set_aside_if_damaged(tmp_path, lines.append)
-    assert "it is a folder, or a link to nothing" in lines[0]
-    assert not os.path.lexists(tmp_path / NAMES[0])
+    assert f"{name} is a folder or no plain file, or a link to nothing" in lines[0]
+    assert not os.path.lexists(tmp_path / name)
     (aside,) = tmp_path.glob("damaged-*")
-    assert os.path.lexists(aside / NAMES[0])
+    assert os.path.lexists(aside / name)
+
+
+def test_a_database_that_does_not_say_which_version_made_it_is_damaged(home: Path, make: Make) -> None:
+    path = make()
+    write_schema(path, "0123456789ab")
+    assert find_damage(home) == ""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE alembic_version")
+        connection.execute("CREATE TABLE flow (id TEXT)")
+        connection.commit()
+    assert find_damage(home) == "it has no table alembic_version"
 
 
 def test_a_link_to_a_whole_database_stays(make: Make, tmp_path: Path) -> None:

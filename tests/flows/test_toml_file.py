@@ -40,6 +40,7 @@ LONG = dotted(1000, "a")
         f'x = """\n\\"""\n"""\n{LONG} = 1',
         f"x = '''a''''\n{LONG} = 1",
         f'x = "\\""\n{LONG} = 1',
+        f'x = """a"""" # \\\n{LONG} = 1',
         f"{dotted(MOST_LEVELS + 1, 'a')} = 1",
         f"x = {'[' * (MOST_LEVELS + 1)}{']' * (MOST_LEVELS + 1)}",
         f"x = {'{x = ' * 400}1{'}' * 400}",
