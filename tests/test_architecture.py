@@ -11,11 +11,12 @@ PROJECT = Path(__file__).parents[1]
 
 #: Where a module belongs, by the longest name that it begins with, and what such a module may import of the project.
 MAY_IMPORT: dict[str, set[str]] = {
-    "flows": {"flows", "tasks", "tasks.learning", "tasks.caching", "tasks.limits"},
-    "tasks": {"tasks", "tasks.learning", "tasks.caching", "tasks.limits"},
-    "tasks.learning": {"tasks.learning", "tasks.limits"},
-    "tasks.caching": {"tasks.caching", "tasks.limits"},
+    "flows": {"flows", "tasks", "tasks.learning", "tasks.caching", "tasks.limits", "tasks.relevance"},
+    "tasks": {"tasks", "tasks.learning", "tasks.caching", "tasks.limits", "tasks.relevance"},
+    "tasks.learning": {"tasks.learning", "tasks.limits", "tasks.relevance"},
+    "tasks.caching": {"tasks.caching", "tasks.limits", "tasks.relevance"},
     "tasks.limits": set(),
+    "tasks.relevance": set(),
 }
 
 #: What a stage module must not import before its stage runs.

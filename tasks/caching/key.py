@@ -18,6 +18,9 @@ from tasks.caching.sources import source_of
 from tasks.caching.stage import FORMAT, Stage, View
 from tasks.relevance import MattersIf
 
+#: The types of which JSON has values; of a tuple, it has a list.
+JSON = (bool, dict, float, int, list, str, tuple, type(None))
+
 #: What a key is made of, flat: each ingredient's name, as it is told to people, and its value.
 Ingredients = dict[str, Any]
 
@@ -73,7 +76,7 @@ def material_settings(view: View) -> dict[str, Any]:
     values, shown = flatten(view.model_dump()), flatten(view.model_dump(mode="json"))
     idle = view.immaterial | (frozenset() if view.writes_settings else frozenset(idle_settings(view)))
     return {
-        name: value if type(values[name]) is type(value) else f"{type(values[name]).__qualname__} {value}"
+        name: value if type(values[name]) in JSON else f"{type(values[name]).__qualname__} {value}"
         for name, value in shown.items()
         if not any(f"{name}.".startswith(f"{left_out}.") for left_out in idle)
     }

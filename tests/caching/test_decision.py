@@ -140,7 +140,7 @@ def artifact(store: Store, decision: Decision, name: str) -> Path:
 def code(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The code of the stages; a test changes it here."""
     places = {"tasks/steps.py: step": "0"}
-    monkeypatch.setattr(key, "fingerprint", lambda module, **read: dict(places))
+    monkeypatch.setattr(key, "fingerprint", lambda module, name, **options: dict(places))
     return places
 
 
@@ -403,7 +403,7 @@ def test_code_that_was_edited_under_a_running_process_is_noticed(
     code: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert edited_meanwhile(make) == ""
-    monkeypatch.setattr(key, "fingerprint", lambda module, read: {**code, "tasks/steps.py: step": "1"})
+    monkeypatch.setattr(key, "fingerprint", lambda module, name, **options: {**code, "tasks/steps.py: step": "1"})
     assert edited_meanwhile(make).startswith("tasks/steps.py: step changed while this process ran: ")
 
 
@@ -413,7 +413,7 @@ def test_code_that_is_no_code_any_more_is_noticed(
 ) -> None:
     edited_meanwhile(make)
 
-    def fail(module: str, read: object) -> None:
+    def fail(*given: object, **options: object) -> None:
         raise error
 
     monkeypatch.setattr(key, "fingerprint", fail)

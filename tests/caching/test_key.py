@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from tasks.caching import key as module
 from tasks.caching.key import Ingredients, digest_of, flatten, order_stage, version
 from tasks.caching.reference import Outputs, Reference
-from tasks.caching.stage import Desk, Stage, View, stage
+from tasks.caching.stage import FORMAT, Desk, Stage, View, stage
 
 
 class Data(BaseModel):
@@ -57,9 +57,8 @@ INPUTS = {
 
 @pytest.fixture(autouse=True)
 def _fixed_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        module, "fingerprint", lambda name, **read: {"tasks/fit.py: fit": "0" * 16, "tasks/fit.py: X": "1" * 16}
-    )
+    places = {"tasks/fit.py: fit": "0" * 16, "tasks/fit.py: X": "1" * 16}
+    monkeypatch.setattr(module, "fingerprint", lambda module, name, **options: places)
 
 
 def key_of(settings: BaseModel | None = None, stage: Stage[Any] = fit, inputs: Mapping[str, Reference] = INPUTS) -> str:
@@ -110,6 +109,7 @@ class TestOrder:
     def test_it_has_all_that_shapes_the_result(self) -> None:
         order = order_stage(fit, Settings(), INPUTS)
         assert order.ingredients == {
+            "cache": FORMAT,
             "stage": "fit",
             "schema": 1,
             "data.rows": 50,
@@ -173,14 +173,14 @@ class TestOrder:
 
     def test_the_code_matters(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = key_of()
-        monkeypatch.setattr(module, "fingerprint", lambda name, **read: {"tasks/fit.py: fit": "f" * 16})
+        monkeypatch.setattr(module, "fingerprint", lambda module, name, **options: {"tasks/fit.py: fit": "f" * 16})
         assert key_of() == before, "this process still runs the code that it has imported"
         module.code_of.cache_clear()  # as in a new process
         assert key_of() != before
 
     def test_the_code_is_that_of_the_stages_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "fingerprint", lambda name, **read: {name: "0"})
-        assert order_stage(fit, Settings(), {}).ingredients[f"code {fit.function.__module__}"] == "0"
+        monkeypatch.setattr(module, "fingerprint", lambda module, name, **options: {name: "0"})
+        assert order_stage(fit, Settings(), {}).ingredients["code fit"] == "0"
 
     def test_the_version_of_a_library_matters(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = key_of()

@@ -30,12 +30,12 @@ rates = Path("tasks/rates.py")
 def edit(moment):
     if moment == when:
         rates.write_text("RATE = 0.2\\n")
-from tasks.caching.key import code_of
+from tasks.caching.fingerprint import fingerprint
 edit("before the import")
 import importlib
 module = importlib.import_module(f"tasks.{name}")
 edit("after the import")
-code = code_of(f"tasks.{name}")
+code = fingerprint(f"tasks.{name}", "fit")
 edit("after the key")
 result = module.fit()
 print(json.dumps({"result": result, "code": code}))

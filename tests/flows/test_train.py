@@ -227,7 +227,7 @@ def test_an_elaborate_experiment_goes_all_the_way_and_verifies(
 
 def test_the_three_placements_give_the_same_model_on_the_cpu(store: Store, train: Callable[..., Any]) -> None:
     fits = [
-        train("line-layers", {"training": {"placement": placement, "device": "cpu"}}, until="train")
+        train("line-layers", {"training": {"placement": placement, "device": "cpu"}}, ["train"], until="train")
         for placement in ("constructor", "context", "moved")
     ]
     assert [fit.ran[-1] for fit in fits] == ["train"] * 3
