@@ -140,7 +140,9 @@ def test_an_interruption_that_a_library_swallows_is_not_lost(
     code, out, error = command("train", "line", "--refresh", "split", "--training.epochs", "3")
     assert (code, error) == (CODES[number], TOLD)
     assert "evaluate" not in out
-    assert {run.state.name for run in api.since(began)} == {"Cancelled"}
+    (run,) = api.since(began)
+    assert run.state.name == "Cancelled"
+    assert run.state.message.startswith(f"Ended by {'Ctrl-C' if number == signal.SIGINT else number.name}. What is ")
     assert command("train", "line")[0] == 0
 
 
@@ -232,6 +234,17 @@ def test_a_flow_run_that_is_ended_before_its_engine_has_begun_is_no_failure(
     assert process.stdout.readline() == "loading\n"
     process.terminate()
     assert process.wait(60) == 0
+
+
+def test_what_a_stage_computes_with_is_imported_before_it_begins(
+    store: Store, train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.caching import prefect_run
+
+    imported: list[str] = []
+    monkeypatch.setattr(prefect_run, "import_libraries", imported.extend)
+    train("line", until="generate")
+    assert imported == ["numpy", "pyarrow"]
 
 
 def test_one_that_comes_while_a_library_is_imported_waits(
