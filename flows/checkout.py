@@ -34,9 +34,18 @@ def require_same_checkout(script: Path) -> None:
     """
     require_ours(script.absolute().parent.parent.parent, str(script))
     require_own_environment()
-    if not os.environ.get("WORKFLOW_HOME"):
-        for folder in (here := Path.cwd(), *here.parents):
+    here = working_folder()
+    if here is not None and not os.environ.get("WORKFLOW_HOME"):
+        for folder in (here, *here.parents):
             require_ours(folder, str(script))
+
+
+def working_folder() -> Path | None:
+    """The folder that the command was started in; None if it has been removed since."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def require_own_environment() -> None:

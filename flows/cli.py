@@ -237,7 +237,7 @@ def history(
         from flows.console import print_history
 
         link = page.link(sys.stdout) if page else None
-        print_history(found, [shown_path(path) for path in paths], link)
+        print_history(found, [shown_path(path.absolute()) for path in paths], link)
     for problem in found.damaged.values():
         tell(problem)
     if fail_on_drift and found.drifts:

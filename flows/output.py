@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.checkout import working_folder
 from flows.runs import RunFolder
 from flows.settings import Api
 from flows.sign_in import UiPage
@@ -74,9 +75,13 @@ def print_places(run: RunFolder, rejections: Sequence[str] | None, api: Api | No
 
 
 def shown_path(path: Path) -> Path:
-    """A path as a person can use it where the command was started: relative to there if it lies below."""
-    path, here = path.absolute(), Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    """A path as a person can use it where the command was started: relative to there if it lies below.
+
+    Args:
+        path: an absolute one.
+    """
+    here = working_folder()
+    return path.relative_to(here) if here is not None and path.is_relative_to(here) else path
 
 
 def acceptance(rejections: Sequence[str]) -> str:

@@ -50,6 +50,6 @@ def setting(field: str, environment: Mapping[str, str], value: Any = None) -> st
     """
     for name, text in environment.items():
         spelling = name.upper()
-        if spelling.startswith("PREFECT_") and spelling.endswith(field.upper()) and value in (None, text):
+        if spelling.startswith("PREFECT_") and spelling.endswith(f"_{field.upper()}") and value in (None, text):
             return f"the environment variable {name}"
     return f"`{field}` (in prefect.toml, pyproject.toml or the profile)"

@@ -202,7 +202,10 @@ def require_together(manifests: Mapping[str, Manifest], records: Mapping[str, Re
         UnreadableStoreError: there are tables, and nothing that could name one.
     """
     if not (manifests or records or saved_runs(store)) and any(path.startswith("data/") for path in published(store)):
-        raise unreadable(PurePosixPath("artifacts"), "has no run and no record, though data/ has tables")
+        raise UnreadableStoreError(
+            "collection refused: artifacts/ has no run and no record, though data/ has tables: bring back what it had, "
+            "such as its disk, or remove data/ yourself if that is gone for good"
+        )
 
 
 def is_run(folder: Path) -> bool:

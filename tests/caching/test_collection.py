@@ -650,7 +650,7 @@ def test_tables_stay_while_the_disk_of_artifacts_is_away(
     elif left == "a link to nothing":
         store.artifacts.symlink_to(tmp_path / "mount")
     age_all(store)
-    with pytest.raises(UnreadableStoreError, match="refused: artifacts has no run and no record, though data/ has"):
+    with pytest.raises(UnreadableStoreError, match="refused: artifacts/ has no run and no record, though data/ has"):
         free(store)
     assert {path for path in contents(store) if path.startswith("data/")} == tables
 

@@ -77,6 +77,18 @@ def test_an_activated_command_is_refused_in_another_checkout(
     require_same_checkout(PROJECT / ".venv/bin/workflow")
 
 
+def test_a_folder_that_was_removed_is_no_checkout(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    command = [Path(sys.executable).with_name("workflow"), "runs"]
+    store = os.environ | {"WORKFLOW_HOME": ""}
+    code = "import os, subprocess, sys; os.rmdir(os.getcwd()); sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=folder, env=store, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_copied_interpreter_is_refused_where_python_calls_flows(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(other / ".venv"))
     require_own_environment()

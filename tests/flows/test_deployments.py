@@ -51,6 +51,16 @@ def test_both_offer_the_same(command: Command, nightly: str) -> None:
     }
 
 
+@pytest.mark.usefixtures("prefect")
+def test_the_form_of_each_states_what_it_has(nightly: str, tmp_path: Path) -> None:
+    """And not what another has, or the class."""
+    Path(nightly).write_text("[training]\nepochs = 512\n")
+    served = {found.name: found for found in asyncio.run(make_deployments(read_offers([nightly]), "0123"))}
+    for name, epochs in (("nightly", 512), ("line", 180)):
+        properties = served[name]._parameter_openapi_schema.definitions["Training"]["properties"]
+        assert properties["epochs"]["description"].endswith(f"default {epochs}.")
+
+
 def test_two_experiments_of_one_name_are_refused(nightly: str) -> None:
     with pytest.raises(InputError, match="two experiments are named nightly"):
         read_offers([nightly, nightly])

@@ -40,7 +40,6 @@ LONG = dotted(1000, "a")
         f'x = """\n\\"""\n"""\n{LONG} = 1',
         f"x = '''a''''\n{LONG} = 1",
         f'x = "\\""\n{LONG} = 1',
-        f'x = """a"""" # \\\n{LONG} = 1',
         f"{dotted(MOST_LEVELS + 1, 'a')} = 1",
         f"x = {'[' * (MOST_LEVELS + 1)}{']' * (MOST_LEVELS + 1)}",
         f"x = {'{x = ' * 400}1{'}' * 400}",
@@ -53,6 +52,20 @@ LONG = dotted(1000, "a")
 def test_excess_is_refused(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ExcessError, match=r"nested too deeply|more than 1,000,000 bytes"):
+        read_toml(file)
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["", "x = '''a''''", 'x = "\\""', 'x = """a"""" # \\', "x = '''a'''' # \\", 'x = 1 # "\\', "x = 'a\\'"],
+)
+def test_a_long_key_is_refused_before_the_parser_sees_it(
+    file: Path, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes memory by the square of its length."""
+    monkeypatch.setattr(tomllib, "loads", pytest.fail)
+    file.write_text(f"{before}\n{LONG} = 1")
+    with pytest.raises(ExcessError, match="nested too deeply"):
         read_toml(file)
 
 
