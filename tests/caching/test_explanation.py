@@ -26,6 +26,12 @@ ingredients = st.dictionaries(st.sampled_from([f"{kind} {n}" for kind in "abc" f
         ({}, {"input validation": "1"}, "input validation added"),
         ({"input validation": "1"}, {}, "input validation removed"),
         ({"schema": 1}, {"schema": 2}, "schema 1 → 2"),
+        ({"data.end": 0.0}, {"data.end": -0.0}, "data.end 0.0 → -0.0"),
+        ({"data.end": 1}, {"data.end": 1.0}, "data.end 1 → 1.0"),
+        ({"data.rows": 1}, {"data.rows": True}, "data.rows 1 → True"),
+        ({"cache": 1, "code a.py: f": "0"}, {"cache": 2, "x": 1}, "the cache's format changed"),
+        ({"code a.py: f": "0"}, {"cache": 1, "code b.py: f": "0"}, "the cache's format changed"),
+        ({"library python": "3.11", "code a.py: f": "0"}, {"library python": "3.12"}, "python 3.11 → 3.12"),
     ],
 )
 def test_each_kind_of_change_has_its_words(before: dict[str, Any], now: dict[str, Any], words: str) -> None:

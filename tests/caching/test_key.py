@@ -3,8 +3,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import date
 from subprocess import Popen
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tasks.caching import key as module
-from tasks.caching.key import Ingredients, digest_of, flatten, order_stage, version
+from tasks.caching.key import Ingredients, digest_of, flatten, material_settings, order_stage, version
 from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import FORMAT, Desk, Stage, View, stage
+from tasks.relevance import MattersIf
 
 
 class Data(BaseModel):
@@ -239,6 +241,60 @@ def test_what_a_view_calls_immaterial_is_not_in_the_key() -> None:
     partly = replace(fit, view=PartlyImmaterialView)
     assert key_of(Settings(training=Training(limit=7)), partly) == key_of(stage=partly)
     assert key_of(Settings(training=Training(rate=7)), partly) != key_of(stage=partly)
+
+
+class Step(BaseModel):
+    every: int = 100
+    factor: float = 0.1
+
+
+class Rules(BaseModel):
+    name: str = "constant"
+    step: Annotated[Step, MattersIf(lambda rules: rules.name == "step")] = Step()
+    day: date = date(2026, 1, 1)
+
+
+class RuledView(View):
+    rules: Rules = Rules()
+    all: Annotated[bool, MattersIf(lambda view: view.rules.step.every > 100)] = False
+
+
+class WritingView(RuledView):
+    writes_settings = True
+
+
+class TestRules:
+    def test_a_setting_is_in_the_key_where_it_matters(self) -> None:
+        found = material_settings(RuledView(rules=Rules(name="step", step=Step(every=101))))
+        assert found == {
+            "rules.name": "step",
+            "rules.step.every": 101,
+            "rules.step.factor": 0.1,
+            "rules.day": "date 2026-01-01",
+            "all": False,
+        }
+
+    def test_it_is_not_where_it_does_not_matter_nor_is_what_is_in_it(self) -> None:
+        assert material_settings(RuledView()) == {"rules.name": "constant", "rules.day": "date 2026-01-01"}
+
+    def test_what_writes_settings_down_has_all(self) -> None:
+        every = material_settings(RuledView(rules=Rules(name="step", step=Step(every=101)))).keys()
+        assert material_settings(WritingView()).keys() == every
+
+    def test_a_setting_that_is_added_with_a_rule_keeps_every_key(self) -> None:
+        class Older(View):
+            rules: Rules = Rules()
+
+        assert material_settings(Older()) == material_settings(RuledView())
+
+    def test_a_value_that_json_does_not_have_is_told_by_its_type(self) -> None:
+        class Texts(View):
+            day: str = "2026-01-01"
+
+        class Dates(View):
+            day: date = date(2026, 1, 1)
+
+        assert material_settings(Texts()) != material_settings(Dates())
 
 
 def test_keys_are_the_same_in_every_process(start_python: Callable[..., Popen[str]]) -> None:

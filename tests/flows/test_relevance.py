@@ -1,0 +1,87 @@
+"""A setting that does not matter, by the rule that stands beside it, changes no byte and reruns nothing."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from tasks.caching.store import Store
+from tasks.learning.experiment import Experiment
+from tasks.relevance import MattersIf
+
+#: The last stage before that which writes all settings down.
+UNTIL = "plot"
+
+EPOCHS = {"epochs": 12, "evaluate_every": 4}
+
+#: By the setting: other settings under which it does not matter, others under which it does, two values, and the first
+#: stage that it shapes.
+RULES: dict[str, tuple[dict[str, Any], dict[str, Any], Any, Any, str]] = {
+    "data.step": ({"data": {"rows": 30}}, {}, 0.02, 0.03, "generate"),
+    "data.seed": ({}, {"data": {"noise": 0.1}}, 0, 1, "generate"),
+    "split.seed": ({}, {"split": {"method": "shuffled"}}, 0, 1, "split"),
+    "model.weight_name": ({"model": {"kind": "linear"}}, {}, "weights", "slope", "train"),
+    "model.bias_name": ({"model": {"kind": "linear"}}, {}, "bias", "offset", "train"),
+    "training.shuffle": ({}, {"training": {"batch_size": 8}}, True, False, "train"),
+    "training.step_every": ({}, {"training": {"schedule": "step"}}, 5, 7, "train"),
+    "training.step_factor": (
+        {"training": {"schedule": "cosine"}},
+        {"training": {"schedule": "step", "step_every": 5}},
+        0.1,
+        0.2,
+        "train",
+    ),
+    "training.final_learning_rate": ({}, {"training": {"schedule": "cosine"}}, 0.0, 0.001, "train"),
+}
+
+#: Matters on a CUDA device alone: see tests/flows/test_train.py for what it makes on the CPU.
+ON_OTHER_DEVICES = {"training.placement"}
+
+
+def ruled_settings(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of the settings that have a rule."""
+    for name, info in section.model_fields.items():
+        if any(isinstance(note, MattersIf) for note in info.metadata):
+            yield f"{prefix}{name}"
+        elif isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from ruled_settings(info.annotation, f"{prefix}{name}.")
+
+
+def settings_with(others: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Settings of a short training, with others and with a value of the named one."""
+    section, _, field = name.partition(".")
+    found = {"training": dict(EPOCHS)}
+    for group, values in (*others.items(), (section, {field: value})):
+        found[group] = found.get(group, {}) | values
+    return found
+
+
+def test_every_rule_is_tried() -> None:
+    assert set(ruled_settings(Experiment)) == RULES.keys() | ON_OTHER_DEVICES
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_setting_that_does_not_matter_changes_no_byte_and_reruns_nothing(
+    store: Store, train: Callable[..., Any], name: str
+) -> None:
+    others, _, one, other, _ = RULES[name]
+    first = train("line", settings_with(others, name, one), until=UNTIL)
+    assert len(first.ran) == 5
+    changed = settings_with(others, name, other)
+    assert train("line", changed, until=UNTIL).ran == []
+    again = train("line", changed, ["generate", "split", "train", "evaluate", "plot"], until=UNTIL)
+    assert len(again.ran) == 5
+    assert again.digests == first.digests
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_same_setting_reruns_what_it_shapes_where_it_matters(
+    store: Store, train: Callable[..., Any], name: str
+) -> None:
+    _, others, one, other, stage = RULES[name]
+    first = train("line", settings_with(others, name, one), until=UNTIL)
+    changed = train("line", settings_with(others, name, other), until=UNTIL)
+    assert changed.ran[0] == stage
+    assert changed.reasons[stage] == (f"{name} {one} → {other}",)
+    assert changed.digests != first.digests
