@@ -76,7 +76,8 @@ def test_a_run_takes_its_seeds_from_the_day_on_which_it_was_due(store: Store, ap
 
     from flows import orchestration
 
-    parameters = {"experiment": load_experiment("line").model_dump(mode="json"), "until": "generate"}
+    noisy = load_experiment("line", {"data": {"noise": 0.1}})  # without noise its seed is in no key
+    parameters = {"experiment": noisy.model_dump(mode="json"), "until": "generate"}
     flow_run = api.client.create_flow_run(
         orchestration.train, parameters=parameters | {"dated": ["data.seed"]}, state=Scheduled(scheduled_time=NIGHT)
     )
