@@ -27,6 +27,7 @@ from flows.engine import LastingFlow
 from flows.experiments import place, resolve, settle
 from flows.history import read_row, rejections_of
 from flows.identity import identity
+from flows.layout import require_layout
 from flows.liveness import is_given_up
 from flows.naming import tag_run, train_run_name, verify_run_name
 from flows.one_at_a_time import IfRunning, one_at_a_time
@@ -34,7 +35,7 @@ from flows.planning import plan_training
 from flows.progress import TrainingProgress
 from flows.runs import RunFolder, find_folder, find_run
 from flows.showing import show_history, show_page, show_run
-from flows.train import Refreshable, StageName, stages
+from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.turns import point_in_turn, take_turn
 from flows.verifications import is_pending, is_triggered, is_verified, was_verified
@@ -47,7 +48,7 @@ from tasks.caching.manifest import MANIFEST, manifest_digest
 from tasks.caching.pointers import LATEST, require_pointers
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
 from tasks.caching.reference import Reference
-from tasks.caching.stage import StageReport
+from tasks.caching.stage import StageReport, stages
 from tasks.caching.store import Store, UnusableFileError, project_store
 from tasks.caching.uses import store_in_use
 from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
@@ -159,7 +160,7 @@ def train_now(
     experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store, notes: str = ""
 ) -> str | None:
     """Trains; see `train`."""
-    pin_code(stages())
+    pin_code(stages(train_pipeline))
     if notes:
         get_run_logger().info("notes: %s", in_one_line(notes))
     require_pointers(experiment.name, store)
@@ -246,6 +247,7 @@ def verify(
 def verify_now(run: str, device: str, retries: int, expect: str | None, store: Store) -> str:
     """Verifies; see `verify`."""
     folder = find_folder(run, store)
+    require_layout(store, [stage.name for stage in stages(verify_pipeline)])
     settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=digest_of(folder))
     again = was_verified(folder, settings.digest)
     ask(lambda: tag_run((experiment_of(folder), settings.device)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.layout import require_layout
 from flows.problems import InputError
 from tasks.caching.manifest import MANIFEST, Manifest, ManifestError, manifest_digest
 from tasks.caching.pointers import LATEST, PointerError, is_pointer, require_link
@@ -107,8 +108,9 @@ def find_folder(wanted: str, store: Store) -> Path:
     """The folder of a run: by name, by pointer (`latest`, `line-latest`) or by path.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or a folder of the store is a link.
     """
+    require_layout(store)
     path = store.runs / wanted if Path(wanted).name == wanted else Path(wanted)
     if is_pointer(wanted):
         require_pointer(store.runs / wanted)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from flows.problems import InputError
-from tasks.caching.stage import Run, Stage
+from tasks.caching.stage import Run
 from tasks.evaluate import evaluate
 from tasks.generate import generate
 from tasks.plot import plot
@@ -33,18 +33,6 @@ def pipeline(run: Run) -> Mapping[str, Any]:
     scores = run(evaluate, parts, fitted)
     figures = run(plot, parts, fitted, scores)
     return run(save, dataset, parts, fitted, scores, figures)
-
-
-def stages() -> list[Stage[Any]]:
-    """The stages, in the order of the wiring."""
-    found: list[Stage[Any]] = []
-
-    def note(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Mapping[str, Any]:
-        found.append(stage)
-        return {}
-
-    pipeline(note)
-    return found
 
 
 def require_reached(refresh: Iterable[str], until: str | None) -> None:

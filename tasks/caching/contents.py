@@ -20,9 +20,14 @@ RUN_NAME = re.compile(RUN)
 #: Levels below data/ and artifacts/ at which there are temporaries: states/STAGE/KEY/.tmp-1 is the deepest.
 DEEPEST = 4
 
-#: Folders in artifacts/ that hold no artifacts of a stage, and what ships with the project.
+#: Folders in artifacts/ that hold no artifacts of a stage.
 APART = {"records", "runs", "saved", "states", "history", "set-aside", "example"}
-SHIPPED = {"README.md", ".gitkeep", ".gitignore"}
+
+#: The file in data/ that names the store which has its tables there; see `tasks.caching.layout`.
+OWNER = ".store"
+
+#: What is none of the store's folders, artifacts and notes, and belongs there all the same.
+SHIPPED = {"README.md", ".gitkeep", ".gitignore", OWNER}
 
 
 def artifact_files(

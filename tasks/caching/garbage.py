@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from tasks.caching.contents import ARTIFACT_NAME, artifact_files, files, saved_runs, temporaries
 from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.key import digest_of
+from tasks.caching.layout import LayoutError, require_own_folders
 from tasks.caching.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.pointers import is_pointer
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
@@ -89,8 +90,12 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
 
     Raises:
         ForeignStoreError: another version of this project has made a record or a run of the store.
-        UnreadableStoreError: something that names artifacts cannot be read.
+        UnreadableStoreError: something that names artifacts cannot be read, or another store may name them.
     """
+    try:
+        require_own_folders(store)
+    except LayoutError as error:
+        raise UnreadableStoreError(f"collection refused: {error}") from error
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
     require_together(manifests, records, store)
     require_named(manifests, store)

@@ -14,7 +14,6 @@ from typing import Literal
 
 from tasks.caching import pointers
 from tasks.caching.contents import (
-    APART,
     ARTIFACT_NAME,
     SHIPPED,
     artifact_files,
@@ -23,6 +22,7 @@ from tasks.caching.contents import (
     is_published,
     saved_runs,
 )
+from tasks.caching.layout import LINKED, linked_folders
 from tasks.caching.manifest import MANIFEST, REPORT, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.reference import Reference
@@ -100,19 +100,16 @@ class _Walk:
 
     def inspection(self) -> Inspection:
         """What this look found."""
-        self._folders()
+        for folder in linked_folders(self._store):
+            self._find(folder, "damaged", LINKED)
+        if self._found:  # what is looked for may lie behind the link
+            return Inspection(sorted(self._found), self._counts)
         self._records()
         self._runs()
         self._saved()
         self._states()
         self._artifacts()  # last, since it asks what the others name
         return Inspection(sorted(self._found), self._counts)
-
-    def _folders(self) -> None:
-        places = (self._store.artifacts / name for name in APART)
-        for folder in (*places, self._store.records / "last", self._store.records / "locks"):
-            if folder.is_symlink():
-                self._find(folder, "damaged", "a link in the place of a folder; only data and artifacts may be links")
 
     def _records(self) -> None:
         for path in self._files(self._store.records, levels=2):
@@ -230,8 +227,6 @@ class _Walk:
             if self._vouches_for_itself(path):
                 self._find(named_by, "damaged", f"names {reference.path} with another digest or size")
                 return
-            # A link in the place of a folder is what is to be taken away, and not what lies behind it.
-            path = next((folder for folder in reversed(path.parents) if folder.is_symlink()), path)
             self._find(path, damaged_or_missing(path), str(error), named_by)
 
     def _vouches_for_itself(self, path: Path) -> bool:

@@ -112,7 +112,7 @@ class Environment(Part):
 
     device: str
     device_note: str
-    threads: int = Field(ge=1, le=MOST_THREADS)
+    threads: int = Field(ge=1, le=MOST_THREADS, strict=True)
     python: str
     machine: str
     versions: dict[str, str]

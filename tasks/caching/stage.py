@@ -157,3 +157,15 @@ def stage(
 #: What a flow's wiring calls with a stage and the outputs of those before it, and which returns the stage's outputs:
 #: it runs the stage, or reuses its record, or only plans to.
 Run = Callable[..., Mapping[str, Any]]
+
+
+def stages(pipeline: Callable[[Run], object]) -> list[Stage[Any]]:
+    """The stages of a flow, in the order of its wiring."""
+    found: list[Stage[Any]] = []
+
+    def note(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Mapping[str, Any]:
+        found.append(stage)
+        return {}
+
+    pipeline(note)
+    return found

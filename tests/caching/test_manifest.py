@@ -177,8 +177,8 @@ def test_every_name_that_a_person_can_give_is_read(tmp_path: Path, name: str) ->
     assert Manifest.read(lay(tmp_path, changed(**fields, files=files), run)).run == run
 
 
-@pytest.mark.parametrize("threads", [-1, 0, 1025, 1_000_000, 2**70])
-def test_no_number_of_threads_is_read_that_no_experiment_may_have(tmp_path: Path, threads: int) -> None:
+@pytest.mark.parametrize("threads", [-1, 0, 1025, 1_000_000, 2**70, True, "2", 1.0])
+def test_no_number_of_threads_is_read_that_no_experiment_may_have(tmp_path: Path, threads: object) -> None:
     environment = MADE.environment.model_dump() | {"threads": threads}
     with pytest.raises(ManifestError, match=r"is damaged \(environment\.threads: Input should be"):
         Manifest.read(lay(tmp_path, changed(environment=environment)))

@@ -1,0 +1,19 @@
+"""A store in which nothing can be kept safely is bad input: what is asked for is refused before anything is done."""
+
+from collections.abc import Collection
+
+from flows.problems import InputError
+from tasks.caching.layout import LayoutError, require_own_folders
+from tasks.caching.store import Store
+
+
+def require_layout(store: Store, stages: Collection[str] = ()) -> None:
+    """Checks that the folders of a store, and of stages that are to run, are folders and its own.
+
+    Raises:
+        InputError: one of them is not.
+    """
+    try:
+        require_own_folders(store, stages)
+    except LayoutError as error:
+        raise InputError(str(error)) from error
