@@ -100,10 +100,10 @@ class SettledExperiment(Experiment):
     """An experiment as it will run on this machine: its device is resolved and its threads are counted.
 
     Attributes:
-        requested_device: the device that was asked for, which may have been `auto`.
+        device_asked_for: the device that was asked for, which may have been `auto`.
     """
 
-    requested_device: str
+    device_asked_for: str
     training: SettledTraining
 
 
@@ -128,7 +128,7 @@ def settle(experiment: Experiment) -> SettledExperiment:
     except InputError as error:
         raise InputError(f"training.device: {error}") from error
     settings["training"] |= {"device": device, "threads": thread_count(experiment.training.threads)}
-    return SettledExperiment(requested_device=requested, **settings)
+    return SettledExperiment(device_asked_for=requested, **settings)
 
 
 def resolve(device: str) -> str:

@@ -165,7 +165,7 @@ def train_now(
         get_run_logger().info("notes: %s", in_one_line(notes))
     require_pointers(experiment.name, store)
     settled, turn = settle(experiment), take_turn(store)
-    if note := fallback_notice(settled.requested_device, settled.training.device):
+    if note := fallback_notice(settled.device_asked_for, settled.training.device):
         get_run_logger().info(note)
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
     plan = plan_training(settled, store, forced, until)

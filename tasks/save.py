@@ -35,7 +35,7 @@ class SaveView(View):
     model: Model
     training: SettledTraining
     accept: Accept
-    requested_device: str
+    device_asked_for: str
 
 
 @stage(
@@ -103,10 +103,10 @@ def write_manifest(view: SaveView, desk: Desk, run: str, now: datetime, files: M
         run=run,
         created=now.isoformat(timespec="seconds"),
         checkpoint=checkpoint_name(view),
-        experiment=view.model_dump(mode="json", exclude={"requested_device"}),
+        experiment=view.model_dump(mode="json", exclude={"device_asked_for"}),
         seed=training.seed,
         environment=describe_environment(
-            training.device, fallback_notice(view.requested_device, training.device) or "", training.threads
+            training.device, fallback_notice(view.device_asked_for, training.device) or "", training.threads
         ),
         stages=[StageEntry.of(report) for report in desk.lineage],
         files={file: ArtifactEntry(**reference.to_json()) for file, reference in entries.items()},

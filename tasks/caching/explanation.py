@@ -1,6 +1,7 @@
 """Why a stage runs, or does not have to, in words."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.caching.key import Ingredients
@@ -20,7 +21,8 @@ def differences(before: Ingredients, now: Ingredients) -> tuple[str, ...]:
     changed = {name for name in before.keys() | now.keys() if _differs(name, before, now)}
     if "library python" in changed:
         changed = {name for name in changed if not name.startswith("code ")}  # each Python has its own syntax trees
-    told = [_change(name, before, now) for name in sorted(changed, key=_rank)]
+    places = {name: place for place, name in enumerate(dict.fromkeys((*now, *before)))}
+    told = [_change(name, before, now) for name in sorted(changed, key=lambda name: _rank(name, places))]
     if len(told) > MOST_REASONS:
         told[MOST_REASONS - 1 :] = [f"and {len(told) - MOST_REASONS + 1} more changes"]
     return tuple(told)
@@ -34,10 +36,11 @@ def _differs(name: str, before: Ingredients, now: Ingredients) -> bool:
     return name not in before or name not in now or json.dumps(before[name]) != json.dumps(now[name])
 
 
-def _rank(name: str) -> tuple[int, str]:
-    """Settings, then libraries, then code, then inputs."""
+def _rank(name: str, places: Mapping[str, int]) -> tuple[int, int, str]:
+    """Settings, then libraries, then code, each by name; then inputs as the stage declares them, the root first."""
     kinds = ("library ", "code ", "input ")
-    return next((rank for rank, kind in enumerate(kinds, 1) if name.startswith(kind)), 0), name
+    rank = next((rank for rank, kind in enumerate(kinds, 1) if name.startswith(kind)), 0)
+    return rank, places[name] if name.startswith("input ") else 0, name
 
 
 def _change(name: str, before: Ingredients, now: Ingredients) -> str:

@@ -51,7 +51,7 @@ def order_stage(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Ref
         ValidationError: the settings lack something that the stage's view declares.
     """
     view = stage.view.model_validate(settings.model_dump())
-    ingredients = own_ingredients(stage, view) | {f"input {name}": inputs[name].digest for name in sorted(inputs)}
+    ingredients = own_ingredients(stage, view) | {f"input {name}": made.digest for name, made in inputs.items()}
     return Order(stage, view, dict(inputs), ingredients, digest_of(ingredients))
 
 

@@ -34,13 +34,14 @@ from pydantic import BaseModel, PrivateAttr
 from tasks.caching.decision import DONE_ANEW, choose, edited_meanwhile, examine, is_forced
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
 from tasks.caching.key import Order, order_stage
+from tasks.caching.layout import own_data
 from tasks.caching.locks import FlockManager
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
 from tasks.caching.states import States
 from tasks.caching.store import Store, project_store, read_file, replace_file
-from tasks.caching.trouble import is_transient, require_room, tell_error
+from tasks.caching.trouble import is_transient, require_no_folder, require_room, tell_error
 
 #: Seconds before a stage is tried a second time; from one try to the next they double.
 BACKOFF_SECONDS = 10.0
@@ -240,7 +241,10 @@ class PrefectRun:
             try:
                 if not self._has_room:
                     require_room(self.store)
+                    own_data(self.store)
                     self._has_room = True
+                if order.stage.cached:
+                    require_no_folder(self.store.locate(record_path(order)))
                 return Finished(perform(order, desk))
             except Exception as error:
                 if is_transient(error) and tried <= self.retries:

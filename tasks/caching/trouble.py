@@ -95,6 +95,16 @@ def require_room(store: Store) -> None:
             write_durably(probe, b"can this be written?")
 
 
+def require_no_folder(path: Path) -> None:
+    """Shows that no folder lies where a file is to be written.
+
+    Raises:
+        IsADirectoryError: one does.
+    """
+    if path.is_dir() and not path.is_symlink():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
 def require_free(folder: Path, room: int) -> None:
     """Makes a folder, and shows that so many bytes are free on its disk.
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.caching.claims import hold, taken_over
-from tasks.caching.layout import own_data
 from tasks.caching.store import Store
 
 
@@ -32,12 +31,7 @@ class InUse:
 
 @contextlib.contextmanager
 def store_in_use(store: Store) -> Iterator[Callable[[str], None]]:
-    """Surrounds a flow; yields what tells that it is about to use a record or a run, by its path.
-
-    Raises:
-        LayoutError: a folder of the store is a link, or another store has its tables in the same data/.
-    """
-    own_data(store)
+    """Surrounds a flow; yields what tells that it is about to use a record or a run, by its path."""
     path = uses_folder(store) / f"{uuid.uuid4().hex}.use"
     claim = hold(path, f"{time.time()!r}\n".encode())
     try:

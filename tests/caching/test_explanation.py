@@ -38,10 +38,17 @@ def test_each_kind_of_change_has_its_words(before: dict[str, Any], now: dict[str
     assert differences(before, now) == (words,)
 
 
-def test_settings_come_first_then_libraries_then_code_then_inputs_each_by_name() -> None:
-    now = {"input a": 1, "code a.py: f": 1, "library b": 1, "library a": 1, "z.y": 1, "a.b": 1}
-    told = differences(dict.fromkeys(now, 0), now)
-    assert told == ("a.b 0 → 1", "z.y 0 → 1", "a 0 → 1", "b 0 → 1", "a.py: f changed", "input a changed")
+def test_settings_come_first_then_libraries_then_code_each_by_name_then_inputs_as_they_are_declared() -> None:
+    now = {"input b": 1, "input a": 1, "code a.py: f": 1, "library b": 1, "library a": 1, "z.y": 1, "a.b": 1}
+    assert list(map(subject_of, differences(dict.fromkeys(now, 0), now))) == ["a.b", "z.y", "a", "b", "a.py:", "and"]
+    inputs = {name: value for name, value in now.items() if name.startswith("input ")}
+    told = differences(dict.fromkeys([*inputs, "input 0"], 0), inputs)
+    assert told == ("input b changed", "input a changed", "input 0 removed")
+
+
+def subject_of(told: str) -> str:
+    """The first word of a reason."""
+    return told.partition(" ")[0]
 
 
 @given(ingredients)

@@ -10,7 +10,6 @@ from tasks.caching.garbage import Keep, UnreadableStoreError, find_garbage
 from tasks.caching.inspection import inspect_store
 from tasks.caching.layout import LayoutError, noted_owner, own_data, require_own_folders
 from tasks.caching.store import Store
-from tasks.caching.uses import store_in_use
 
 FOLDERS = ["data/make", "artifacts/make", "artifacts/records/make", "artifacts/runs", "artifacts/records/locks"]
 
@@ -46,8 +45,8 @@ def test_data_and_artifacts_as_a_whole_may_be_links(tmp_path: Path) -> None:
     for top in ("data", "artifacts"):
         linked(tmp_path / "store" / top, tmp_path / "disk" / top)
     store = Store(tmp_path / "store")
-    with store_in_use(store):
-        require_own_folders(store, ["make"])
+    own_data(store)
+    require_own_folders(store, ["make"])
     assert inspect_store(store).findings == []
 
 
@@ -63,8 +62,8 @@ def test_the_tables_of_another_store_are_left_alone(tmp_path: Path) -> None:
     linked(other.root / "data", one.locate("data"), exists=False)
     with pytest.raises(LayoutError, match=f"has the tables of another store, {one.root}, .* data/{OWNER}"):
         require_own_folders(other)
-    with pytest.raises(LayoutError), store_in_use(other):
-        pass
+    with pytest.raises(LayoutError):
+        own_data(other)
     with pytest.raises(UnreadableStoreError, match=r"collection refused: .* another store"):
         collect(other, find_garbage(other, Keep()))
     assert one.path(table).is_file()
@@ -102,7 +101,6 @@ def test_a_note_that_names_no_store_is_refused_with_what_to_do(store: Store, not
 def test_the_note_is_written_once_and_belongs_there(store: Store) -> None:
     own_data(store)
     before = (store.locate("data") / OWNER).stat()
-    with store_in_use(store):
-        pass
+    own_data(store)
     assert (store.locate("data") / OWNER).stat().st_ino == before.st_ino
     assert inspect_store(store).findings == []

@@ -122,7 +122,7 @@ def test_settling_resolves_the_device_and_counts_the_threads(monkeypatch: pytest
     monkeypatch.setattr(experiments, "resolve_device", {"auto": "cuda:0"}.__getitem__)
     monkeypatch.setattr(experiments, "thread_count", lambda wanted: wanted or 3)
     settled = settle(load_experiment("line-cuda"))
-    assert (settled.requested_device, settled.training.device, settled.training.threads) == ("auto", "cuda:0", 3)
+    assert (settled.device_asked_for, settled.training.device, settled.training.threads) == ("auto", "cuda:0", 3)
 
 
 def test_a_device_that_is_not_there_is_a_problem_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:

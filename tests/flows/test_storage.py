@@ -24,6 +24,7 @@ import pytest
 
 from flows.identity import identity
 from tasks.caching.inspection import IN_USE_SECONDS, inspect_store
+from tasks.caching.layout import own_data
 from tasks.caching.store import HashingSink, Store
 from tests.caching.conftest import fault_at
 from tests.flows.conftest import PROJECT, artifacts
@@ -172,11 +173,22 @@ def test_a_record_that_cannot_be_replaced_is_told(trained: Store, command: Comma
     """The one that is there already, of an earlier run, must not be taken for the new one."""
     before = made(trained.root)
     identity(trained.root)
+    own_data(trained)
     with fault_at(5, failing(errno.ENOSPC), SYNCS):
         told = command("train", "line", "--refresh", "generate")
     require_told(told, "stage generate ran, but its record could not be written: ")
     assert command("train", "line", "--refresh", "generate")[0] == 0
     assert made(trained.root) == before
+
+
+def test_a_folder_in_the_place_of_a_record_is_told_before_the_stage_runs(trained: Store, command: Command) -> None:
+    (record,) = (trained.records / "train").glob("*.json")
+    record.unlink()
+    record.mkdir()
+    before = artifacts(trained.root)
+    told = command("train", "line", "--refresh", "train")
+    require_told(told, f"stage train failed: {record}: Is a directory; move the folder that lies where a file belongs")
+    assert artifacts(trained.root) == before
 
 
 def test_a_training_goes_on_without_a_state_that_cannot_be_kept(
