@@ -25,7 +25,8 @@ class PlotView(View):
     PlotView,
     inputs=("train", "validation?", "test", "untrained", "history", "predictions", "metrics"),
     outputs=tuple(PLOTS),
-    libraries=("matplotlib", "numpy", "pyarrow"),
+    # Of matplotlib's own libraries those that lay out and draw: texts, formulas, colours, files.
+    libraries=("matplotlib", "numpy", "pyarrow", "pillow", "kiwisolver", "pyparsing", "cycler"),
 )
 def plot(view: PlotView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
     """Draws the data, the predictions before and after training, the loss curves and the residuals."""

@@ -43,7 +43,7 @@ class SaveView(View):
     # With the dataset and the parts, so that the manifest of a run always names the rows that it was made of.
     inputs=("dataset", "train", "validation?", "test", "weights", "model", "predictions", *COPIES),
     outputs=("checkpoint", MODEL, *COPIES.values(), MANIFEST, REPORT, SUMS),
-    libraries=("jinja2",),
+    libraries=("jinja2", "markupsafe"),
 )
 def save(view: SaveView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
     """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest, report and their digests."""

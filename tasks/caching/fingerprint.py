@@ -1,10 +1,13 @@
 """The fingerprint of a stage's code: what it would take to notice that the code changed.
 
-It is made of definitions. From the stage's function, every name that is read is followed to the statement that gives
-it its value, in this module or in another of the project, and so on. To these come the statements with effects of
-every module that is imported on the way, such as a call or a registration, since importing runs them. What cannot be
-followed (a module that is handed on as a whole, a star) pulls in all of its module. What loads code by a name that is
-computed is refused.
+The project's is what lies in its folder, and what is imported from elsewhere without having been installed, such as
+an editable install: people edit both.
+
+The fingerprint is made of definitions. From the stage's function, every name that is read is followed to the statement
+that gives it its value, in this module or in another, and so on. To these come the statements with effects of every
+module that is imported on the way, such as a call or a registration, since importing runs them. What cannot be followed
+(a module that is handed on as a whole, a star) pulls in all of its module. What loads code by a name that is computed
+is refused.
 
 Two things are left out. Of the settings that a stage sees, the key has the values: what their classes say of values
 shapes nothing by itself, so that only their methods count (`tasks.caching.syntax`). And the machinery of the cache
@@ -16,7 +19,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from tasks.caching.sources import INSTALLED, PROJECT, source_of
+from tasks.caching.sources import INSTALLED, PROJECT, edited_elsewhere, source_of
 from tasks.caching.syntax import IMPORTS, Chain, Form, Import, Module, defined_words, parse, short_hash
 
 #: Stands for the order of the statements of which it may matter which is run first.
@@ -112,14 +115,14 @@ class Closure:
         self.whole: set[str] = set()
         self.has_hooks = False
         self._files: dict[str, tuple[tuple[str, Path], ...]] = {}
-        self._folders: dict[str, bool] = {}
+        self._tops: dict[str, Path | None] = {}
         self._waiting: list[tuple[str, int, Form]] = []
 
     def places(self) -> dict[str, str]:
         """What was reached: a hash by place, in the order of the files."""
         found: dict[str, str] = {}
-        for name in sorted(self.modules, key=lambda name: self.modules[name].path):
-            place = self.modules[name].path.relative_to(self.project).as_posix()
+        for name in sorted(self.modules, key=self._place):
+            place = self._place(name)
             found |= {f"{place}: {part}": digest for part, digest in self._parts(name).items()}
         return found
 
@@ -155,22 +158,34 @@ class Closure:
         return self._files[name]
 
     def _find_files(self, name: str) -> Iterator[tuple[str, Path]]:
-        package, _, last = name.rpartition(".")
-        if self.project.name in INSTALLED and name.partition(".")[0] not in PACKAGES:
-            return
+        package, _, _ = name.rpartition(".")
         yield from self.files(package) if package else ()
-        folder = self.project.joinpath(*package.split(".")) if package else self.project
-        if package and not self._has_folder(package):
+        top, *inner = name.split(".")
+        if (found := self._top(top)) is None:
             return
-        for path in (folder / last / "__init__.py", folder / f"{last}.py"):
+        place = found.joinpath(*inner)
+        for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
             if path.is_file():
                 yield name, path
 
-    def _has_folder(self, package: str) -> bool:
-        """Whether the modules of a package can be the project's."""
-        if package not in self._folders:
-            self._folders[package] = self.project.joinpath(*package.split(".")).is_dir()
-        return self._folders[package]
+    def _top(self, name: str) -> Path | None:
+        """Where a module or a package of one word lies, without an ending; None if it is not the project's."""
+        if name not in self._tops:
+            self._tops[name] = self._find_top(name)
+        return self._tops[name]
+
+    def _find_top(self, name: str) -> Path | None:
+        place = self.project / name
+        if self.project.name in INSTALLED:
+            return place if name in PACKAGES else None
+        if place.is_dir() or place.with_name(f"{name}.py").is_file():
+            return place
+        return None if name in sys.stdlib_module_names else edited_elsewhere(name)
+
+    def _place(self, name: str) -> str:
+        """The path of a module's file as people read it: from the folder that its package lies in."""
+        path, top = self.modules[name].path, self._top(name.partition(".")[0])
+        return path.relative_to(self.project if top is None else top.parent).as_posix()
 
     def is_module(self, name: str) -> bool:
         """Whether a dotted name is that of a module of the project."""
@@ -334,8 +349,8 @@ class Closure:
         if dynamic is None and origin in ("importlib", "builtins"):
             dynamic = origin
         if dynamic and not self.allows_dynamic:
-            place = self.modules[name].path.relative_to(self.project).as_posix()
             raise UnseenCodeError(
-                f"{place}, line {line}: {dynamic.removeprefix('builtins.')} can run code that the cache does not see, "
-                "so that an edit of it would not be noticed. Import by name, or list the modules in the stage's `loads`"
+                f"{self._place(name)}, line {line}: {dynamic.removeprefix('builtins.')} can run code that the cache "
+                "does not see, so that an edit of it would not be noticed. Import by name, or list the modules in the "
+                "stage's `loads`"
             )

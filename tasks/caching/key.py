@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from tasks.caching.fingerprint import Read, fingerprint
+from tasks.caching.processor import computing
 from tasks.caching.reference import Reference
 from tasks.caching.sources import source_of
 from tasks.caching.stage import FORMAT, Stage, View
@@ -63,6 +64,7 @@ def own_ingredients(stage: Stage[Any], view: View) -> Ingredients:
         "schema": stage.schema,
         **material_settings(view),
         **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
+        **({f"library {name}": value for name, value in computing().items()} if "torch" in stage.libraries else {}),
         **code_of(stage),
     }
 

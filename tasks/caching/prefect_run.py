@@ -13,6 +13,7 @@ tells it under which key, in what form, and when a record may be believed. Facts
 """
 
 import importlib
+import importlib.util
 import inspect
 import json
 import time
@@ -369,11 +370,12 @@ def import_libraries(names: Iterable[str]) -> None:
     Torch calls Python from C++ as it is imported: an exception that comes of a signal there aborts the process.
 
     Args:
-        names: of distributions, which are those of their modules.
+        names: of distributions. One whose module has another name is imported by another of them.
     """
     with postponed_interruption():
         for name in names:
-            importlib.import_module(name)
+            if importlib.util.find_spec(name) is not None:
+                importlib.import_module(name)
 
 
 def _check_outputs(stage: Stage[Any], outputs: Mapping[str, Reference]) -> None:

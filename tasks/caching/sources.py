@@ -4,17 +4,18 @@ A key that is made of a file as it is now may stand for code that was imported b
 import after one. Here the first to ask for a file, a key or an import, reads it, and all later ones get the same bytes.
 So the code that runs is the code in the key, whatever happens to the files meanwhile.
 
-Python imports through a finder of ours (`install`), which stands before the usual one and leaves to it all that does
-not lie in the project's folder. Bytecode is kept with the hash of its source (PEP 552): an edit that keeps the size and
+Python imports through a finder of ours (`install`), which stands before the usual one and leaves to it all that is not
+edited with the project. Bytecode is kept with the hash of its source (PEP 552): an edit that keeps the size and
 the time of a file is an edit.
 """
 
 import functools
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import MAGIC_NUMBER, source_hash
+from importlib.util import MAGIC_NUMBER, find_spec, source_hash
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 #: Folders of that name hold installed packages, and a virtual environment may lie in the project.
 INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+#: The folders of the standard library.
+STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 
 #: What tells bytecode that is kept with the hash of its source, which is checked; see PEP 552.
 CHECKED_HASH = (0b11).to_bytes(4, "little")
@@ -46,8 +50,30 @@ def source_of(path: Path) -> bytes:
 
 
 def is_project_code(path: Path) -> bool:
-    """Whether a file belongs to the project: it lies in its folder, and was not installed there."""
-    return path.is_relative_to(PROJECT) and INSTALLED.isdisjoint(path.relative_to(PROJECT).parts)
+    """Whether a file is edited with the project: it lies in its folder, or elsewhere, and was not installed there.
+
+    Elsewhere lie editable installs, and what `PYTHONPATH` names.
+    """
+    if path.is_relative_to(PROJECT):
+        return INSTALLED.isdisjoint(path.relative_to(PROJECT).parts)
+    return INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(folder) for folder in STANDARD)
+
+
+def edited_elsewhere(name: str) -> Path | None:
+    """Where a module or a package of one word lies, without an ending, that is edited with the project elsewhere."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):  # a module that is not imported as others are
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        place = Path(next(iter(spec.submodule_search_locations)))
+    elif spec.origin and spec.origin.endswith(".py"):
+        place = Path(spec.origin).with_suffix("")
+    else:
+        return None
+    return place.resolve() if is_project_code(place.resolve()) else None
 
 
 class PinnedLoader(SourceFileLoader):

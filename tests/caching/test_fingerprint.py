@@ -497,6 +497,30 @@ def test_all_that_lies_in_the_project_is_its_code(project: Path) -> None:
     assert {"losses.py: SCALE", "models/net.py: WIDTH"} <= drawn(project, code).keys()
 
 
+@pytest.mark.parametrize("file", ["distant/__init__.py", "distant/net.py", "distant.py"])
+def test_what_is_imported_from_elsewhere_without_an_installation_is_its_code_too(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere, file, "def far(): return 1")
+    monkeypatch.syspath_prepend(elsewhere)
+    name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    code = f"from {name} import far\ndef draw(): return far()"
+    before = drawn(project, code)
+    write(elsewhere, file, "def far(): return 2")
+    assert changed(before, drawn(project, code)) == {f"{file}: far"}
+
+
+def test_what_is_installed_elsewhere_is_not(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path_factory.mktemp("lib") / "site-packages"
+    write(installed, "distant/__init__.py", "def far(): return 1")
+    monkeypatch.syspath_prepend(installed)
+    places = drawn(project, "from distant import far\ndef draw(): return far()")
+    assert not any(place.startswith("distant") for place in places)
+
+
 def test_among_installed_packages_only_its_own_are(tmp_path: Path) -> None:
     installed = tmp_path / "site-packages"
     write(installed, "tasks/draw.py", "import numpy\ndef draw(): return numpy.X")

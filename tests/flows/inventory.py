@@ -13,8 +13,8 @@ from tests.flows.conftest import STAGES
 #: How a place among what was set aside begins, before the path of what lies there.
 SET_ASIDE = re.compile(r"artifacts/set-aside/[^/]+/")
 
-#: What flows may replace: what was used last, by whatever name, and the outcome of a verification.
-REPLACED = re.compile(rf"({SET_ASIDE.pattern})?artifacts/(records/.+|runs/[^/]+/verification\.json)")
+#: What flows may replace: what was used last, by whatever name, the outcome of a verification, the store's place.
+REPLACED = re.compile(rf"({SET_ASIDE.pattern})?artifacts/(records/.+|runs/[^/]+/verification\.json)|data/\.store")
 
 
 #: Where nothing lies that is to last.

@@ -185,7 +185,10 @@ def test_another_version_of_a_library_reruns_the_stages_that_it_shapes(
         ("numpy", ["generate", "split", "train", "evaluate", "plot"]),
         ("pyarrow", ["generate", "split", "train", "evaluate", "plot"]),
         ("matplotlib", ["plot"]),
+        ("pillow", ["plot"]),
+        ("kiwisolver", ["plot"]),
         ("jinja2", ["save"]),
+        ("markupsafe", ["save"]),
         ("python", STAGES),
         ("prefect", []),
     ],
@@ -200,6 +203,22 @@ def test_each_library_counts_for_the_stages_that_it_shapes(
     assert [name for name, decision in decisions.items() if told in decision.reasons] == shaped
     before = STAGES[: STAGES.index(shaped[0])] if shaped else STAGES
     assert all(decisions[name].status == "reused" for name in before)
+
+
+@pytest.mark.parametrize(("variable", "name"), [("ATEN_CPU_CAPABILITY", "CPU capability"), ("MKL_CBWR", "MKL_CBWR")])
+def test_what_torch_computes_with_counts_for_the_stages_that_do(
+    trained: Store, plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
+    monkeypatch.setenv(variable, "default")
+    told = {
+        stage: [why for why in d.reasons if why.startswith(f"{name} ")] for stage, d in plan(trained, "line").items()
+    }
+    assert [stage for stage, reasons in told.items() if reasons] == ["train", "evaluate"]
+    assert told["train"] in (
+        ["CPU capability AVX512 → DEFAULT"],
+        ["CPU capability AVX2 → DEFAULT"],
+        ["MKL_CBWR absent → default"],
+    )
 
 
 # ---- code
@@ -503,7 +522,9 @@ def test_two_processes_with_empty_projects_make_the_same_bytes(first_home: Path,
         return in_run | {path.relative_to(home).as_posix(): path.read_bytes() for path in files}
 
     one, other = contents(first_home), contents(tmp_path / "another place")
-    one = {name: content for name, content in one.items() if not name.startswith("data/predict/")}  # made by verify
+    # Made by verify, and the note of where the store lies.
+    one = {name: content for name, content in one.items() if not name.startswith(("data/predict/", "data/.store"))}
+    other.pop("data/.store")
     assert "01_workflow_model_0.pth" in one
     assert one.keys() == other.keys()
     assert [name for name in one if one[name] != other[name]] == []
