@@ -76,7 +76,7 @@ def material_settings(view: View) -> dict[str, Any]:
     is told by its type as well.
     """
     values, shown = flatten(view.model_dump()), flatten(view.model_dump(mode="json"))
-    idle = view.immaterial | (frozenset() if view.writes_settings else frozenset(idle_settings(view)))
+    idle = view.immaterial | set(idle_settings(view, defaults_alone=view.writes_settings))
     return {
         name: value if type(values[name]) in JSON else f"{type(values[name]).__qualname__} {value}"
         for name, value in shown.items()
@@ -84,14 +84,22 @@ def material_settings(view: View) -> dict[str, Any]:
     }
 
 
-def idle_settings(settings: BaseModel, prefix: str = "") -> Iterator[str]:
-    """The dotted names of the settings that do not matter, by the rules that stand in their annotations."""
+def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool = False) -> Iterator[str]:
+    """The dotted names of the settings that do not matter, by the rules that stand in their annotations.
+
+    Args:
+        settings: a view, or a section of one.
+        prefix: of the names.
+        defaults_alone: leaves those out that are not at their default: for a stage that writes the settings down, which
+            it needs not do anew where one was added since, at the value that means what was done before.
+    """
     for name, info in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if any(not note.rule(settings) for note in info.metadata if isinstance(note, MattersIf)):
+        matters = all(note.rule(settings) for note in info.metadata if isinstance(note, MattersIf))
+        if not matters and not (defaults_alone and value != info.get_default(call_default_factory=True)):
             yield f"{prefix}{name}"
         elif isinstance(value, BaseModel):
-            yield from idle_settings(value, f"{prefix}{name}.")
+            yield from idle_settings(value, f"{prefix}{name}.", defaults_alone=defaults_alone)
 
 
 @functools.cache

@@ -22,7 +22,8 @@ class View(BaseModel):
     Attributes:
         immaterial: dotted names of settings that the stage sees although its result is the same whatever they are, so
             that they are left out of its key.
-        writes_settings: whether the stage writes its settings down, so that each shapes its result (`MattersIf`).
+        writes_settings: whether the stage writes its settings down, so that each that is not at its default shapes its
+            result, even if it matters to nothing else (`MattersIf`).
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -277,9 +277,10 @@ class TestRules:
     def test_it_is_not_where_it_does_not_matter_nor_is_what_is_in_it(self) -> None:
         assert material_settings(RuledView()) == {"rules.name": "constant", "rules.day": "date 2026-01-01"}
 
-    def test_what_writes_settings_down_has_all(self) -> None:
-        every = material_settings(RuledView(rules=Rules(name="step", step=Step(every=101)))).keys()
-        assert material_settings(WritingView()).keys() == every
+    def test_what_writes_settings_down_has_those_that_do_not_matter_unless_at_their_default(self) -> None:
+        assert material_settings(WritingView()) == material_settings(RuledView())
+        found = material_settings(WritingView(rules=Rules(step=Step(every=99)), all=True))
+        assert found == material_settings(RuledView()) | {"rules.step.every": 99, "rules.step.factor": 0.1, "all": True}
 
     def test_a_setting_that_is_added_with_a_rule_keeps_every_key(self) -> None:
         class Older(View):
