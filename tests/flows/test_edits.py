@@ -25,8 +25,6 @@ STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
 
 #: A training that is short, and the same on every machine.
 SETTINGS = {"training": {"epochs": 12, "evaluate_every": 4, "threads": 1, "device": "cpu"}}
-WORDS = ("--training.epochs", "12", "--training.evaluate-every", "4", "--training.threads", "1")
-WORDS = ("line", *WORDS, "--training.device", "cpu")
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,15 @@ class Edit:
 
     def __str__(self) -> str:
         return re.sub(r"\s+", " ", f"{self.file}: {self.old[:30]} → {self.new[:30]}")
+
+
+def words_of(settings: dict[str, dict[str, Any]]) -> list[str]:
+    """The command line for `line` with some settings."""
+    options = ((section, name, value) for section, values in settings.items() for name, value in values.items())
+    return ["line", *(f"--{section}.{name.replace('_', '-')}={value}" for section, name, value in options)]
+
+
+WORDS = words_of(SETTINGS)
 
 
 def learning(file: str, old: str, new: str, *stages: str) -> Edit:
