@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tasks.caching.inspection import inspect_store
 from tasks.caching.records import read_record
 from tasks.caching.store import Store
 from tests.flows.mutants import DATED, Laboratory
-from tests.flows.served import Start
+from tests.flows.served import Served, Start
 from tests.flows.test_edits import MATERIAL, PROJECT, SETTINGS, STAGES, Edit, copy_project, words_of
 
 #: Seconds after the start of a run, at the most, until something is edited: later than a run lasts.
@@ -94,3 +95,20 @@ def test_the_cache_is_true_whenever_code_is_edited(
         counts.append(require_true(home, truth))
     assert max(counts) == len(STAGES), f"a run ended with other keys than either code has: {counts}"
     assert inspect_store(Store(home)).problems == []
+
+
+@pytest.mark.long
+def test_an_edit_between_two_requests_to_serve_is_for_the_second(
+    project: Served, start_process: Start, own_tree: Path
+) -> None:
+    served = Served(project.home, partial(start_process, tree=own_tree), project.api)
+    served.begin("--limit", "1")
+    served.until(served.ask(), "Completed")
+    labels = own_tree / "tasks" / "learning" / "labels.py"
+    labels.write_text(labels.read_text().replace("L1 loss (mean absolute error)", "Mean error"))
+    first = served.until(served.ask(), "Completed")
+    edited = {name: "Completed" if name in ("plot", "save") else "Cached" for name in STAGES}
+    assert served.states(first.id) == edited
+    second = served.until(served.ask(), "Completed")
+    assert served.states(second.id) == dict.fromkeys(STAGES, "Cached")
+    assert served.end()[0] == 0
