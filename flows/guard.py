@@ -30,6 +30,9 @@ HOST = re.compile(rf"({re.escape(LOOPBACK)}|localhost)(?::(\d{{1,5}}))?", re.IGN
 #: Where the server shows which one it is: it signs what it is given there.
 PROOF = re.compile(r"/proof/([0-9a-f]{32})")
 
+#: Pages of Prefect's that describe its API with a script from a server of others, at the UI's own origin.
+DOCUMENTATION = re.compile(r"(/api)?/(docs|redoc)(/.*)?")
+
 #: What goes with every answer: no page of another origin may put this one into a frame and have its buttons clicked.
 HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
 
@@ -71,6 +74,8 @@ class Guard:
             return at_localhost
         if path == sign_in.PATH or path.startswith(f"{sign_in.PATH}/"):
             return HTMLResponse(sign_in.HTML, headers={"Content-Security-Policy": sign_in.POLICY})
+        if DOCUMENTATION.fullmatch(path):
+            return refusal(404, "This server has no such page.")
         if challenge := PROOF.fullmatch(path):
             return PlainTextResponse(self._prove(challenge[1]), headers={"Cache-Control": "no-store"})
         return None

@@ -268,6 +268,8 @@ def record_verification(folder: Path, settings: VerifySettings, checks: Iterable
     """Keeps the outcome of a verification in the run's folder, and shows it in the UI."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     verification = write_verification(folder, checks, {"verified": now, **settings.model_dump()})
+    if verification["passed"]:
+        project_store().remember_run(folder.name, verified=True)
     page = pages.verification_page(folder.name, verification)
     show_page(experiment_of(folder), "verification", page, pages.verification_summary(folder.name, verification))
 

@@ -16,8 +16,8 @@ MOST_BYTES, MOST_LEVELS = 1_000_000, 12
 #: Texts and comments, in which dots are no more than dots. One that does not end is taken to the end of its line or of
 #: the file, so that no place is looked at twice.
 TEXT = re.compile(
-    r'"""(?:\\.|[^\\])*?(?:"""|\Z)'
-    r"|'''.*?(?:'''|\Z)"
+    r'"""(?:\\.|[^\\])*?(?:"{3,5}|\Z)'  # of the quotes that end it, up to two belong to the text
+    r"|'''.*?(?:'{3,5}|\Z)"
     r'|"(?:\\[^\n]|[^"\\\n])*+"?'
     r"|'[^'\n]*+'?"
     r"|#[^\n]*+",

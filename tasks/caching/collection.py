@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-from tasks.caching.garbage import Garbage, artifacts_of, named_by_records, read_manifests, runs_among
+from tasks.caching.garbage import VERIFIED, Garbage, artifacts_of, named_by_records, read_manifests, runs_among
 from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.locks import FlockManager
 from tasks.caching.store import Store, fsync_folder
@@ -32,8 +32,8 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
         on_item: called after each thing, whether it was removed or had to stay.
     """
     removed = Garbage(kept=garbage.kept)
-    for run in garbage.kept:  # which may have been received, or put back after it was set aside
-        store.remember_run(run)
+    for run, why in garbage.kept.items():  # which may have been received, or put back after it was set aside
+        store.remember_run(run, verified=why == VERIFIED)
         if not (store.runs / run).is_dir():  # another collection has just removed it
             store.forget_run(run)
 

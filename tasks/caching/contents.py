@@ -23,7 +23,7 @@ DEEPEST = 4
 #: Folders in artifacts/ that hold no artifacts of a stage.
 APART = {"records", "runs", "saved", "states", "history", "set-aside", "example"}
 
-#: The file in data/ that names the store which has its tables there; see `tasks.caching.layout`.
+#: The file in data/ and in artifacts/ that says to which store they belong; see `tasks.caching.layout`.
 OWNER = ".store"
 
 #: What is none of the store's folders, artifacts and notes, and belongs there all the same.

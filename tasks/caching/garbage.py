@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from tasks.caching.contents import ARTIFACT_NAME, artifact_files, files, saved_runs, temporaries
 from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.key import digest_of
-from tasks.caching.layout import LayoutError, require_own_folders
+from tasks.caching.layout import LayoutError, require_own_artifacts, require_own_folders
 from tasks.caching.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.pointers import is_pointer
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
@@ -24,6 +24,10 @@ from tasks.limits import RUN
 
 #: Seconds after which a killed training counts as given up, and its resumable states may go: 30 days.
 GIVEN_UP_SECONDS = 30 * 24 * 3600.0
+
+
+#: Why a run is kept that has passed a verification.
+VERIFIED = "verified"
 
 
 class CollectionRefusedError(Exception):
@@ -45,7 +49,7 @@ class Keep:
     Attributes:
         last: newest runs of each experiment.
         pinned: names of runs.
-        verified: whether every run that passed its last verification is kept.
+        verified: whether every run that has passed a verification is kept.
     """
 
     last: int = 10
@@ -94,6 +98,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
     """
     try:
         require_own_folders(store)
+        require_own_artifacts(store)
     except LayoutError as error:
         raise UnreadableStoreError(f"collection refused: {error}") from error
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
@@ -128,7 +133,7 @@ def reasons_to_keep(
         "pinned": lambda run: run in keep.pinned,
         "a pointer such as latest points to it": lambda run: run in pointed,
         "among the newest of its experiment": lambda run: run in newest,
-        "verified": lambda run: keep.verified and passed_verification(run, store),
+        VERIFIED: lambda run: keep.verified and passed_verification(run, store),
         "in use": lambda run: f"artifacts/runs/{run}" in uses.paths,
         "just saved": lambda run: not old(store.runs / run),
     }
@@ -201,11 +206,16 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
 
 
 def require_together(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:
-    """Checks that artifacts/ is there, on which all that names the tables in data/ lies: its disk may be away.
+    """Checks that artifacts/ is there with its records, on which all that names tables lies: its disk may be away.
 
     Raises:
-        UnreadableStoreError: there are tables, and nothing that could name one.
+        UnreadableStoreError: there are tables, and nothing that could name one; or there are runs, and no record.
     """
+    if manifests and not records:
+        raise UnreadableStoreError(
+            "collection refused: artifacts/records has no record, though there are runs: bring back what it had, or "
+            "train once if that is gone for good"
+        )
     if not (manifests or records or saved_runs(store)) and any(path.startswith("data/") for path in published(store)):
         raise UnreadableStoreError(
             "collection refused: artifacts/ has no run and no record, though data/ has tables: bring back what it had, "
@@ -336,13 +346,15 @@ def pointed_to(store: Store) -> set[str]:
 
 
 def passed_verification(run: str, store: Store) -> bool:
-    """Whether a run passed when it was last verified.
+    """Whether a run has ever passed a verification: what fails later may be the reading.
 
     Raises:
         UnreadableStoreError: the outcome cannot be read.
     """
     path = store.runs / run / VERIFICATION
     try:
+        if store.was_verified(run):
+            return True
         passed = parse_object(read_file(path)).get("passed")
     except FileNotFoundError:
         return False

@@ -3,11 +3,13 @@
 Only data/ and artifacts/ as a whole may be links, to another disk.
 """
 
+import uuid
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.caching.contents import APART, OWNER
-from tasks.caching.store import Store, UnusableFileError, read_file, replace_file
+from tasks.caching.store import Store, UnusableFileError, ensure_folder, read_file, replace_file
 
 #: Folders in artifacts/records that hold no records of a stage.
 RECORDS_APART = {"last", "locks"}
@@ -57,43 +59,87 @@ def linked_folders(store: Store, stages: Collection[str] = ()) -> Iterator[Path]
             yield folder
 
 
+@dataclass(frozen=True)
+class Note:
+    """What is noted in data/ of the store that has its tables there.
+
+    Attributes:
+        root: of the store.
+        artifacts: the identity of its artifacts/, whose runs and records name the tables.
+    """
+
+    root: Path
+    artifacts: str
+
+
 def own_data(store: Store) -> None:
-    """Notes in data/ which store it belongs to, durably, before anything is published there.
+    """Notes in data/ which store, and which artifacts/, it belongs to, durably, before anything is published there.
 
     Raises:
         LayoutError: it belongs to another store.
     """
     require_own_folders(store)
-    if noted_owner(store) != store.root:
-        store.locate("data").mkdir(parents=True, exist_ok=True)
-        replace_file(store.locate("data") / OWNER, f"{store.root}\n".encode())
+    if not (identity := artifacts_identity(store)):
+        identity = uuid.uuid4().hex
+        ensure_folder(store.artifacts)
+        replace_file(store.artifacts / OWNER, f"{identity}\n".encode())
+    before = read_note(store)
+    # Where another artifacts/ was there before, it stays noted: it may be back.
+    note = Note(store.root, identity if before is None else before.artifacts)
+    if note != before:
+        ensure_folder(store.locate("data"))
+        replace_file(store.locate("data") / OWNER, f"{note.root}\n{note.artifacts}\n".encode())
 
 
-def noted_owner(store: Store) -> Path | None:
-    """The root of the store that data/ belongs to, as far as it is noted.
+def require_own_artifacts(store: Store) -> None:
+    """Checks that artifacts/ is the one with which the tables in data/ were made: its disk may be away.
+
+    Raises:
+        LayoutError: it is not.
+    """
+    note = read_note(store)
+    if note is not None and note.artifacts != artifacts_identity(store):
+        raise LayoutError(
+            "artifacts/ is not the one with which the tables in data/ were made, whose runs may need them: bring that "
+            f"back, such as its disk, or remove data/{OWNER} if it is gone for good"
+        )
+
+
+def artifacts_identity(store: Store) -> str:
+    """What tells an artifacts/ from any other; empty if that is not noted yet."""
+    try:
+        return read_file(store.artifacts / OWNER).decode(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+    except UnusableFileError as error:
+        raise LayoutError(f"artifacts/{OWNER} cannot be read ({error}): move it out of the way") from error
+
+
+def read_note(store: Store) -> Note | None:
+    """What is noted in data/, if anything.
 
     Raises:
         LayoutError: the note cannot be read.
     """
     try:
-        root = Path(read_file(store.locate("data") / OWNER).decode().removesuffix("\n"))
-        if not root.is_absolute():
+        root, artifacts = read_file(store.locate("data") / OWNER).decode().splitlines()
+        if not Path(root).is_absolute():
             raise ValueError("is no absolute path")
-        root.resolve()
+        Path(root).resolve()
     except FileNotFoundError:
         return None
     except (UnusableFileError, OSError, ValueError) as error:
         raise LayoutError(
             f"data/{OWNER} does not say which store data/ belongs to: remove it if no other has its tables there"
         ) from error
-    return root
+    return Note(Path(root), artifacts)
 
 
 def other_owner(store: Store) -> Path | None:
     """The root of another store that has its tables in the same data/; not one that was moved, or has its own since."""
-    root = noted_owner(store)
-    if root is None or root == store.root:
+    note = read_note(store)
+    if note is None or note.root == store.root:
         return None
-    other = Store(root)
+    other = Store(note.root)
     shared = other.locate("data") == store.locate("data") and other.artifacts != store.artifacts
-    return root if shared else None
+    return note.root if shared else None

@@ -34,6 +34,9 @@ TOPS = ("data", "artifacts")
 #: size without taking room on the disk.
 MOST_TEXT, MOST_HELD = 1 << 26, 1 << 30
 
+#: What the note of a saved run says once that has passed a verification.
+VERIFIED = b"verified\n"
+
 #: Errors that tell nothing of the file that was to be read: this process, or this machine, can open no more.
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -74,7 +77,7 @@ class Store:
 
     @property
     def saved(self) -> Path:
-        """An empty file for each run that was saved and not removed since: a run whose folder is gone is missed."""
+        """A file for each run that was saved and not removed since: a run whose folder is gone is missed."""
         return self.artifacts / "saved"
 
     def publish(self, stage: str, name: str, content: Content) -> Reference:
@@ -145,10 +148,26 @@ class Store:
         self.remember_run(run)
         return references
 
-    def remember_run(self, run: str) -> None:
-        """Notes that a run was saved, durably: from now on its folder is missed if it is gone."""
-        if not (self.saved / run).exists():
-            replace_file(self.saved / run, b"")
+    def remember_run(self, run: str, *, verified: bool = False) -> None:
+        """Notes that a run was saved, durably: from now on its folder is missed if it is gone.
+
+        Args:
+            run: its name.
+            verified: whether it has passed a verification, too, which no later note takes back.
+        """
+        if not (self.saved / run).exists() or (verified and not self.was_verified(run)):
+            replace_file(self.saved / run, VERIFIED if verified else b"")
+
+    def was_verified(self, run: str) -> bool:
+        """Whether it was noted that a run has passed a verification.
+
+        Raises:
+            UnusableFileError: the note cannot be read.
+        """
+        try:
+            return read_file(self.saved / run) == VERIFIED
+        except FileNotFoundError:
+            return False
 
     def forget_run(self, run: str) -> None:
         """Lets a run go, durably: from now on nothing is missing without its folder."""

@@ -33,7 +33,7 @@ from tasks.caching.stage import Desk
 from tasks.caching.states import States
 from tasks.caching.store import Store, replace_link
 from tasks.caching.uses import find_uses, store_in_use, uses_folder
-from tasks.caching.verification import Check, write_verification
+from tasks.caching.verification import VERIFICATION, Check, write_verification
 from tests.caching.conftest import StartPython, fault_at, of_another_version, put_record, save_run
 
 DAY = 24 * 3600.0
@@ -166,9 +166,44 @@ def test_the_run_that_a_record_names_stays_with_it(store: Store, records: dict[s
 
 
 def test_what_a_kept_run_was_made_of_stays_without_its_records(store: Store, records: dict[str, list[str]]) -> None:
-    shutil.rmtree(store.records)
-    assert len(find_garbage(store, Keep(last=3)).artifacts) == 0
-    assert len(find_garbage(store, Keep(last=1)).artifacts) == 2
+    for path in records["line-1"]:
+        if path.startswith("artifacts/records/"):
+            store.locate(path).unlink()
+    assert find_garbage(store, Keep(last=3)).artifacts == {}
+    assert find_garbage(store, Keep(last=1)).artifacts != {}
+
+
+def test_a_collection_is_refused_while_all_records_are_away(store: Store, records: dict[str, list[str]]) -> None:
+    """They name what no run does yet, such as the weights of a training that was not saved."""
+    store.records.rename(store.root / "aside")
+    with pytest.raises(UnreadableStoreError, match="artifacts/records has no record, though there are runs"):
+        find_garbage(store, Keep())
+    shutil.rmtree(store.records, ignore_errors=True)
+    (store.root / "aside").rename(store.records)
+    find_garbage(store, Keep())
+
+
+@pytest.mark.parametrize("later", ["failed", "gone"])
+def test_a_run_that_has_passed_a_verification_stays_whatever_comes_of_a_later_one(
+    store: Store, records: dict[str, list[str]], later: str
+) -> None:
+    """Which may have failed because a table could not be read then."""
+    store.remember_run("line-1", verified=True)
+    store.remember_run("line-1")
+    write_verification(store.runs / "line-1", [Check("digests", False, "")], {})
+    if later == "gone":
+        (store.runs / "line-1" / VERIFICATION).unlink()
+    age_all(store)
+    free(store, Keep(last=1))
+    assert "line-1" in runs(store)
+
+
+def test_a_collection_notes_which_runs_have_passed(store: Store, records: dict[str, list[str]]) -> None:
+    write_verification(store.runs / "line-1", [Check("digests", True, "")], {})
+    age_all(store)
+    free(store, Keep(last=1))
+    assert store.was_verified("line-1")
+    assert not store.was_verified("line-3")
 
 
 def test_foreign_files_and_what_was_set_aside_stay(store: Store, records: dict[str, list[str]]) -> None:

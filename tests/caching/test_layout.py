@@ -1,5 +1,7 @@
 """A store works in folders of its own: links in their place, and a data/ that another store has too, are refused."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from tasks.caching.collection import collect
 from tasks.caching.contents import OWNER
 from tasks.caching.garbage import Keep, UnreadableStoreError, find_garbage
 from tasks.caching.inspection import inspect_store
-from tasks.caching.layout import LayoutError, noted_owner, own_data, require_own_folders
+from tasks.caching.layout import LayoutError, own_data, read_note, require_own_artifacts, require_own_folders
 from tasks.caching.store import Store
 
 FOLDERS = ["data/make", "artifacts/make", "artifacts/records/make", "artifacts/runs", "artifacts/records/locks"]
@@ -20,6 +22,12 @@ def linked(place: Path, elsewhere: Path, *, exists: bool = True) -> None:
     if exists:
         elsewhere.mkdir(parents=True)
     place.symlink_to(elsewhere)
+
+
+def owner(store: Store) -> Path | None:
+    """The root of the store that data/ belongs to, as it is noted there."""
+    note = read_note(store)
+    return note.root if note else None
 
 
 @pytest.mark.parametrize("place", FOLDERS)
@@ -70,7 +78,7 @@ def test_the_tables_of_another_store_are_left_alone(tmp_path: Path) -> None:
     require_own_folders(one)
     (one.locate("data") / OWNER).unlink()  # as the message says
     own_data(other)
-    assert noted_owner(one) == other.root
+    assert owner(one) == other.root
 
 
 def test_a_store_that_was_moved_or_copied_keeps_its_tables(tmp_path: Path) -> None:
@@ -78,7 +86,7 @@ def test_a_store_that_was_moved_or_copied_keeps_its_tables(tmp_path: Path) -> No
     (tmp_path / "one").rename(tmp_path / "moved")
     (tmp_path / "one").mkdir()  # another has its place by now
     own_data(Store(tmp_path / "moved"))
-    assert noted_owner(Store(tmp_path / "moved")) == tmp_path / "moved"
+    assert owner(Store(tmp_path / "moved")) == tmp_path / "moved"
 
 
 def test_two_ways_to_the_same_store_are_one(tmp_path: Path) -> None:
@@ -90,7 +98,7 @@ def test_two_ways_to_the_same_store_are_one(tmp_path: Path) -> None:
     own_data(Store(tmp_path / "one"))
 
 
-@pytest.mark.parametrize("note", [b"", b"one\n", b"/\0", b"\xff"], ids=range(4))
+@pytest.mark.parametrize("note", [b"", b"one\nx\n", b"/one\n", b"/\0\nx\n", b"\xff\nx\n"], ids=range(5))
 def test_a_note_that_names_no_store_is_refused_with_what_to_do(store: Store, note: bytes) -> None:
     (store.root / "data").mkdir(parents=True)
     (store.locate("data") / OWNER).write_bytes(note)
@@ -104,3 +112,36 @@ def test_the_note_is_written_once_and_belongs_there(store: Store) -> None:
     own_data(store)
     assert (store.locate("data") / OWNER).stat().st_ino == before.st_ino
     assert inspect_store(store).findings == []
+
+
+def test_nothing_is_collected_where_other_artifacts_have_taken_the_place_of_those_that_data_belongs_to(
+    store: Store, tmp_path: Path
+) -> None:
+    own_data(store)
+    table = store.publish("make", "table.parquet", b"table")
+    os.utime(store.locate(table.path), (0, 0))
+    before = store.artifacts.rename(tmp_path / "aside")
+    own_data(store)  # a training meanwhile, on the mount point
+    with pytest.raises(LayoutError, match=r"artifacts/ is not the one with which .* remove data/\.store if it is gone"):
+        require_own_artifacts(store)
+    with pytest.raises(UnreadableStoreError, match=r"collection refused: artifacts/ is not the one"):
+        find_garbage(store, Keep())
+    shutil.rmtree(store.artifacts)
+    before.rename(store.artifacts)  # the disk is back
+    own_data(store)
+    require_own_artifacts(store)
+
+
+def test_data_whose_artifacts_are_gone_for_good_can_be_given_to_others(store: Store) -> None:
+    own_data(store)
+    shutil.rmtree(store.artifacts)
+    (store.locate("data") / OWNER).unlink()  # as the message says
+    own_data(store)
+    require_own_artifacts(store)
+
+
+def test_a_store_without_a_note_is_as_before(store: Store) -> None:
+    store.publish("make", "table.parquet", b"table")
+    require_own_artifacts(store)
+    own_data(store)
+    require_own_artifacts(store)

@@ -64,6 +64,19 @@ def test_what_stays_is_still_cached_and_verifies(two_runs: Store, command: Comma
     assert inspect_store(two_runs).problems == []
 
 
+def test_a_verified_run_stays_after_a_verification_that_failed_for_another_reason(
+    trained: Store, train: Callable[..., Any], command: Command
+) -> None:
+    """Asked about another digest; the same holds for a disk that could not be read."""
+    (run,) = run_names(trained)
+    assert command("verify", run)[0] == 0
+    assert command("verify", run, "--expect", "0" * 64)[0] == 1
+    train(changes=FASTER)
+    aged(trained)
+    assert command("collect", "--keep-last", "1", "--apply")[0] == 0
+    assert run in run_names(trained)
+
+
 def test_a_verified_run_stays(two_runs: Store, command: Command) -> None:
     assert "nothing to remove" in command("collect", "--keep-last", "1")[1]
 

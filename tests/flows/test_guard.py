@@ -204,7 +204,16 @@ def test_the_page_that_takes_the_password_may_run_its_own_script_only() -> None:
     assert re.findall(r"<script>(.*?)</script>", HTML, re.DOTALL) == [SCRIPT]
 
 
-@pytest.mark.parametrize("path", ["/opened", "/openapi.json", "/proof/", f"/proof/{'0' * 31}", f"/proof/{'0' * 32}x"])
+@pytest.mark.parametrize("path", ["/docs", "/docs/oauth2-redirect", "/redoc", "/api/docs", "/api/redoc"])
+def test_no_page_has_a_script_of_others(path: str) -> None:
+    """At the origin that keeps the password in the browser."""
+    assert ask(path=path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/opened", "/docsx", "/api/documents", "/openapi.json", "/proof/", f"/proof/{'0' * 31}", f"/proof/{'0' * 32}x"],
+)
 def test_what_is_like_its_own_pages_is_prefects(path: str) -> None:
     assert ask(path=path).text == "Prefect's"
 

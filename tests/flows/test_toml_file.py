@@ -57,7 +57,17 @@ def test_excess_is_refused(file: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "before",
-    ["", "x = '''a''''", 'x = "\\""', 'x = """a"""" # \\', "x = '''a'''' # \\", 'x = 1 # "\\', "x = 'a\\'"],
+    [
+        "",
+        'x = """a""""\ny = """b"""',
+        "x = '''a'''''\ny = '''b'''",
+        "x = '''a''''",
+        'x = "\\""',
+        'x = """a"""" # \\',
+        "x = '''a'''' # \\",
+        'x = 1 # "\\',
+        "x = 'a\\'",
+    ],
 )
 def test_a_long_key_is_refused_before_the_parser_sees_it(
     file: Path, before: str, monkeypatch: pytest.MonkeyPatch
