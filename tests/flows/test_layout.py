@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.caching.layout import own_data
+from tasks.caching.layout import artifacts_identity, own_data, read_note
 from tasks.caching.store import Store
 from tests.flows.served import Finish
 
@@ -32,6 +32,14 @@ def test_a_folder_that_was_moved_to_another_disk_is_named(
     folder.unlink()
     (tmp_path / "disk").rename(folder)
     assert command("plan", "line")[1].count("reused") == 6
+
+
+def test_a_training_notes_to_which_store_its_tables_belong(store: Store, command: Command) -> None:
+    assert command("train", "line", "--until", "generate")[0] == 0
+    note = read_note(store)
+    assert note is not None
+    assert (note.root, note.artifacts) == (store.root, artifacts_identity(store))
+    assert command("check")[0] == 0
 
 
 def test_two_stores_do_not_share_their_tables(trained: Store, workflow: Finish, tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_excess_is_refused(file: Path, text: str) -> None:
     "before",
     [
         "",
-        'x = """a""""\ny = """b"""',
-        "x = '''a'''''\ny = '''b'''",
+        'x = ["""a"""", """b"""]',
+        "x = ['''a'''', '''b''']",
         "x = '''a''''",
         'x = "\\""',
         'x = """a"""" # \\',
