@@ -9,6 +9,9 @@ from typing import Any
 #: Seconds until something that was waited for counts as never happening.
 PATIENCE = 60.0
 
+#: Seconds without news of its tasks after which a flow run counts as recorded: the server writes every second.
+SETTLING_SECONDS = 2.0
+
 
 class Api:
     """What Prefect knows of flow runs: read back from the server, which learns of task runs with some delay."""
@@ -45,6 +48,12 @@ class Api:
         assert runs, f"Prefect knows no flow run named {name}"
         return runs[0]
 
+    def last(self) -> list[Any]:
+        """The 200 flow runs that were to start last. Unless asked to sort them, Prefect gives any 200, by their ids."""
+        from prefect.client.schemas.sorting import FlowRunSort
+
+        return list(self.client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=200))
+
     def since(self, moment: datetime) -> list[Any]:
         """The flow runs that have begun since a moment."""
         from prefect.client.schemas.filters import FlowRunFilter
@@ -71,6 +80,16 @@ class Api:
             return [(run.name, run.state.name) for run in sorted(found, key=lambda run: run.expected_start_time)]
 
         return until_there(look)
+
+    def settled_tasks(self, flow_run_id: Any) -> None:
+        """Waits until the server has recorded all that was sent of a flow run's tasks: it does so after a while."""
+        from prefect.client.schemas.filters import FlowRunFilter
+
+        flow = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
+        before: list[Any] = []
+        while (now := [(run.id, run.state) for run in self.client.read_task_runs(flow_run_filter=flow)]) != before:
+            before = now
+            time.sleep(SETTLING_SECONDS)
 
     def artifacts(self, flow_run_id: Any) -> dict[str, str]:
         """The content of every page of a flow run, by its plain key: Markdown, or a table as JSON."""

@@ -60,8 +60,7 @@ def test_what_is_trained_in_another_store_is_none_of_ours(served: Served, workfl
     served.until(served.ask({"training": {"epochs": 24}}), "Completed")
     ours = (served.store.runs / "latest").readlink().name
     until_there(lambda: [found for found in served.api.verifications(ours) if found.state.is_final()] or None)
-    waiting = served.api.client.read_flow_runs(limit=200)
-    assert not [found for found in waiting if found.parameters.get("run") == run]
+    assert not [found for found in served.api.last() if found.parameters.get("run") == run]
     refused = workflow("serve", home=elsewhere)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "another store offers train/line, train/line-cuda, train/line-layers, verify/each-run" in refused.stderr
@@ -78,8 +77,7 @@ def test_trainings_while_nobody_serves_leave_one_verification(
         return str(json.loads(done.stdout)["run"])
 
     def asked(run: str) -> list[Any]:
-        found = served.api.client.read_flow_runs(limit=200)
-        return [verification.id for verification in found if verification.parameters.get("run") == run]
+        return [found.id for found in served.api.last() if found.parameters.get("run") == run]
 
     run = train()
     until_there(lambda: asked(run) or None)
