@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from tasks.caching.fingerprint import Read, fingerprint
+from tasks.caching.closure import Read
+from tasks.caching.fingerprint import fingerprint
 from tasks.caching.processor import computing
 from tasks.caching.reference import Reference
 from tasks.caching.sources import source_of

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.caching import fingerprint as caching
-from tasks.caching.fingerprint import UnseenCodeError
+from tasks.caching.closure import UnseenCodeError
 from tasks.caching.syntax import parse
 
 #: A small project: two stages, of which only `fit` reaches RATE, and only through `descend`.

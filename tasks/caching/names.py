@@ -1,0 +1,154 @@
+"""The names in a module: which its statements and imports bind, and what a dotted name stands for."""
+
+import ast
+import builtins
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+#: Stand for top-level statements that import, and for those that define nothing.
+IMPORTS, MODULE_BODY = "imports", "module body"
+
+#: A dotted name as code spells it, such as ("torch", "nn", "Linear").
+Chain = tuple[str, ...]
+
+FIELD = "pydantic.Field"
+
+#: What declares a stage.
+DECLARATION = "tasks.caching.stage.stage"
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that an import binds.
+
+    Attributes:
+        alias: the name.
+        module: what is imported, in full.
+        member: the name that is taken from the module, which may be a module too; None for the module itself.
+        binds: what the alias stands for: of `import a.b`, that is `a`.
+    """
+
+    alias: str
+    module: str
+    member: str | None
+    binds: str
+
+    @property
+    def origin(self) -> str:
+        """What the alias stands for, in full."""
+        return f"{self.module}.{self.member}" if self.member else self.binds
+
+
+def at_top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that run when a module is imported, those in blocks included; classes are not entered."""
+    for statement in body:
+        yield statement
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for block in ("body", "orelse", "finalbody"):
+                yield from at_top_level(getattr(statement, block, ()))
+            for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+                yield from at_top_level(part.body)
+
+
+def imports_of(body: Iterable[ast.stmt], package: str) -> Iterator[Import]:
+    """What is imported when a module is."""
+    for statement in at_top_level(body):
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            yield from imports_in(statement, package)
+
+
+def imports_in(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[Import]:
+    """The names that an import binds, but for those of a star."""
+    origin = "" if isinstance(statement, ast.Import) else absolute_name(statement, package)
+    for alias in statement.names:
+        if isinstance(statement, ast.Import):
+            first = alias.name.partition(".")[0]
+            yield Import(alias.asname or first, alias.name, None, alias.name if alias.asname else first)
+        elif alias.name != "*":
+            yield Import(alias.asname or alias.name, origin, alias.name, origin)
+
+
+def stars_in(body: Iterable[ast.stmt], package: str) -> Iterator[str]:
+    """The modules from which every name is imported; a star stands at the top level alone."""
+    for statement in at_top_level(body):
+        if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
+            yield absolute_name(statement, package)
+
+
+def absolute_name(node: ast.ImportFrom, package: str) -> str:
+    """The full name of the module of a `from` import: each leading dot but the first goes up one package."""
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".") if package else []
+    kept = parts[: len(parts) - (node.level - 1)]
+    return ".".join([*kept, *((node.module,) if node.module else ())])
+
+
+def bound_names(statement: ast.stmt) -> list[str]:
+    """The names that a top-level statement gives a value, those inside of blocks included."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+    found = []
+    parts: list[ast.AST] = list(statement.targets) if isinstance(statement, ast.Assign) else [statement]
+    for node in (inner for part in parts for inner in ast.walk(part)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.append(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.append(name)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                found += [alias.asname or alias.name.partition(".")[0] for alias in names]
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                found.append(name)
+    return list(dict.fromkeys(found))
+
+
+def defined_name(statement: ast.stmt) -> str:
+    """What a top-level statement defines, for the words in which a change is told."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+        case ast.Assign() | ast.AnnAssign(target=ast.Name()) if names := bound_names(statement):
+            return ", ".join(names)
+        case ast.AugAssign(target=ast.Name(id=name)):
+            return name
+        case ast.Import() | ast.ImportFrom():
+            return IMPORTS
+        case _:
+            return MODULE_BODY
+
+
+def defined_words(statement: ast.stmt) -> str:
+    """What a statement is and which names it gives a value, for the order of statements."""
+    return " ".join([type(statement).__name__, *bound_names(statement)])
+
+
+def dotted(node: ast.expr) -> Chain:
+    """An expression as a dotted name; empty if it is none."""
+    match node:
+        case ast.Name(id=name):
+            return (name,)
+        case ast.Attribute(value=value, attr=name) if chain := dotted(value):
+            return (*chain, name)
+        case _:
+            return ()
+
+
+def full_name(node: ast.expr, aliases: Mapping[str, str]) -> str:
+    """What a dotted name stands for, in full, by the imports of its module; empty if the expression is none."""
+    if not (chain := dotted(node)):
+        return ""
+    head, *rest = chain
+    origin = aliases.get(head) or (f"builtins.{head}" if hasattr(builtins, head) else head)
+    return ".".join([origin, *rest])
+
+
+def decorator_name(node: ast.expr, aliases: Mapping[str, str]) -> str:
+    """What a decorator is, whether or not it is called."""
+    return full_name(node.func if isinstance(node, ast.Call) else node, aliases)
+
+
+def is_import(statement: ast.stmt) -> bool:
+    """Whether a statement is an import."""
+    return isinstance(statement, ast.Import | ast.ImportFrom)
