@@ -33,10 +33,10 @@ from tasks.caching.sums import SIGNATURE, SUMS, find_altered
 from tasks.caching.uses import find_uses
 from tasks.caching.verification import VERIFICATION
 
-Kind = Literal["damaged", "missing", "orphaned", "foreign", "left over"]
+Kind = Literal["damaged", "missing", "linked", "orphaned", "foreign", "left over"]
 
 #: Findings that make a store unclean; the others are only told.
-PROBLEMS: tuple[Kind, ...] = ("damaged", "missing")
+PROBLEMS: tuple[Kind, ...] = ("damaged", "missing", "linked")
 
 #: Seconds during which a file may belong to a run that has not finished.
 IN_USE_SECONDS = 3600.0
@@ -48,8 +48,8 @@ class Finding:
 
     Attributes:
         path: relative to the root.
-        kind: damaged or missing; or orphaned (no record and no run names it), foreign (the store never made it), or
-            left over from a run that was killed.
+        kind: damaged, missing or linked (a link in the place of a folder); or orphaned (no record and no run names it),
+            foreign (the store never made it), or left over from a run that was killed.
         what: is wrong, in words.
         named_by: the record or the run that names a missing or damaged artifact, relative to the root; empty if none.
     """
@@ -101,7 +101,7 @@ class _Walk:
     def inspection(self) -> Inspection:
         """What this look found."""
         for folder in linked_folders(self._store):
-            self._find(folder, "damaged", LINKED)
+            self._find(folder, "linked", LINKED)
         if self._found:  # what is looked for may lie behind the link
             return Inspection(sorted(self._found), self._counts)
         self._records()

@@ -3,16 +3,24 @@
 Only data/ and artifacts/ as a whole may be links, to another disk.
 """
 
+import fcntl
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.caching.contents import APART, OWNER
-from tasks.caching.store import Store, UnusableFileError, ensure_folder, read_file, replace_file
+from tasks.caching.store import Store, UnusableFileError, ensure_folder, locked_folder, read_file, replace_file
 
 #: Folders in artifacts/records that hold no records of a stage.
 RECORDS_APART = {"last", "locks"}
+
+
+#: What is wrong with a link in the place of a folder, and what to do.
+LINKED = (
+    "is a link in the place of a folder: move what it leads to there. Of a store, only data/ and artifacts/ as a whole "
+    "may be links to another disk"
+)
 
 
 class LayoutError(Exception):
@@ -36,12 +44,6 @@ def require_own_folders(store: Store, stages: Collection[str] = ()) -> None:
             f"{store.locate('data')} has the tables of another store, {owner}, and neither knows what the other needs: "
             f"give each store a data/ of its own, or remove data/{OWNER} if that store is gone"
         )
-
-
-LINKED = (
-    "is a link in the place of a folder: move what it leads to there. Of a store, only data/ and artifacts/ as a whole "
-    "may be links to another disk"
-)
 
 
 def linked_folders(store: Store, stages: Collection[str] = ()) -> Iterator[Path]:
@@ -79,16 +81,17 @@ def own_data(store: Store) -> None:
         LayoutError: it belongs to another store.
     """
     require_own_folders(store)
-    if not (identity := artifacts_identity(store)):
-        identity = uuid.uuid4().hex
-        ensure_folder(store.artifacts)
-        replace_file(store.artifacts / OWNER, f"{identity}\n".encode())
-    before = read_note(store)
-    # Where another artifacts/ was there before, it stays noted: it may be back.
-    note = Note(store.root, identity if before is None else before.artifacts)
-    if note != before:
-        ensure_folder(store.locate("data"))
-        replace_file(store.locate("data") / OWNER, f"{note.root}\n{note.artifacts}\n".encode())
+    for top in (store.artifacts, store.locate("data")):
+        ensure_folder(top)
+    with locked_folder(store.artifacts, fcntl.LOCK_EX):  # of two first runs, both would give it an identity
+        if not (identity := artifacts_identity(store)):
+            identity = uuid.uuid4().hex
+            replace_file(store.artifacts / OWNER, f"{identity}\n".encode())
+        before = read_note(store)
+        # Where another artifacts/ was there before, it stays noted: it may be back.
+        note = Note(store.root, identity if before is None else before.artifacts)
+        if note != before:
+            replace_file(store.locate("data") / OWNER, f"{note.root}\n{note.artifacts}\n".encode())
 
 
 def require_own_artifacts(store: Store) -> None:

@@ -37,7 +37,7 @@ def computing(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def cpu_capability(asked: str = "") -> str:
-    """The kernels that torch takes on this processor: on x86 what `torch.backends.cpu.get_cpu_capability()` says.
+    """The kernels that torch takes: on x86 under Linux what `torch.backends.cpu.get_cpu_capability()` says.
 
     Args:
         asked: the value of `ATEN_CPU_CAPABILITY`.

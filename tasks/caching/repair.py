@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tasks.caching.inspection import Finding, Inspection, inspect_store
-from tasks.caching.layout import LINKED
 from tasks.caching.store import Store
 
 #: Looks at the store; what is set aside can leave something that named it, and that something else again.
@@ -50,7 +49,7 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
 
 def to_set_aside(finding: Finding) -> str:
     """What is to be put out of the way because of a problem: a file, a record, or a whole run; empty for nothing."""
-    if finding.what == LINKED:  # the store has what lies behind it, and would miss it
+    if finding.kind == "linked":  # the store has what lies behind it, and would miss it
         return ""
     if finding.kind == "damaged":
         return run_of(finding.path) or finding.path

@@ -35,7 +35,7 @@ TOPS = ("data", "artifacts")
 MOST_TEXT, MOST_HELD = 1 << 26, 1 << 30
 
 #: What the note of a saved run says once that has passed a verification.
-VERIFIED = b"verified\n"
+PASSED = b"verified\n"
 
 #: Errors that tell nothing of the file that was to be read: this process, or this machine, can open no more.
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -156,7 +156,7 @@ class Store:
             verified: whether it has passed a verification, too, which no later note takes back.
         """
         if not (self.saved / run).exists() or (verified and not self.was_verified(run)):
-            replace_file(self.saved / run, VERIFIED if verified else b"")
+            replace_file(self.saved / run, PASSED if verified else b"")
 
     def was_verified(self, run: str) -> bool:
         """Whether it was noted that a run has passed a verification.
@@ -165,7 +165,7 @@ class Store:
             UnusableFileError: the note cannot be read.
         """
         try:
-            return read_file(self.saved / run) == VERIFIED
+            return read_file(self.saved / run) == PASSED
         except FileNotFoundError:
             return False
 
@@ -436,7 +436,7 @@ def named(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path, operation: int) -> Iterator[None]:
-    """Holds a folder locked: shared (LOCK_SH) by those who publish in it, for one alone (LOCK_EX) to remove from it."""
+    """Holds a folder locked: shared (LOCK_SH) by those who publish in it, for one alone (LOCK_EX) to do more."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, operation)

@@ -113,7 +113,7 @@ def test_a_link_in_the_place_of_a_folder_is_left_as_the_store_would_miss_what_it
     folder.symlink_to(tmp_path / "elsewhere")
     elsewhere = sorted(tmp_path.glob("elsewhere/*"))
     inspection = inspect_store(store)
-    assert kinds(inspection) == {place: "damaged"}
+    assert kinds(inspection) == {place: "linked"}
     repair = repair_store(store, inspection)
     assert (repair.set_aside, repair.removed, repair.remaining.findings) == ({}, [], inspection.findings)
     assert sorted(tmp_path.glob("elsewhere/*")) == elsewhere
@@ -365,7 +365,7 @@ def test_nothing_is_looked_at_or_moved_through_a_link_in_the_place_of_a_folder(s
     if path.exists():
         path.rename(tmp_path / "aside")
     path.symlink_to(elsewhere)
-    assert kinds(inspect_store(store)) == {f"artifacts/{folder}": "damaged"}
+    assert kinds(inspect_store(store)) == {f"artifacts/{folder}": "linked"}
     assert repair_store(store, inspect_store(store)).set_aside == {}
     assert sorted(elsewhere.rglob("*")) == [elsewhere / "mine", elsewhere / "mine" / "notes.txt"]
 

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -145,3 +147,18 @@ def test_a_store_without_a_note_is_as_before(store: Store) -> None:
     require_own_artifacts(store)
     own_data(store)
     require_own_artifacts(store)
+
+
+def test_two_first_runs_at_once_agree_on_the_store(tmp_path: Path) -> None:
+    for number in range(30):
+        root = tmp_path / str(number)
+        begin = Barrier(4)
+
+        def own(root: Path = root, begin: Barrier = begin) -> None:
+            begin.wait()
+            own_data(Store(root))
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(own) for _ in range(4)]:
+                done.result()
+        require_own_artifacts(Store(root))

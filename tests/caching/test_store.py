@@ -617,3 +617,13 @@ class TestReadingWhereTheSystemRefuses:
         refuse_to_open(monkeypatch, code)
         with pytest.raises(OSError, match=os.strerror(code)):
             read_file(tmp_path / "file")
+
+
+def test_nothing_is_set_aside_through_a_link(store: Store, tmp_path: Path) -> None:
+    table = store.publish("make", "table.parquet", b"table")
+    (tmp_path / "elsewhere").mkdir()
+    store.artifacts.mkdir(exist_ok=True)
+    (store.artifacts / "set-aside").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError, match="Is a link, through which nothing is moved"):
+        store.set_aside(store.locate(table.path))
+    assert store.path(table).is_file()
