@@ -38,7 +38,7 @@ def tell_inspection(inspection: Inspection) -> list[str]:
     """An inspection in lines for people, what matters last."""
     # Told once, however many records and runs name it.
     lines = dict.fromkeys(
-        in_one_line(f"{finding.kind:<9} {finding.path}: {finding.what}") for finding in inspection.findings
+        in_one_line(f"{finding.kind:<10} {finding.path}: {finding.what}") for finding in inspection.findings
     )
     looked_at = ", ".join(counted(count, what) for what, count in sorted(inspection.counts.items())) or "nothing"
     problems = len({finding.path for finding in inspection.problems})
@@ -49,8 +49,8 @@ def tell_inspection(inspection: Inspection) -> list[str]:
 def tell_repair(repair: Repair) -> list[str]:
     """A repair in lines for people."""
     return [
-        *(in_one_line(f"set aside {path}, now in {place}") for path, place in repair.set_aside.items()),
-        *(in_one_line(f"removed   {path}") for path in repair.removed),
+        *(in_one_line(f"set aside  {path}, now in {place}") for path, place in repair.set_aside.items()),
+        *(in_one_line(f"removed    {path}") for path in repair.removed),
         *tell_inspection(repair.remaining),
     ]
 

@@ -4,7 +4,9 @@ Like `git fsck`: whatever has a digest is hashed, whatever is named must be ther
 is no finding: a problem counts only if it is still there at a second look, and nothing young is left over or orphaned.
 """
 
+import errno
 import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -27,19 +29,22 @@ from tasks.caching.manifest import MANIFEST, REPORT, ForeignManifestError, Manif
 from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.reference import Reference
 from tasks.caching.states import NAME
-from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file
+from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, file_digest, read_file
 from tasks.caching.strict_json import parse_object
 from tasks.caching.sums import SIGNATURE, SUMS, find_altered
 from tasks.caching.uses import find_uses
 from tasks.caching.verification import VERIFICATION
 
-Kind = Literal["damaged", "missing", "linked", "orphaned", "foreign", "left over"]
+Kind = Literal["damaged", "unreadable", "missing", "linked", "orphaned", "foreign", "left over"]
 
 #: Findings that make a store unclean; the others are only told.
-PROBLEMS: tuple[Kind, ...] = ("damaged", "missing", "linked")
+PROBLEMS: tuple[Kind, ...] = ("damaged", "unreadable", "missing", "linked")
 
 #: Seconds during which a file may belong to a run that has not finished.
 IN_USE_SECONDS = 3600.0
+
+#: Errors of a path that leads to no file, such as one in the place of a folder.
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True, order=True)
@@ -48,8 +53,9 @@ class Finding:
 
     Attributes:
         path: relative to the root.
-        kind: damaged, missing or linked (a link in the place of a folder); or orphaned (no record and no run names it),
-            foreign (the store never made it), or left over from a run that was killed.
+        kind: damaged, unreadable (the disk does not give its bytes, which may be whole), missing or linked (a link in
+            the place of a folder); or orphaned (no record and no run names it), foreign (the store never made it), or
+            left over from a run that was killed.
         what: is wrong, in words.
         named_by: the record or the run that names a missing or damaged artifact, relative to the root; empty if none.
     """
@@ -269,6 +275,8 @@ class _Walk:
 
     def _find(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
         naming = "" if named_by is None else str(self._store.relative(named_by))
+        if kind == "damaged" and (refused := disk_error(path)):
+            kind, what = "unreadable", f"{refused}: what it holds may be whole; mend or mount its disk, and check again"
         self._found.add(Finding(str(self._store.relative(path)), kind, what, naming))
 
     def _find_once(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
@@ -287,6 +295,18 @@ def is_older_than(moment: float) -> Callable[[Path], bool]:
             return False
 
     return old
+
+
+def disk_error(path: Path) -> str:
+    """Why the bytes of a file, or of a file in a folder, cannot be had, in the system's words; empty if they can."""
+    for file in (path, *path.rglob("*")):
+        try:
+            if stat.S_ISREG(file.lstat().st_mode):
+                file_digest(file)
+        except OSError as error:
+            if error.errno not in GONE:
+                return os.strerror(error.errno or errno.EIO)
+    return ""
 
 
 def damaged_or_missing(path: Path) -> Kind:

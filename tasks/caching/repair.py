@@ -49,7 +49,7 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
 
 def to_set_aside(finding: Finding) -> str:
     """What is to be put out of the way because of a problem: a file, a record, or a whole run; empty for nothing."""
-    if finding.kind == "linked":  # the store has what lies behind it, and would miss it
+    if finding.kind in {"linked", "unreadable"}:  # the store would miss what may be whole, behind the link or the error
         return ""
     if finding.kind == "damaged":
         return run_of(finding.path) or finding.path

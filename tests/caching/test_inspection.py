@@ -123,6 +123,36 @@ def test_a_link_in_the_place_of_a_folder_is_left_as_the_store_would_miss_what_it
     assert finish(store) == table
 
 
+def refuse_to_read(monkeypatch, refused: Path) -> None:
+    """Lets the disk give an I/O error for a file, however it is opened."""
+    opened = Path.open
+
+    def fail(path: Path, *arguments, **options):
+        if path == refused:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fail)
+
+
+@pytest.mark.parametrize("part", ["run.json", SUMS, "line.pth", "table", "train", "save"])
+def test_what_the_disk_does_not_give_is_left_as_it_may_be_whole(store, table, monkeypatch, part):
+    records = {path.split("/")[2]: path for path in save_run(store, "line-1", 1)}
+    places = {"table": table.path, **records}
+    path = store.locate(places.get(part, f"artifacts/runs/line-1/{part}"))
+    before = everything(store)
+    with monkeypatch.context() as patched:
+        refuse_to_read(patched, path)
+        inspection = inspect_store(Store(store.root))
+        assert {finding.kind for finding in inspection.problems} == {"unreadable"}
+        assert {os.strerror(errno.EIO) in finding.what for finding in inspection.problems} == {True}
+        repair = repair_store(Store(store.root), inspection)
+        assert (repair.set_aside, repair.removed) == ({}, [])
+        assert repair.remaining.problems == inspection.problems
+    assert everything(store) == before
+    assert inspect_store(Store(store.root)).problems == []
+
+
 def test_what_is_set_aside_is_kept(store, table):
     store.locate(table.path).write_bytes(b"precious")
     repair = repair_store(store, inspect_store(store))

@@ -64,7 +64,7 @@ def test_no_name_in_a_manifest_leads_anywhere(
     before, outside = tree(trained.root), sorted(tmp_path.iterdir())
     code, out, error = command("check")
     assert (code, error) == (1, "")
-    assert [line.split(":")[0] for line in out.splitlines()[:-1]] == ["damaged   artifacts/runs/line-received"]
+    assert [line.split(":")[0] for line in out.splitlines()[:-1]] == ["damaged    artifacts/runs/line-received"]
     for words in (["runs"], ["history", "line"], ["compare", own, received.name], ["show", received.name]):
         code, out, error = command(*words)
         assert code == (2 if received.name in words else 0)
@@ -99,7 +99,7 @@ def test_a_copy_of_a_run_by_an_odd_name_disturbs_nothing(
     for words in (["check"], ["check", "--repair"]):
         code, out, error = command(*words)
         assert (code, error) == (0, "")
-        assert out.splitlines()[0] == f"foreign   artifacts/runs/{shown}: the store gives no such names"
+        assert out.splitlines()[0] == f"foreign    artifacts/runs/{shown}: the store gives no such names"
         assert out.splitlines()[1].startswith("clean; looked at")
         code, out, error = command(*words, "--json")
         assert (code, error) == (0, "")

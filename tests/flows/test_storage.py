@@ -448,7 +448,7 @@ def test_a_full_disk_can_be_collected_and_repaired(old_runs: Path, forked_to_mou
     collected, repaired, *others = json.loads(done.stdout)
     assert collected["told"][0] == 0, collected["told"][2]
     assert "removed 1 run" in collected["told"][1]
-    assert "set aside data/split/test-" in repaired["told"][1]
+    assert "set aside  data/split/test-" in repaired["told"][1]
     assert [command["told"][0] for command in others] == [0, 0], others
 
 
