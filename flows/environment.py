@@ -71,6 +71,9 @@ OF_A_RUN = "PREFECT__"
 #: Settings whose value is a JSON object; one of any other would set a whole section, whatever else sets its parts.
 OBJECTS = ("PREFECT_CLIENT_CUSTOM_HEADERS", "PREFECT_SERVER_SERVICES_DB_VACUUM_EVENT_RETENTION_OVERRIDES")
 
+#: Seconds that a server has for an answer. Prefect takes any number, and of 0 or less it says that no server is there.
+REQUEST_TIMEOUT = "PREFECT_API_REQUEST_TIMEOUT"
+
 #: Variables that name files of certificates, without which no client of a server can be made.
 CERTIFICATES = ("PREFECT_API_SSL_CERT_FILE", "SSL_CERT_FILE")
 
@@ -114,7 +117,8 @@ def require_usable(environment: Environment) -> None:
     """Shows that Prefect can take what is set for it.
 
     Raises:
-        InputError: a variable is not in UTF-8, sets a whole section, or names a file or folder that cannot be used.
+        InputError: a variable is not in UTF-8, sets a whole section, waits for no answer, or names a file or folder
+            that cannot be used.
     """
     for name, value in environment.items():
         if not name.upper().startswith("PREFECT_"):
@@ -125,6 +129,8 @@ def require_usable(environment: Environment) -> None:
                 f"the environment variable {name} sets a whole section of Prefect's settings: name each of them by "
                 "itself, such as PREFECT_API_URL"
             )
+        if name.upper() == REQUEST_TIMEOUT and not is_duration(value):
+            raise InputError(f"the environment variable {name} is {value!r}: give seconds above 0")
     if home := environment.get("PREFECT_HOME"):
         require_folder("PREFECT_HOME", Path(home).expanduser())
     for name in CERTIFICATES:
@@ -132,6 +138,14 @@ def require_usable(environment: Environment) -> None:
             raise InputError(f"the environment variable {name} names {file!r}, which cannot be read: correct it")
     if (file := environment.get("SSLKEYLOGFILE")) and not may_write(Path(file)):
         raise InputError(f"the environment variable SSLKEYLOGFILE names {file!r}, which cannot be written: correct it")
+
+
+def is_duration(text: str) -> bool:
+    """Whether a text is a number of seconds above 0. NaN is none."""
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
 
 
 def require_folder(name: str, folder: Path) -> None:

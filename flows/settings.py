@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.base_url import base_url
-from flows.environment import pin, put, reach_loopback_directly, require_usable, require_utf8
+from flows.environment import REQUEST_TIMEOUT, pin, put, reach_loopback_directly, require_usable, require_utf8
 from flows.toml_file import has_mark, read_toml
 
 LOOPBACK = "127.0.0.1"
@@ -124,7 +124,7 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P365D",
         # A server that hangs is waited for twice as long as it waits for its own database, and four times in all; one
         # that is gone for the 14 s between them, in which it may have been started anew.
-        "PREFECT_API_REQUEST_TIMEOUT": "20",
+        REQUEST_TIMEOUT: "20",
         "PREFECT_CLIENT_MAX_RETRIES": "3",
         # Longer than Prefect's clients keep a connection, which else is closed just when it is used again.
         "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": "60",

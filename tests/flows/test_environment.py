@@ -289,6 +289,8 @@ REFUSED = {
     "PREFECT_API_SSL_CERT_FILE": ("/nonexistent", "names '/nonexistent', which cannot be read: correct it"),
     "SSL_CERT_FILE": ("/nonexistent", "names '/nonexistent', which cannot be read: correct it"),
     "PREFECT_HOME": ("/proc/none", "names '/proc/none', which cannot be made: No such file or directory. Correct it"),
+    "PREFECT_API_REQUEST_TIMEOUT": ("-1", "is '-1': give seconds above 0"),
+    "prefect_api_request_timeout": ("nan", "is 'nan': give seconds above 0"),
     "SSLKEYLOGFILE": ("/nonexistent/log", "names '/nonexistent/log', which cannot be written: correct it"),
 }
 
