@@ -33,6 +33,7 @@ def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
     """
     # In a session of its own: Ctrl-C in the terminal reaches the runner alone, which ends its runs in good order.
     os.setsid()
+    end_without_a_trace()
     os.environ.update(environment)
     carry_out(flow_run_id)
 
@@ -47,9 +48,7 @@ def carry_out(flow_run_id: UUID) -> None:
 
     from flows.contact import keeping_contact
 
-    # Before its engine has begun, a run that is ended has done nothing yet: its process did not fail, and whoever ended
-    # it, or looks after orphans, says what becomes of the run. Prefect would alert of a process that ends otherwise.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    end_without_a_trace()
     configure_from_env()
     # Whoever started this process sees it end; for the thread of a heartbeat, the flow would wait at its end.
     undisturbed = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
@@ -64,8 +63,19 @@ def carry_out(flow_run_id: UUID) -> None:
         flow.carry_out(flow_run)
 
 
+def end_without_a_trace() -> None:
+    """Lets SIGTERM, which may have been blocked, end this process with code 0 until the engine of its run has begun.
+
+    The run has done nothing yet: the process did not fail, and who ended it, or looks after orphans, says what becomes
+    of the run. Prefect would alert of a process that ends otherwise.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def main() -> None:
     """Carries out the flow run that the environment names."""
+    end_without_a_trace()
     from flows.settings import configure_prefect
     from tasks.caching.store import project_store
 

@@ -10,7 +10,9 @@ import asyncio
 import functools
 import logging
 import multiprocessing
+import signal
 from collections.abc import Awaitable, Callable, Iterable
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Self, cast
 
@@ -25,7 +27,7 @@ from prefect.runner._scheduled_run_poller import ScheduledRunPoller
 
 from flows.executing import PRELOADED, execute
 from flows.precedence import without_superfluous
-from flows.signals import heeded
+from flows.signals import blocked, heeded
 
 #: Seconds between two looks for runs that are due.
 QUERY_SECONDS = 0.5
@@ -45,6 +47,8 @@ class ForkingRunner(Runner):
         await super().__aenter__()
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(PRELOADED)
+        # Now, as it unblocks SIGTERM when it begins, which is to be blocked when the first process is made.
+        resource_tracker.ensure_running()
         logging.getLogger(PORT_LOGGER).addFilter(without_traceback)
         starter = ForkingStarter(forks, self._control_channel)
         poller = self._scheduled_run_poller
@@ -98,7 +102,10 @@ class ForkingStarter:
         }
         process = self._forks.Process(target=execute, args=(flow_run.id, environment))
         try:
-            process.start()
+            # Blocked in the process, and in that which it is forked from, until it can end in good order: it is being
+            # made for up to a second, and one that SIGTERM ends in that time has crashed, says the runner.
+            with blocked(signal.SIGTERM):
+                process.start()
         except BaseException:
             self._channel.unregister(flow_run.id)
             raise

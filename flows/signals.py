@@ -59,6 +59,16 @@ def heeded() -> list[signal.Signals]:
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+@contextlib.contextmanager
+def blocked(number: signal.Signals) -> Iterator[None]:
+    """Blocks a signal in this thread, and in the processes that it starts, which take the mask with them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Interrupts the command."""
     raise Interrupted(number)

@@ -7,6 +7,7 @@ good order first, and Prefect learns how they ended.
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -79,14 +80,27 @@ async def work(pool: str, name: str | None, limit: int, root: Path, notify: Call
 
 
 async def end_children() -> None:
-    """Has every flow run end, and waits for it."""
-    for child in children():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
+    """Has every flow run end, and waits for it. One that SIGTERM would end before it handles it would have crashed."""
     deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
-    while children() and asyncio.get_running_loop().time() < deadline:
+    ended: set[int] = set()
+    while (left := children()) and asyncio.get_running_loop().time() < deadline:
+        for child in set(left) - ended:
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                if handles(child, signal.SIGTERM):
+                    os.kill(child, signal.SIGTERM)
+                    ended.add(child)
         await asyncio.sleep(0.1)
     await asyncio.sleep(TELLING_SECONDS)
+
+
+def handles(process: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal.
+
+    Raises:
+        FileNotFoundError: it has ended.
+    """
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def children() -> list[int]:

@@ -91,6 +91,12 @@ class Api:
             before = now
             time.sleep(SETTLING_SECONDS)
 
+    def events(self, flow_run_id: Any) -> set[str]:
+        """The names of the events of a flow run as far as the server knows them, such as `prefect.flow-run.Failed`."""
+        chosen = {"filter": {"resource": {"id": [f"prefect.flow-run.{flow_run_id}"]}}, "limit": 50}
+        answer = self.client.request("POST", "/events/filter", json=chosen)
+        return {event["event"] for event in answer.json()["events"]}
+
     def artifacts(self, flow_run_id: Any) -> dict[str, str]:
         """The content of every page of a flow run, by its plain key: Markdown, or a table as JSON."""
         from prefect.client.schemas.filters import ArtifactFilter
@@ -130,9 +136,9 @@ def plain(key: str) -> str:
     return re.sub(r"-at-[0-9a-f]{12}-", "-", key)
 
 
-def until_there(look: Callable[[], Any]) -> Any:
-    """What `look` finds, as soon as it is not None."""
-    deadline = time.monotonic() + PATIENCE
+def until_there(look: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """What `look` finds, as soon as it is not None; within so many seconds."""
+    deadline = time.monotonic() + patience
     while (found := look()) is None:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)

@@ -18,6 +18,9 @@ Finish = Callable[..., "subprocess.CompletedProcess[str]"]
 #: A training that goes on until it is ended, and keeps where it is.
 ENDLESS = {"training": {"epochs": 10_000_000, "checkpoint_every": "1s", "evaluate_every": 1_000_000}}
 
+#: Seconds after which an event that is to come has come: the server looks twice a second.
+EVENT_SECONDS = 3.0
+
 
 class Served:
     """A project that is served, and the runs that are asked for."""

@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ import httpx
 import pytest
 
 from flows import serve_process
+from flows.alerts import BAD_ENDS
 from flows.experiments import load_experiment
 from tasks.caching.inspection import inspect_store
 from tasks.caching.store import Store
 from tests.flows.asking import until_there
 from tests.flows.conftest import STAGES
-from tests.flows.served import ENDLESS, Finish, Served
+from tests.flows.served import ENDLESS, EVENT_SECONDS, Finish, Served
 
 
 def test_every_preset_is_offered_with_its_parameters(served: Served) -> None:
@@ -194,6 +195,43 @@ def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(pro
     served.api.log(again, "goes on after epoch")
     served.cancel(again)
     assert served.until(again, "Cancelled")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_end_just_as_a_run_begins_is_no_crash(project: Served, served: Served, number: signal.Signals) -> None:
+    served.end()
+    project.begin("line")
+    run = project.ask({"training": {"epochs": 26}})
+    until_there(lambda: project.api.flow_run(run).state.is_pending() or None)
+    assert project.end(number)[0] == 0
+    until_there(lambda: project.api.flow_run(run).state.name == "Cancelled" or None)
+    assert served.claims_are_free()
+    time.sleep(EVENT_SECONDS)
+    assert project.api.events(run) & BAD_ENDS == set()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_end_just_before_a_scheduled_time_is_no_crash(
+    project: Served, served: Served, tmp_path: Path, number: signal.Signals
+) -> None:
+    served.end()
+    file = tmp_path / "minutely.toml"
+    file.write_text("[training]\nepochs = 3\n[schedule]\ncron = '* * * * *'\n")
+    project.begin(str(file))
+
+    def near() -> Any:
+        """A run whose time is to come in a few seconds."""
+        soon = datetime.now(UTC) + timedelta(seconds=8)
+        planned = [run for run in project.api.last() if run.auto_scheduled and run.state.is_scheduled()]
+        return min((run for run in planned if run.expected_start_time < soon), default=None, key=lambda run: run.id)
+
+    run = until_there(near, patience=90)
+    assert project.end(number)[0] == 0
+    assert served.claims_are_free()
+    time.sleep(EVENT_SECONDS)
+    assert project.api.events(run.id) & BAD_ENDS == set()
+    assert project.api.flow_run(run.id).state.is_scheduled()
 
 
 def test_schedules_are_planned_by_the_server(project: Served, served: Served, tmp_path: Path, workflow: Finish) -> None:

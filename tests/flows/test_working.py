@@ -1,11 +1,13 @@
 """`workflow worker`, for the deployments of prefect.yaml."""
 
 import signal
+import time
 from typing import Any
 
+from flows.alerts import BAD_ENDS
 from tests.flows.asking import until_there
 from tests.flows.conftest import PROJECT
-from tests.flows.served import ENDLESS, Finish, Served, Start
+from tests.flows.served import ENDLESS, EVENT_SECONDS, Finish, Served, Start
 
 
 def test_a_worker_trains_verifies_and_ends_in_good_order(
@@ -19,7 +21,11 @@ def test_a_worker_trains_verifies_and_ends_in_good_order(
         assert done.returncode == 0, done.stdout + done.stderr
     # As a service has it: without the programs of the environment that it is installed in.
     settings = {"PATH": "/usr/bin:/bin", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"}
-    worker = start_process("-m", "flows.cli", "worker", home=project.home, **settings)
+
+    def begin() -> Any:
+        return start_process("-m", "flows.cli", "worker", home=project.home, **settings)
+
+    worker = begin()
     project.until(project.ask({"training": {"epochs": 24}}), "Completed")
     run = (project.store.runs / "latest").readlink().name
 
@@ -34,3 +40,10 @@ def test_a_worker_trains_verifies_and_ends_in_good_order(
     assert worker.returncode == 0, out + error
     assert project.api.flow_run(endless).state.name == "Cancelled"
     assert project.claims_are_free()
+    worker = begin()
+    soon = project.ask({"training": {"epochs": 25}})
+    until_there(lambda: project.api.flow_run(soon).state.is_pending() or None)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=90) == 0
+    time.sleep(EVENT_SECONDS)
+    assert project.api.events(soon) & BAD_ENDS == set(), "it has done nothing yet"
