@@ -18,8 +18,9 @@ from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, RunN
 from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history, rejections_of
+from flows.options import require_shallow
 from flows.output import announce, print_json, print_line, print_places, print_plain, shown_path, stage_lines, tell
-from flows.problems import InputError, clipped, list_problems, require_shallow
+from flows.problems import InputError, clipped, list_problems
 from flows.runs import find_folder, find_run, list_runs
 from flows.scheduled import schedules_app
 from flows.settings import Api

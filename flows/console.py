@@ -22,9 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.history import DIGESTS, METRICS, History
-from flows.output import acceptance, printable
 from flows.runs import RunFolder
-from flows.wording import figure
+from flows.wording import acceptance, figure, printable
 from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
 from tasks.caching.stage import StageReport

@@ -7,24 +7,17 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from flows import repetition
 from flows.liveness import mark_ended_runs
 from tasks.caching.interruption import postponed_interruption
 from tasks.caching.key import flatten
 from tasks.caching.store import named
 from tasks.learning.experiment import Experiment
-
-#: Seconds between two looks at whether the process that started a training still lives.
-LOOK_SECONDS = 0.2
 
 #: Seconds in which a training that is told to end has to do so.
 GRACE_SECONDS = 10.0
@@ -76,7 +69,7 @@ def training(experiment: Path, home: Path, until: str, purpose: str) -> Iterator
     try:
         with postponed_interruption():  # or else it might run, and nobody know it
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows.elsewhere", *words],
+                [sys.executable, "-m", "flows.isolated", *words],
                 env=os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -121,24 +114,3 @@ def train_elsewhere(experiment: Path, home: Path, until: str, purpose: str) -> s
     """
     with training(experiment, home, until, purpose) as process:
         return finish(process)
-
-
-def run_for(parent: int, purpose: str, words: Sequence[str]) -> None:
-    """What the process does: runs a command, and ends in good order when the process that wanted it is gone."""
-    from flows.cli import main
-
-    repetition.purpose.set(purpose)
-
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    main(words)
-
-
-def end_with(parent: int) -> None:
-    """Waits until the parent of this process is another than this one; then ends this process, as `kill` does."""
-    while os.getppid() == parent:
-        time.sleep(LOOK_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    run_for(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -115,7 +115,7 @@ def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
         from flows.registered import deploy_to, prepare
 
         made = asyncio.run(make_deployments(offers, identity(store.root)))
-        paused = prepare(made, POOL, store.root, take_over=take_over or owned)
+        paused = prepare(made, POOL, store.root, tell, take_over=take_over or owned)
         deploy_to(POOL, made)
         link = UiPage(api, "/deployments").link(sys.stdout) if api else ""
     for offer in offers:
@@ -192,7 +192,7 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
                 print_line(line)
 
         deployments = asyncio.run(make_deployments(offers, identity(store.root)))
-        paused = prepare(deployments, None, store.root, take_over=take_over or owned)
+        paused = prepare(deployments, None, store.root, tell, take_over=take_over or owned)
         asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: keep_watch(store.root, tell)))
 
 

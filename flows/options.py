@@ -1,11 +1,14 @@
 """Every field of the experiment as an option of the command line, with its help."""
 
+from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic.fields import FieldInfo
 
+from flows.problems import InputError
+from flows.toml_file import MOST_LEVELS
 from tasks.learning.descriptions import full_description
 from tasks.learning.experiment import Experiment
 
@@ -33,3 +36,14 @@ def option_of(info: FieldInfo) -> tuple[Any, FieldInfo]:
 
 
 ExperimentOptions = options_of(Experiment)
+
+
+def require_shallow(words: Iterable[str]) -> None:
+    """Shows that no value on the command line is nested too deeply to be read as JSON.
+
+    Raises:
+        InputError: one is.
+    """
+    for word in words:
+        if word.count("{") + word.count("[") > MOST_LEVELS:
+            raise InputError(f"{word[:40]}… is nested too deeply, or is no value of an option")

@@ -11,6 +11,7 @@ from flows.checkout import working_folder
 from flows.runs import RunFolder
 from flows.settings import Api
 from flows.sign_in import UiPage
+from flows.wording import acceptance, printable
 
 
 @contextlib.contextmanager
@@ -29,11 +30,6 @@ def stage_lines(*, quiet: bool) -> Iterator[None]:
     finally:
         lines.close()
         extra_watchers.reset(token)
-
-
-def printable(text: str) -> str:
-    """A text without what steers a terminal: it may come out of a file that somebody else made."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def tell(text: str) -> None:
@@ -82,11 +78,6 @@ def shown_path(path: Path) -> Path:
     """
     here = working_folder()
     return path.relative_to(here) if here is not None and path.is_relative_to(here) else path
-
-
-def acceptance(rejections: Sequence[str]) -> str:
-    """Whether a run is accepted, and why not."""
-    return f"no: {'; '.join(rejections)}" if rejections else "yes"
 
 
 def print_line(text: str) -> None:

@@ -1,9 +1,6 @@
 """Problems that a person can mend: one message each, no traceback, exit code 2."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-from flows.toml_file import MOST_LEVELS
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -55,14 +52,3 @@ def clipped(message: str) -> str:
     """A message without the rest of lines that nobody reads to their end, such as a value of a million letters."""
     lines = (line if len(line) <= MOST_LETTERS else f"{line[:MOST_LETTERS]}…" for line in message.split("\n"))
     return "\n".join(lines)
-
-
-def require_shallow(words: Iterable[str]) -> None:
-    """Shows that no value on the command line is nested too deeply to be read as JSON.
-
-    Raises:
-        InputError: one is.
-    """
-    for word in words:
-        if word.count("{") + word.count("[") > MOST_LEVELS:
-            raise InputError(f"{word[:40]}… is nested too deeply, or is no value of an option")

@@ -1,12 +1,11 @@
 """The deployments that Prefect's server has, and what becomes of them when a store's are made again."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.identity import is_ours
-from flows.output import tell
 from flows.problems import InputError
 from flows.schedules import keep_pauses, pause_not_offered
 
@@ -16,13 +15,21 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 
-def prepare(deployments: "list[RunnerDeployment]", pool: str | None, root: Path, *, take_over: bool) -> set[str]:
+def prepare(
+    deployments: "list[RunnerDeployment]",
+    pool: str | None,
+    root: Path,
+    notify: Callable[[str], None],
+    *,
+    take_over: bool,
+) -> set[str]:
     """Prepares the server and deployments for being made: pauses stay, and what is no longer offered is paused.
 
     Args:
         deployments: all that are to be offered; changed.
         pool: the work pool of their runs; None if `workflow serve` takes them.
         root: of the project.
+        notify: gets a line on each schedule that is paused.
         take_over: whether to take the place of another store.
 
     Returns:
@@ -35,7 +42,7 @@ def prepare(deployments: "list[RunnerDeployment]", pool: str | None, root: Path,
 
     with get_client(sync_client=True) as client:
         require_ours(client, deployments, root, take_over=take_over)
-        pause_not_offered(client, {deployment.name for deployment in deployments}, pool, root, tell)
+        pause_not_offered(client, {deployment.name for deployment in deployments}, pool, root, notify)
         return keep_pauses(client, deployments)
 
 

@@ -6,6 +6,7 @@ With them come the other files of each run, and index pages: of all runs, and of
 import contextlib
 import hmac
 import io
+import logging
 import os
 import sys
 import threading
@@ -18,7 +19,6 @@ from urllib.parse import quote
 
 from flows import serve_process
 from flows.base_url import base_url
-from flows.output import tell
 from flows.password import make_secret, signed
 from flows.problems import InputError
 from flows.report_index import files_page, runs_page
@@ -26,6 +26,8 @@ from flows.runs import find_run
 from flows.settings import LOOPBACK, ServerError, make_home
 from tasks.caching.manifest import REPORT
 from tasks.caching.store import Store, UnusableFileError, read_file
+
+LOG = logging.getLogger("workflow")
 
 #: The variable that says where the runs' folders are found, if somebody else than `workflow serve` shows them.
 ADDRESS = "WORKFLOW_REPORTS_URL"
@@ -185,7 +187,7 @@ class ReportServer(ThreadingHTTPServer):
         """Tells in a line of what is no fault of the client's."""
         error = sys.exception()
         if not isinstance(error, OSError):
-            tell(f"a report could not be handed out ({type(error).__name__}: {error})")
+            LOG.warning("a report could not be handed out (%s: %s)", type(error).__name__, error)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What surrounds a flow that is called directly: Prefect set up before it is imported, and a server to report to."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +9,15 @@ from pathlib import Path
 from flows.checkout import PROJECT, require_own_environment
 from flows.environment import forget_run, use_no_proxy
 from flows.liveness import mark_ended_runs
-from flows.output import tell
 from flows.password import random_password
 from flows.prefect_settings import readable_settings
 from flows.problems import InputError
 from flows.settings import Api, prefect_home, set_address
 from tasks.caching.store import project_store
 from tasks.caching.trouble import require_descriptors
+
+#: Python prints its warnings on the error stream, unless a program has set up logging in its own way.
+LOG = logging.getLogger("workflow")
 
 #: What is told if the server stops answering, or never did.
 SILENT = (
@@ -34,7 +37,7 @@ REFUSED_BY_OWN = (
 
 @contextlib.contextmanager
 def prefect_session(
-    root: Path | None = None, *, ephemeral: bool = False, notify: Callable[[str], None] = tell
+    root: Path | None = None, *, ephemeral: bool = False, notify: Callable[[str], None] = LOG.warning
 ) -> Iterator[Api | None]:
     """Sets Prefect up for flows that are called inside; yields the API that they report to, None if it ends with them.
 
@@ -42,7 +45,7 @@ def prefect_session(
         root: of the project, whichever folder this is called in: the one that WORKFLOW_HOME names, or else the checkout
             of this code. Another one is refused.
         ephemeral: use a server that ends with this process, whatever other is there.
-        notify: gets a line on what takes a while; the error stream when not given.
+        notify: gets a line on what takes a while; a logger when not given, which prints it on the error stream.
 
     Raises:
         InputError: another folder is named, the interpreter is that of another checkout, or Prefect cannot take the

@@ -1,5 +1,6 @@
 """Values and counts in words, the same in the terminal and on the pages of the UI."""
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -27,3 +28,13 @@ def in_one_line(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
+
+
+def printable(text: str) -> str:
+    """A text without what steers a terminal: it may come out of a file that somebody else made."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def acceptance(rejections: Sequence[str]) -> str:
+    """Whether a run is accepted, and why not."""
+    return f"no: {'; '.join(rejections)}" if rejections else "yes"

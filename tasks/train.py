@@ -45,7 +45,7 @@ def train(view: TrainView, inputs: Mapping[str, Reference], desk: Desk) -> Outpu
     untrained = predict_parts(network, {name: read_table(path) for name, path in paths.items()}, training.device)
     with desk.resumable() as keepsake:
         fitted = fit(network, training, batches.pop("train"), batches, desk.progress, keepsake)
-    description = describe_checkpoint(network, model, training, fitted)
+    description = describe_checkpoint(network, model, training, fitted.ending())
     return {
         "weights": desk.publish("weights.pth", dump_weights(network)),
         "model": desk.publish("model.json", json.dumps(description, indent=2).encode()),

@@ -12,11 +12,18 @@ from tasks.learning.weights import apply_weights, load_weights, specify
 if TYPE_CHECKING:
     # For types alone: whoever loads a checkpoint does not depend on the code that trained it.
     from tasks.learning.experiment import Model, Training
-    from tasks.learning.loop import Fit
 
 
-def describe_checkpoint(network: nn.Module, model: "Model", training: "Training", fitted: "Fit") -> dict[str, Any]:
+def describe_checkpoint(
+    network: nn.Module, model: "Model", training: "Training", ending: Mapping[str, Any]
+) -> dict[str, Any]:
     """What is needed to rebuild and use a fitted network, as JSON.
+
+    Args:
+        network: that was fitted.
+        model: its section of the experiment.
+        training: likewise.
+        ending: how the training ended; see `tasks.learning.loop.Fit`.
 
     Returns:
         Its architecture and arguments; its tensors by name, with shape and dtype; the columns that it reads and
@@ -28,9 +35,7 @@ def describe_checkpoint(network: nn.Module, model: "Model", training: "Training"
         "targets": ["y"],
         "scaling": None,
         "loss": training.loss,
-        "epochs_run": fitted.epochs_run,
-        "stopped_early": fitted.stopped_early,
-        "best_epoch": fitted.best_epoch,
+        **ending,
     }
 
 

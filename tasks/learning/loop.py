@@ -48,6 +48,14 @@ class Fit:
     #: Epoch whose weights the network ended with, where training.patience asked for the best ones; else None.
     best_epoch: int | None
 
+    def ending(self) -> dict[str, Any]:
+        """How it ended, as a checkpoint describes it."""
+        return {
+            "epochs_run": self.epochs_run,
+            "stopped_early": self.stopped_early,
+            "best_epoch": self.best_epoch,
+        }
+
 
 def fit(
     network: nn.Module,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.output import printable
+from flows.wording import printable
 from tasks.caching.store import Store
 from tests.flows.asking import Api
 

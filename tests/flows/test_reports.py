@@ -250,12 +250,12 @@ def test_nor_does_a_client_that_hangs_up(
 
 
 def test_a_fault_of_our_own_is_told_in_a_line(
-    address: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    address: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunFiles, "translate_path", lambda handler, path: 1 / 0)
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{address}/line-1/report.html")
-    assert capfd.readouterr().err == "a report could not be handed out (ZeroDivisionError: division by zero)\n"
+    assert caplog.messages == ["a report could not be handed out (ZeroDivisionError: division by zero)"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
