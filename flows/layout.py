@@ -3,7 +3,8 @@
 from collections.abc import Collection
 
 from flows.problems import InputError
-from tasks.caching.layout import LayoutError, require_own_folders
+from tasks.caching.layout import LayoutError, require_folders
+from tasks.caching.ownership import require_own_data
 from tasks.caching.store import Store
 
 
@@ -14,6 +15,7 @@ def require_layout(store: Store, stages: Collection[str] = ()) -> None:
         InputError: one of them is not.
     """
     try:
-        require_own_folders(store, stages)
+        require_folders(store, stages)
+        require_own_data(store)
     except LayoutError as error:
         raise InputError(str(error)) from error

@@ -13,7 +13,16 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-from tasks.caching.garbage import VERIFIED, Garbage, artifacts_of, named_by_records, read_manifests, runs_among
+from tasks.caching.garbage import (
+    VERIFIED,
+    Garbage,
+    Keep,
+    artifacts_of,
+    is_wanted_now,
+    named_by_records,
+    read_manifests,
+    runs_among,
+)
 from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.locks import FlockManager
 from tasks.caching.store import Store, fsync_folder
@@ -31,7 +40,7 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
         garbage: as found.
         on_item: called after each thing, whether it was removed or had to stay.
     """
-    removed = Garbage(kept=garbage.kept)
+    removed = Garbage(kept=garbage.kept, keep=garbage.keep)
     for run, why in garbage.kept.items():  # which may have been received, or put back after it was set aside
         store.remember_run(run, verified=why == VERIFIED)
         if not (store.runs / run).is_dir():  # another collection has just removed it
@@ -47,7 +56,7 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
     for folder in {store.locate(path).parent for path in removed.records}:
         fsync_folder(folder)  # before anything that they named is gone
     busy = find_uses(store).paths | {f"artifacts/runs/{run}" for run in runs_among(named_by_records(store))}
-    remove("runs", lambda path: path not in busy and drop_run(store, path))
+    remove("runs", lambda path: path not in busy and drop_run(store, path, garbage.keep))
     # Looked up again: a flow that began meanwhile may have brought records and runs.
     old = is_older_than(min(time.time() - IN_USE_SECONDS, find_uses(store).since))
     named = named_by_records(store) | artifacts_of(manifest for _, manifest in read_manifests(store))
@@ -73,9 +82,12 @@ def remove_record(store: Store, path: str) -> bool:
         locks.release_lock(name, HOLDER)
 
 
-def drop_run(store: Store, path: str) -> bool:
-    """Removes a run; True always."""
-    store.forget_run(PurePosixPath(path).name)
+def drop_run(store: Store, path: str, keep: Keep) -> bool:
+    """Removes a run, unless it has come to be needed since it was found; True if it did."""
+    run = PurePosixPath(path).name
+    if is_wanted_now(run, store, keep):
+        return False
+    store.forget_run(run)
     return drop(store.locate(path))
 
 

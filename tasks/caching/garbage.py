@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from tasks.caching.contents import ARTIFACT_NAME, artifact_files, files, saved_runs, temporaries
 from tasks.caching.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.key import digest_of
-from tasks.caching.layout import LayoutError, require_own_artifacts, require_own_folders
+from tasks.caching.layout import LayoutError, require_folders
 from tasks.caching.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
+from tasks.caching.ownership import require_own_data, require_sole_owner
 from tasks.caching.pointers import is_pointer
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
 from tasks.caching.store import Store, UnusableFileError, read_file
@@ -68,6 +69,7 @@ class Garbage:
         states: of trainings that were killed long ago.
         left_over: temporaries of runs that were killed.
         kept: for each run that stays, why.
+        keep: what it was asked to keep.
     """
 
     runs: dict[str, int] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Garbage:
     states: dict[str, int] = field(default_factory=dict)
     left_over: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    keep: Keep = Keep()
 
     @property
     def by_kind(self) -> dict[str, dict[str, int]]:
@@ -97,8 +100,9 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
         UnreadableStoreError: something that names artifacts cannot be read, or another store may name them.
     """
     try:
-        require_own_folders(store)
-        require_own_artifacts(store)
+        require_folders(store)
+        require_own_data(store)
+        require_sole_owner(store)
     except LayoutError as error:
         raise UnreadableStoreError(f"collection refused: {error}") from error
     uses, manifests, records = find_uses(store), dict(read_manifests(store)), dict(read_records(store))
@@ -121,6 +125,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
         states=sizes(store, abandoned_states(store)),
         left_over=sizes(store, (path for path in temporaries(store) if old(store.locate(path)))),
         kept=dict(sorted(kept.items())),
+        keep=keep,
     )
 
 
@@ -139,6 +144,17 @@ def reasons_to_keep(
     }
     kept = ((run, next((why for why, holds in reasons.items() if holds(run)), "")) for run in manifests)
     return {run: why for run, why in kept if why}
+
+
+def is_wanted_now(run: str, store: Store, keep: Keep) -> bool:
+    """Whether a run has come to be needed since garbage was found: it is used, pointed to or verified now.
+
+    Raises:
+        UnreadableStoreError: the outcome of a verification cannot be read.
+    """
+    if f"artifacts/runs/{run}" in find_uses(store).paths or run in pointed_to(store):
+        return True
+    return keep.verified and passed_verification(run, store)
 
 
 def newest_runs(manifests: Mapping[str, Manifest], last: int) -> set[str]:
@@ -351,18 +367,21 @@ def passed_verification(run: str, store: Store) -> bool:
     Raises:
         UnreadableStoreError: the outcome cannot be read.
     """
-    path = store.runs / run / VERIFICATION
     try:
         if store.was_verified(run):
             return True
-        passed = parse_object(read_file(path)).get("passed")
+    except UnusableFileError as error:
+        raise unreadable(store.relative(store.saved / run)) from error
+    path = store.runs / run / VERIFICATION
+    try:
+        outcome = parse_object(read_file(path))
     except FileNotFoundError:
         return False
     except (UnusableFileError, ValueError) as error:
         raise unreadable(store.relative(path)) from error
-    if not isinstance(passed, bool):
+    if not isinstance(outcome.get("passed"), bool):
         raise unreadable(store.relative(path), "does not say whether the run passed")
-    return passed
+    return outcome["passed"] or outcome.get("passed_once") is True
 
 
 def sizes(store: Store, paths: Iterable[str]) -> dict[str, int]:

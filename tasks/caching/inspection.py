@@ -299,7 +299,8 @@ def is_older_than(moment: float) -> Callable[[Path], bool]:
 
 def disk_error(path: Path) -> str:
     """Why the bytes of a file, or of a file in a folder, cannot be had, in the system's words; empty if they can."""
-    for file in (path, *path.rglob("*")):
+    inside = files(path, 2) if path.is_dir() and not path.is_symlink() else ()
+    for file in (path, *inside):
         try:
             if stat.S_ISREG(file.lstat().st_mode):
                 file_digest(file)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,6 +39,17 @@ class ManifestError(Exception):
 
 class ForeignManifestError(ManifestError):
     """A manifest is of another schema: another version of this project made it."""
+
+
+def is_moment(text: str) -> str:
+    """Checks that a text is a moment in UTC: the newest runs of an experiment are those with the last ones.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if datetime.fromisoformat(text).utcoffset() != timedelta(0):
+        raise ValueError("is no moment in UTC")
+    return text
 
 
 #: The path of a file inside a run folder.
@@ -159,7 +171,7 @@ class Manifest(Part):
 
     schema_version: int = SCHEMA
     run: str = Field(pattern=rf"^{RUN}$")
-    created: str
+    created: Annotated[str, AfterValidator(is_moment)]
     checkpoint: str = Field(pattern=rf"^{CHECKPOINT}$")
     experiment: Annotated[dict[str, Any], AfterValidator(require_settings)]
     seed: int

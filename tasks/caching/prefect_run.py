@@ -35,8 +35,8 @@ from pydantic import BaseModel, PrivateAttr
 from tasks.caching.decision import DONE_ANEW, choose, edited_meanwhile, examine, is_forced
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
 from tasks.caching.key import Order, order_stage
-from tasks.caching.layout import own_data
 from tasks.caching.locks import FlockManager
+from tasks.caching.ownership import own_data
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport

@@ -257,11 +257,11 @@ class Store:
         place = PurePosixPath("artifacts/set-aside", f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
         target = self.locate(str(place / self.relative(path)))
         ensure_folder(target.parent)
-        if path.parent == self.runs:
-            self.forget_run(path.name)
         path.replace(target)
         fsync_folder(target.parent)
         fsync_folder(path.parent)
+        if path.parent == self.runs:
+            self.forget_run(path.name)
         return str(place)
 
     def relative(self, path: Path) -> PurePosixPath:

@@ -38,6 +38,7 @@ ADVICE = {
     errno.ENFILE: "close other programs, or raise the system's limit, and run again",
     errno.EFBIG: "raise the limit (`ulimit -f`), or use a file system that takes larger files",
     errno.ENOTDIR: "move the file that lies where a folder belongs out of the way",
+    errno.EXDEV: "of a store, only data/ and artifacts/ as a whole may be disks of their own: move what is in it there",
     errno.EEXIST: "move the file that lies where a folder belongs out of the way",
     errno.EISDIR: "move the folder that lies where a file belongs out of the way, as `workflow check --repair` does",
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 from tasks.caching.reference import Reference
 from tasks.caching.stage import Desk
-from tasks.caching.store import replace_file
-from tasks.caching.strict_json import parse_json
+from tasks.caching.store import UnusableFileError, read_file, replace_file
+from tasks.caching.strict_json import parse_json, parse_object
 
 #: Name of the outcome in the run folder.
 VERIFICATION = "verification.json"
@@ -45,12 +45,24 @@ def read_checks(content: bytes) -> list[Check]:
 def write_verification(folder: Path, checks: Iterable[Check], circumstances: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the outcome of a verification into a run's folder, and returns it.
 
+    That the run passed once stays in it: a collection keeps such a run, as what fails later may be the reading.
+
     Args:
         folder: of the run.
         checks: what was verified; it passed if all of them did.
         circumstances: when and where it took place.
     """
     told = [asdict(check) for check in checks]
-    verification = {"passed": all(check["passed"] for check in told), **circumstances, "checks": told}
+    passed = all(check["passed"] for check in told)
+    verification = {"passed": passed, "passed_once": passed or passed_once(folder), **circumstances, "checks": told}
     replace_file(folder / VERIFICATION, json.dumps(verification, indent=2).encode())
     return verification
+
+
+def passed_once(folder: Path) -> bool:
+    """Whether a run has passed this verification or an earlier one, as far as its folder tells."""
+    try:
+        before = parse_object(read_file(folder / VERIFICATION))
+    except (FileNotFoundError, UnusableFileError, ValueError):
+        return False
+    return before.get("passed") is True or before.get("passed_once") is True

@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,18 @@ import pytest
 from tasks.caching import garbage as garbage_module
 from tasks.caching.collection import HOLDER, collect
 from tasks.caching.garbage import (
+    VERIFIED,
     ForeignStoreError,
     Garbage,
     Keep,
     UnreadableStoreError,
+    artifacts_of,
     find_garbage,
     read_records,
 )
 from tasks.caching.inspection import inspect_store
 from tasks.caching.locks import FlockManager
+from tasks.caching.manifest import Manifest
 from tasks.caching.records import Record, last_file, open_envelope
 from tasks.caching.reference import Reference
 from tasks.caching.repair import repair_store
@@ -710,6 +713,50 @@ def test_an_outcome_that_says_nothing_is_not_taken_for_a_failure(
     age_all(store)
     with pytest.raises(UnreadableStoreError, match=r"line-1/verification\.json does not say whether the run passed"):
         free(store)
+
+
+def pass_a_verification(store: Store) -> None:
+    write_verification(store.runs / "line-1", [Check("digests", True, "")], {})
+    store.remember_run("line-1", verified=True)
+
+
+def point_latest_to_it(store: Store) -> None:
+    replace_link(store.runs / "latest", "line-1")
+
+
+@pytest.mark.parametrize("need", [pass_a_verification, point_latest_to_it])
+def test_a_run_that_has_come_to_be_needed_since_it_was_found_stays_with_what_it_was_made_of(
+    store: Store, records: dict[str, list[str]], need: Callable[[Store], None]
+) -> None:
+    garbage = find_garbage(store, Keep(last=1))
+    assert "artifacts/runs/line-1" in garbage.runs
+    need(store)
+    removed = collect(store, garbage)
+    assert "artifacts/runs/line-1" not in removed.runs
+    named = artifacts_of([Manifest.read(store.runs / "line-1")])
+    assert {path for path in named if not store.locate(path).is_file()} == set()
+    assert store.was_verified("line-1") or need is point_latest_to_it
+
+
+def test_a_run_that_passed_once_stays_though_it_was_given_up_and_put_back(
+    store: Store, records: dict[str, list[str]], tmp_path: Path
+) -> None:
+    pass_a_verification(store)
+    write_verification(store.runs / "line-1", [Check("digests", False, "a table was away")], {})
+    (store.runs / "line-1").rename(tmp_path / "aside")
+    repair_store(store, inspect_store(store))
+    assert not store.was_verified("line-1")
+    (tmp_path / "aside").rename(store.runs / "line-1")
+    age_all(store)
+    assert find_garbage(store, Keep(last=1)).kept["line-1"] == VERIFIED
+
+
+def test_a_note_that_cannot_be_read_is_named(verified: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    verified.remember_run("line-1")
+    age_all(verified)
+    failing(monkeypatch, "artifacts/saved/line-1", errno.EIO)
+    with pytest.raises(UnreadableStoreError, match="refused: artifacts/saved/line-1 cannot be read"):
+        free(verified)
 
 
 def test_a_collection_stops_where_a_manifest_becomes_unreadable(

@@ -32,6 +32,7 @@ from tasks.caching.store import (
     replace_file,
     replace_link,
 )
+from tasks.caching.trouble import tell_error
 from tests.caching.conftest import Disk
 
 CONTENT = b"the content of an artifact"
@@ -617,6 +618,23 @@ class TestReadingWhereTheSystemRefuses:
         refuse_to_open(monkeypatch, code)
         with pytest.raises(OSError, match=os.strerror(code)):
             read_file(tmp_path / "file")
+
+
+def test_a_run_that_cannot_be_set_aside_is_not_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.publish_run("line-1", {"run.json": b"{}"})
+    store.remember_run("line-1", verified=True)
+
+    def replace(path: Path, target: Path) -> NoReturn:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replace)
+        with pytest.raises(OSError, match="cross-device") as caught:
+            store.set_aside(store.runs / "line-1")
+    assert "only data/ and artifacts/ as a whole may be disks of their own" in tell_error(caught.value)
+    assert store.was_verified("line-1")
+    store.set_aside(store.runs / "line-1")
+    assert not (store.saved / "line-1").exists()
 
 
 def test_nothing_is_set_aside_through_a_link(store: Store, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.caching.layout import artifacts_identity, own_data, read_note
+from tasks.caching.ownership import own_data, read_artifacts, read_note
 from tasks.caching.store import Store
 from tests.flows.served import Finish
 
@@ -38,7 +38,7 @@ def test_a_training_notes_to_which_store_its_tables_belong(store: Store, command
     assert command("train", "line", "--until", "generate")[0] == 0
     note = read_note(store)
     assert note is not None
-    assert (note.root, note.artifacts) == (store.root, artifacts_identity(store))
+    assert note.owners == (read_artifacts(store),)
     assert command("check")[0] == 0
 
 

@@ -24,7 +24,7 @@ import pytest
 
 from flows.identity import identity
 from tasks.caching.inspection import IN_USE_SECONDS, inspect_store
-from tasks.caching.layout import own_data
+from tasks.caching.ownership import own_data
 from tasks.caching.store import HashingSink, Store
 from tests.caching.conftest import fault_at
 from tests.flows.conftest import PROJECT, artifacts
