@@ -36,7 +36,10 @@ def create(
     ] = False,
     experiment: Annotated[
         list[str] | None,
-        Parameter(negative=(), help="Which experiment --fresh is about; may be repeated. Those with runs by default."),
+        Parameter(
+            negative=(),
+            help="The only experiment that --fresh is about; may be repeated. All when not given.",
+        ),
     ] = None,
 ) -> None:
     """Make the alerts, in place of those that there are; they go to any URL of apprise, such as ntfy://… or mailto://….
@@ -47,7 +50,7 @@ def create(
 
     with prefect_client() as client:
         store = identity(project_store().root)
-        about = alerts.Alerting(fresh, count_unchanged, drift)
+        about = alerts.Alerting(fresh, tuple(experiment or ()), count_unchanged, drift)
         alerts.create_alerts(client, store, url, about, experiment or experiments_with_runs(project_store()))
         tell_alerts(client, store, as_json=False)
 

@@ -8,7 +8,7 @@ Several stores may report to one server. The alerts of each are its own: they he
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,8 @@ flow run: {{ flow_run|ui_url }}
 
 STALE_SUBJECT = "no new verified run of {{ labels['workflow.experiment'] }} for PERIOD"
 STALE_BODY = """\
-The last one was {{ event.payload.run or 'before the alert was made' }}, on {{ event.occurred }}.
+The last one was {{ event.payload.run or 'before the alert was made' }},
+on {{ event.occurred.strftime('%Y-%m-%d %H:%M UTC') }}.
 Is the machine on, does `workflow serve` run, and did the last runs fail? A training that finds nothing changed makes
 no new run: `refresh` or `dated` in the file's [schedule] makes one each time.
 """
@@ -82,11 +83,13 @@ class Alerting:
 
     Attributes:
         fresh: for how long an experiment may be without a new verified run, such as `26h`; None for any time.
+        experiments: those that `fresh` is about; all when empty, also those to come.
         count_unchanged: whether an unchanged run that is found or verified again is as good as a new one.
         drift: whether a run that is outside the band of the runs before is worth an alert.
     """
 
     fresh: str | None = None
+    experiments: tuple[str, ...] = ()
     count_unchanged: bool = False
     drift: bool = False
 
@@ -139,7 +142,8 @@ def automations(block_id: Any, store: str, about: Alerting) -> list["AutomationC
     if about.drift:
         made.append(alert("a run drifts", event_of(DRIFTED, store), DRIFTED_SUBJECT, SAVED_BODY))
     if about.fresh is not None:
-        silence = silence_of(duration(about.fresh), store, UNCHANGED if about.count_unchanged else NEW)
+        awaited = UNCHANGED if about.count_unchanged else NEW
+        silence = silence_of(duration(about.fresh), store, awaited, about.experiments)
         subject = STALE_SUBJECT.replace("PERIOD", about.fresh)
         made.append(alert(f"no new verified run for {about.fresh}", silence, subject, STALE_BODY))
     return made
@@ -171,8 +175,10 @@ def bad_end_of(flow: str, store: str) -> "Trigger":
     )
 
 
-def silence_of(period: timedelta, store: str, awaited: set[str]) -> "Trigger":
+def silence_of(period: timedelta, store: str, awaited: set[str], experiments: Sequence[str]) -> "Trigger":
     """What happens when none of the awaited events is posted for an experiment of a store for a period.
+
+    It is about some experiments, or about every one of which an event was ever posted if none is named.
 
     Each of them begins the period anew since it is in both `after` and `expect`. A trigger without `after` would count
     from nothing in particular, and with `for_each` never fire.
@@ -183,7 +189,7 @@ def silence_of(period: timedelta, store: str, awaited: set[str]) -> "Trigger":
         posture=Posture.Proactive,
         after={*awaited, AWAITED},
         expect=awaited,
-        match=ResourceSpecification({EXPERIMENT: "*", STORE: store}),
+        match=ResourceSpecification({EXPERIMENT: list(experiments) or "*", STORE: store}),
         for_each={EXPERIMENT},
         within=period,
     )

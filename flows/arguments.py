@@ -3,11 +3,12 @@
 import re
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from flows.options import ExperimentOptions
 from flows.train import Refreshable, StageName
 
+AT_LEAST_ONE = validators.Number(gte=1)
 UNCHANGED: Any = ExperimentOptions()
 Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
 RunName = Annotated[str, Parameter(help="A run's name, its folder's path, `latest` or `EXPERIMENT-latest`.")]

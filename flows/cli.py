@@ -9,12 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter, validators
+from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from flows import offering, upkeep
 from flows.alerting import alerts_app
-from flows.arguments import UNCHANGED, AsJson, Changes, Ephemeral, Refresh, RunName, Source, Until, given, is_digest
+from flows.arguments import (
+    AT_LEAST_ONE,
+    UNCHANGED,
+    AsJson,
+    Changes,
+    Ephemeral,
+    Refresh,
+    RunName,
+    Source,
+    Until,
+    given,
+    is_digest,
+)
 from flows.checkout import require_same_checkout
 from flows.experiments import load_experiment, preset_names, resolve, settle
 from flows.history import SHOWN, read_history, rejections_of
@@ -26,7 +38,7 @@ from flows.scheduled import schedules_app
 from flows.settings import Api
 from flows.sign_in import UiPage
 from flows.signals import Interrupted, interruptible
-from flows.train import require_reached
+from flows.train import require_reached, require_run
 from tasks.caching.key import version
 from tasks.caching.store import project_store
 from tasks.caching.trouble import tell_error
@@ -77,6 +89,7 @@ def train(
     experiment = load_experiment(source, given(changes))
     settle(experiment)  # a device that is not there is refused before a server is started
     require_reached(refresh or (), until)
+    require_run(until, {"--verify": verify_too, "--fail-on-rejection": fail_on_rejection})
     with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 
@@ -150,7 +163,8 @@ def runs(
     *,
     experiment: Annotated[str | None, Parameter(help="List the runs of this experiment only.")] = None,
     last: Annotated[
-        int | None, Parameter(help="List the newest runs only, so many.", validator=validators.Number(gte=1))
+        int | None,
+        Parameter(help="List the newest runs only, so many; at least 1.", validator=AT_LEAST_ONE),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -216,7 +230,7 @@ def history(
     experiment: Annotated[str, Parameter(help="The name of an experiment that has runs.")],
     /,
     *,
-    last: Annotated[int, Parameter(help="Runs to tell, the newest.", validator=validators.Number(gte=1))] = SHOWN,
+    last: Annotated[int, Parameter(help="Runs to list, the newest; at least 1.", validator=AT_LEAST_ONE)] = SHOWN,
     plot: Annotated[
         Path | None,
         Parameter(help="Draw into this .png or .svg file; artifacts/history has both when not given."),

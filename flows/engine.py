@@ -38,6 +38,7 @@ from flows.random_names import is_random
 from tasks.caching.claims import Claim
 from tasks.caching.interruption import interruptions, noted, postponed_interruption
 from tasks.caching.store import project_store
+from tasks.errors import ExperimentError
 
 # Prefect's own handler of SIGTERM, while a flow runs, raises an exception too, which can be lost. It is replaced as a
 # whole, because Prefect asks whether the one that is set is the one that it has.
@@ -169,8 +170,8 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return flow_run
 
     def handle_exception(self, exc: Exception, *arguments: Any, **options: Any) -> State[Any]:
-        """Tells Prefect that the run failed; parameters that are not valid are refused."""
-        if isinstance(exc, ParameterTypeError):
+        """Tells Prefect that the run failed; parameters that are not valid, or lead nowhere, need no traceback."""
+        if isinstance(exc, ParameterTypeError) or isinstance(exc.__cause__, ExperimentError):
             return self.refuse(exc)
         return super().handle_exception(exc, *arguments, **options)
 

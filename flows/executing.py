@@ -64,13 +64,14 @@ def carry_out(flow_run_id: UUID) -> None:
 
 
 def end_without_a_trace() -> None:
-    """Lets SIGTERM, which may have been blocked, end this process with code 0 until the engine of its run has begun.
+    """Lets what may have been blocked end this process with code 0 until the engine of its run has begun.
 
     The run has done nothing yet: the process did not fail, and who ended it, or looks after orphans, says what becomes
     of the run. Prefect would alert of a process that ends otherwise.
     """
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: What Prefect shows of a run that was found dead, and of a task whose end it was not told.
 FOUND_DEAD = "Its process ended without telling; this was found when the next run started."
+FOUND_CANCELLED = "Its process has ended, as was asked for."
 FOUND_LATE = "Its end was not told; this was found when the next run started."
 
 
@@ -100,13 +101,15 @@ def mark_ended(client: "SyncPrefectClient", claimed: UUID, state: "State[Any]", 
         the claims of a project that was copied while it ran are free in the copy.
     """
     from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.states import Completed, Crashed
+    from prefect.states import Cancelled, Completed, Crashed
 
     flow_run = find_claimed(client, claimed)
     if flow_run is None or not is_ours(flow_run.tags, root):
         return False
     known = flow_run.state
     is_open = known is None or not known.is_final()
+    if known is not None and known.is_cancelling():  # its process has just been ended, or died before that
+        state = Cancelled(message=FOUND_CANCELLED)
     last = state if known is None or is_open else known
     # If the run completed, so did its tasks; else nobody knows how far this one came.
     rest = Completed if last.is_completed() else Crashed

@@ -22,7 +22,7 @@ def train_run_name() -> str:
     """Name of a train flow run, such as `line on cpu: training.learning_rate 0.03 → 0.01`."""
     asked = flow_run.parameters
     experiment = place(asked["experiment"], asked["device"])
-    experiment = with_dates(experiment, asked["dated"], flow_run.scheduled_start_time)
+    experiment = with_dates(experiment, asked["dated"], flow_run.scheduled_start_time, asked["timezone"])
     try:
         settled = settle(experiment)
         plan = plan_training(settled, project_store(), frozenset(asked["refresh"]), asked["until"])

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 from pydantic import ValidationError
 
+from flows.arguments import AT_LEAST_ONE
 from flows.dates import Dated
 from flows.deployments import Offer, read_offers
 from flows.identity import identity
@@ -43,7 +44,7 @@ ScheduledDates = Annotated[
     list[Dated] | None,
     Parameter(name="--dated", negative=(), help="A seed that each scheduled run takes from its date, as 20261127."),
 ]
-Limit = Annotated[int, Parameter(help="Flow runs that go on at once, at most.", validator=validators.Number(gte=1))]
+Limit = Annotated[int, Parameter(help="Flow runs that go on at once, at most; at least 1.", validator=AT_LEAST_ONE)]
 
 
 def serve(

@@ -10,7 +10,8 @@ from prefect.context import FlowRunContext
 from prefect.states import Running
 
 from flows.contact import ask
-from tasks.caching.exclusion import Planned, exclusive
+from flows.liveness import is_given_up
+from tasks.caching.exclusion import Planned, StandBackError, exclusive
 from tasks.caching.store import Store
 
 #: What a run does while another one of its experiment goes on.
@@ -39,6 +40,8 @@ def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Itera
     wait = if_running == "wait"
     with exclusive(store, experiment, wait=wait, planned=planned(run), on_wait=tell_that_it_waits):
         if waited:
+            if is_given_up(run.id):
+                raise StandBackError("It was ended while it waited.")
             tell(run, Running())
         yield
 

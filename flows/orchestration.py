@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 from flows import pages, repetition
 from flows.announcing import CONFIRMED, DRIFTED, REJECTED, REVERIFIED, TRAINED, VERIFIED, announce
 from flows.contact import ask
-from flows.dates import Dated, with_dates
+from flows.dates import UTC_NAME, Dated, TimeZone, with_dates
 from flows.engine import LastingFlow
 from flows.experiments import place, resolve, settle
 from flows.history import read_row, rejections_of
@@ -127,6 +127,7 @@ def train(
     if_running: IfRunning = "wait",
     retries: Retries = 0,
     dated: list[Dated] = [],  # noqa: B006 (a form's default)
+    timezone: TimeZone = UTC_NAME,
 ) -> "str | State[None] | None":
     """Trains, evaluates, plots and saves a model; what has not changed is reused.
 
@@ -137,8 +138,9 @@ def train(
         device: Where to train: auto (cuda, else mps, else cpu), cpu, cuda, cuda:N or mps. Default: the experiment's.
         notes: What to remember of this run; shown in its log and on its plan. At most 2,000 characters; default none.
         if_running: While another run of the experiment is running: wait for it, or cancel this one. Default wait.
-        retries: How often a stage is tried again after a fault that may pass. At least 0, at most 10; default 0.
-        dated: Seeds that are the date on which the run was due, in UTC, such as 20261127. Default none.
+        retries: How often a stage is tried again after a fault that may pass, up to 10. Default 0; a deployment's, 3.
+        dated: Seeds that are the date on which the run was due, such as 20261127. Default none.
+        timezone: In which the run has that date, such as Europe/Berlin. Default UTC.
 
     Returns:
         The name of the run; None if `until` ended the flow before a run was saved. A state, in place of both, if the
@@ -150,7 +152,7 @@ def train(
     store = project_store()
     try:
         with one_at_a_time(experiment.name, if_running, store):
-            asked = with_dates(place(experiment, device), dated, flow_run.scheduled_start_time)
+            asked = with_dates(place(experiment, device), dated, flow_run.scheduled_start_time, timezone)
             return train_now(asked, frozenset(refresh), until, retries, store, notes)
     except StandBackError as error:
         return Cancelled(message=str(error))

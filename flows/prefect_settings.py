@@ -1,9 +1,11 @@
 """What is wrong with the settings that Prefect finds when it is imported, and where they were made."""
 
 import contextlib
+import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,11 +26,15 @@ def readable_settings() -> Iterator[None]:
     Raises:
         InputError: one of them is wrong; names it as the user has.
     """
+    said = io.StringIO()
     try:
-        yield
+        # Prefect's plugins are begun by the same import, and print what is wrong with the settings in their way.
+        with contextlib.redirect_stderr(said):
+            yield
+        sys.stderr.write(said.getvalue())
     except ValidationError as error:
         problems = [
-            f"{setting(str(problem['loc'][-1]), os.environ, problem['input'])}: "
+            f"{setting(problem['loc'], os.environ, problem['input'])}: "
             f"{problem['msg'][0].lower()}{problem['msg'][1:]} (got {shown(problem['input'])})"
             for problem in error.errors(include_url=False)
             if problem["type"] != CONSEQUENCE
@@ -36,20 +42,22 @@ def readable_settings() -> Iterator[None]:
         raise InputError("\n  ".join(["Prefect cannot take its settings, correct them:", *problems])) from error
     except ValueError as error:  # one that cannot even be parsed
         found = UNPARSED.search(str(error))
-        named = setting(found["field"], os.environ) if found else "one of them"
+        named = setting((found["field"],), os.environ) if found else "one of them"
         raise InputError(f"Prefect cannot take its settings: {named} is no JSON, correct it") from error
 
 
-def setting(field: str, environment: Mapping[str, str], value: Any = None) -> str:
+def setting(place: Sequence[int | str], environment: Mapping[str, str], value: Any = None) -> str:
     """A setting as its user knows it: the variable that sets it, or what its name in a file or a profile ends with.
 
     Args:
-        field: the last part of its name.
+        place: the parts of its name, of which the last may be a key inside of a value.
         environment: of this process.
         value: that it has; None if that is not known.
     """
-    for name, text in environment.items():
-        spelling = name.upper()
-        if spelling.startswith("PREFECT_") and spelling.endswith(f"_{field.upper()}") and value in (None, text):
-            return f"the environment variable {name}"
-    return f"`{field}` (in prefect.toml, pyproject.toml or the profile)"
+    for field in reversed(place):
+        for name, text in environment.items():
+            spelling = name.upper()
+            is_it = spelling.startswith("PREFECT_") and spelling.endswith(f"_{str(field).upper()}")
+            if is_it and (value in (None, text) or field != place[-1]):
+                return f"the environment variable {name}"
+    return f"`{place[-1]}` (in prefect.toml, pyproject.toml or the profile)"

@@ -1,8 +1,9 @@
 """The commands `workflow schedules …`."""
 
 from dataclasses import asdict
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from flows import serve_process
 from flows.alerting import prefect_client
@@ -30,7 +31,9 @@ def list_schedules(*, as_json: AsJson = False) -> None:
 
 
 @schedules_app.command
-def remove(experiment: str, /) -> None:
+def remove(
+    experiment: Annotated[str, Parameter(help="The name of an experiment that `workflow schedules list` lists.")], /
+) -> None:
     """Remove the schedule of an experiment, with its deployment and the runs that are planned."""
     from flows.schedules import remove_scheduled
 

@@ -17,12 +17,11 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import FrameType
-from typing import TYPE_CHECKING, Literal, Self
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from flows.dates import Dated
+from flows.dates import UTC_NAME, Dated, TimeZone
 from flows.problems import InputError
 from flows.train import Refreshable
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["cron", "interval", "rrule"]
 KINDS: tuple[Kind, ...] = ("cron", "interval", "rrule")
-
-#: The time zone where none is given.
-UTC_NAME = "UTC"
 
 #: What an interval is counted from.
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +43,7 @@ DURATION = rf"^(?P<number>[1-9][0-9]{{0,5}}) ?(?P<unit>{'|'.join(UNITS)})$"
 LONGEST = timedelta(days=3650)
 
 #: Letters of a rule, at most, and of the name of a time zone.
-MOST_LETTERS, MOST_LETTERS_OF_ZONE = 500, 64
+MOST_LETTERS = 500
 
 #: Stages or seeds that a schedule names, at most.
 MOST_STAGES = 10
@@ -76,9 +72,8 @@ class Schedule(BaseModel):
         max_length=MOST_LETTERS,
         description="A rule of iCalendar (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=3;BYMINUTE=0.",
     )
-    timezone: str | None = Field(
+    timezone: TimeZone | None = Field(
         None,
-        max_length=MOST_LETTERS_OF_ZONE,
         description="Time zone of cron and rrule, such as Europe/Berlin; UTC when not given.",
     )
     if_running: Literal["wait", "cancel"] = Field(
@@ -90,18 +85,8 @@ class Schedule(BaseModel):
     dated: list[Dated] = Field(
         [],
         max_length=MOST_STAGES,
-        description="Seeds that each scheduled run takes from its date in UTC: 20261127 on 27 November 2026.",
+        description="Seeds that each scheduled run takes from its date in its time zone: 20261127 on 27 November 2026.",
     )
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_known(cls, name: str | None) -> str | None:
-        if name is not None:
-            try:
-                ZoneInfo(name)
-            except (KeyError, ValueError, OSError) as error:
-                raise ValueError(f"{name!r} is no time zone: give a name such as Europe/Berlin") from error
-        return name
 
     @field_validator("interval")
     @classmethod
@@ -132,9 +117,10 @@ class Schedule(BaseModel):
         return next((kind for kind in KINDS if getattr(self, kind) is not None), None)
 
     @property
-    def parameters(self) -> dict[str, list[str]]:
+    def parameters(self) -> dict[str, Any]:
         """The parameters of the flow that are other ones in a scheduled run than in one that was asked for."""
-        return {name: value for name in ("refresh", "dated") if (value := getattr(self, name))}
+        names = ("refresh", "dated", "timezone") if self.dated else ("refresh",)
+        return {name: value for name in names if (value := getattr(self, name))}
 
     @property
     def words(self) -> str:

@@ -35,6 +35,9 @@ QUERY_SECONDS = 0.5
 #: Seconds between two looks for what else has to be done.
 CHORE_SECONDS = 30.0
 
+#: The signals by which a terminal or a service manager ends every process of `workflow serve` at once.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
 #: What logs of the port at which the runs report to their runner, and which every user of the machine can reach.
 PORT_LOGGER = "prefect.runner.control_channel"
 
@@ -47,8 +50,8 @@ class ForkingRunner(Runner):
         await super().__aenter__()
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(PRELOADED)
-        # Now, as it unblocks SIGTERM when it begins, which is to be blocked when the first process is made.
-        resource_tracker.ensure_running()
+        with blocked(*ENDING):  # and now, as it unblocks SIGTERM when it begins
+            resource_tracker.ensure_running()
         logging.getLogger(PORT_LOGGER).addFilter(without_traceback)
         starter = ForkingStarter(forks, self._control_channel)
         poller = self._scheduled_run_poller
@@ -102,9 +105,10 @@ class ForkingStarter:
         }
         process = self._forks.Process(target=execute, args=(flow_run.id, environment))
         try:
-            # Blocked in the process, and in that which it is forked from, until it can end in good order: it is being
-            # made for up to a second, and one that SIGTERM ends in that time has crashed, says the runner.
-            with blocked(signal.SIGTERM):
+            # In the process, until it can end in good order: it is being made for up to a second, and one that a
+            # signal ends in that time has crashed, says the runner. In that which it is forked from, for good: a
+            # closed terminal sends SIGHUP to all of them, and runs whose parent is gone would be taken for crashed.
+            with blocked(*ENDING):
                 process.start()
         except BaseException:
             self._channel.unregister(flow_run.id)

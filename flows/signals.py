@@ -60,9 +60,9 @@ def heeded() -> list[signal.Signals]:
 
 
 @contextlib.contextmanager
-def blocked(number: signal.Signals) -> Iterator[None]:
-    """Blocks a signal in this thread, and in the processes that it starts, which take the mask with them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+def blocked(*numbers: signal.Signals) -> Iterator[None]:
+    """Blocks signals in this thread, and in the processes that it starts, which take the mask with them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

@@ -46,6 +46,20 @@ def require_reached(refresh: Iterable[str], until: str | None) -> None:
         raise InputError(f"refresh names {missed[0]}, which is not reached: until ends the run after {until}")
 
 
+def require_run(until: str | None, wanted: Mapping[str, bool]) -> None:
+    """Checks that there will be a run where something is to be done with it.
+
+    Args:
+        until: the last stage to run, if not all of them.
+        wanted: for each option that needs a run, whether it was given.
+
+    Raises:
+        InputError: one was given, and no run will be saved.
+    """
+    if until not in {None, STAGES[-1]} and (options := [option for option, given in wanted.items() if given]):
+        raise InputError(f"{options[0]} is about a run, and none is saved: --until ends the training after {until}")
+
+
 if __name__ == "__main__":
     import sys
 

@@ -3,10 +3,10 @@
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
-from flows.arguments import UNCHANGED, AsJson, Changes, RunName, Source, given
-from flows.experiments import load_experiment, settle
+from flows.arguments import AT_LEAST_ONE, UNCHANGED, AsJson, Changes, RunName, Source, given
+from flows.experiments import load_experiment, resolve, settle
 from flows.output import print_json, print_plain, tell
 from flows.runs import find_folder, find_run
 from tasks.caching.store import project_store
@@ -39,7 +39,8 @@ def check(
 def collect(
     *,
     keep_last: Annotated[
-        int, Parameter(help="Runs to keep of each experiment, the newest.", validator=validators.Number(gte=1))
+        int,
+        Parameter(help="Runs to keep of each experiment, the newest; at least 1.", validator=AT_LEAST_ONE),
     ] = 10,
     pin: Annotated[list[str] | None, Parameter(negative=(), help="Keep this run too; may be repeated.")] = None,
     keep_verified: Annotated[bool, Parameter(help="Keep every run that passed its last verification.")] = True,
@@ -69,7 +70,9 @@ def reproduce(
     run: RunName = "latest",
     /,
     *,
-    device: Annotated[str, Parameter(help="Train on this device in place of the run's own.")] = "",
+    device: Annotated[
+        str | None, Parameter(help="Train on this device in place of the run's own: auto, cpu, cuda, cuda:N or mps.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Repeat a run from its manifest in an empty store, and compare stage by stage; exits with 1 if one differs."""
@@ -78,8 +81,10 @@ def reproduce(
 
     store = project_store()
     found = find_run(run, store)
+    if device is not None:
+        resolve(device)
     with prefect_session(store.root, notify=tell):
-        report = reproduce_run(found.manifest, store, device, tell)
+        report = reproduce_run(found.manifest, store, device or "", tell)
     if as_json:
         print_json(report.as_json())
     else:
@@ -95,7 +100,9 @@ def resume(
     source: Source = "line",
     /,
     *,
-    kills: Annotated[int, Parameter(help="How often the training is killed.", validator=validators.Number(gte=1))] = 3,
+    kills: Annotated[
+        int, Parameter(help="How often the training is killed; at least once.", validator=AT_LEAST_ONE)
+    ] = 3,
     as_json: AsJson = False,
     changes: Changes = UNCHANGED,
 ) -> None:

@@ -11,10 +11,11 @@ PROJECT = Path(__file__).parents[1]
 
 #: Where a module belongs, by the longest name that it begins with, and what such a module may import of the project.
 MAY_IMPORT: dict[str, set[str]] = {
-    "flows": {"flows", "tasks", "tasks.learning", "tasks.caching", "tasks.limits", "tasks.relevance"},
-    "tasks": {"tasks", "tasks.learning", "tasks.caching", "tasks.limits", "tasks.relevance"},
-    "tasks.learning": {"tasks.learning", "tasks.limits", "tasks.relevance"},
-    "tasks.caching": {"tasks.caching", "tasks.limits", "tasks.relevance"},
+    "flows": {"flows", "tasks", "tasks.learning", "tasks.caching", "tasks.errors", "tasks.limits", "tasks.relevance"},
+    "tasks": {"tasks", "tasks.learning", "tasks.caching", "tasks.errors", "tasks.limits", "tasks.relevance"},
+    "tasks.learning": {"tasks.learning", "tasks.errors", "tasks.limits", "tasks.relevance"},
+    "tasks.caching": {"tasks.caching", "tasks.errors", "tasks.limits", "tasks.relevance"},
+    "tasks.errors": set(),
     "tasks.limits": set(),
     "tasks.relevance": set(),
 }

@@ -23,6 +23,9 @@ LARGEST_INTEGER = 2**53 - 1
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 
+#: A seed of torch's generator on the CPU, which keeps 32 bits: of more, several seeds would draw the same parameters.
+TorchSeed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
 #: The largest finite float32.
 LARGEST = (2 - 2**-23) * 2.0**127
 
@@ -211,7 +214,7 @@ class Training(Section):
         le=MOST_EPOCHS,
         description="Epochs between evaluations on the held-out parts. The last epoch is evaluated in any case.",
     )
-    seed: Seed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
+    seed: TorchSeed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
     checkpoint_every: str = Field(
         "60s",
         pattern=r"^(never|[1-9][0-9]{0,8} ?(s|epochs?))$",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tasks.errors import ExperimentError
 from tasks.learning.batches import Batch, Batches
 from tasks.learning.experiment import Training
 from tasks.learning.history import History
@@ -27,7 +28,7 @@ PROGRESS_INTERVAL = 0.5
 OnProgress = Callable[[int, int, float], None]
 
 
-class DivergenceError(Exception):
+class DivergenceError(ExperimentError):
     """A loss or a parameter stopped being finite, at `epoch`."""
 
     def __init__(self, epoch: int, what: str) -> None:

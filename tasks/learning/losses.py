@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tasks.errors import ExperimentError
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -27,14 +29,14 @@ def require_targets(loss: str, target: Tensor, part: str) -> None:
     """Check that a loss is defined for the targets of a part, shape [rows, 1].
 
     Raises:
-        ValueError: the loss is bce and a target is outside [0, 1]; the first such row is named.
+        ExperimentError: the loss is bce and a target is outside [0, 1]; the first such row is named.
     """
     if loss != "bce":
         return
     outside = torch.nonzero(~((target >= 0) & (target <= 1)).flatten())
     if len(outside):
         row = int(outside[0])
-        raise ValueError(
+        raise ExperimentError(
             f"training.loss bce needs targets from 0 to 1, but row {row} of the {part} part is "
             f"{target.flatten()[row].item():g}: choose l1, mse or huber, or other data"
         )

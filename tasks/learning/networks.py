@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,18 +58,10 @@ def build_network(model: Model, placement: Placement, device: str, seed: int) ->
     Raises:
         ValueError: a parameter's name is one that every nn.Module has already.
     """
-    torch.manual_seed(generator_seed(seed))
+    torch.manual_seed(seed)
     network = _construct(describe(model), placement, device)
     _set_initial_values(network, model)
     return network
-
-
-def generator_seed(seed: int) -> int:
-    """What torch's generator is seeded with: the seed itself below 2³², else 32 bits mixed from all of it.
-
-    Its CPU generator keeps the lower 32 bits only, so that 0, 2³² and 2³³ would draw the same parameters.
-    """
-    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
 
 
 def describe(model: Model) -> dict[str, Any]:

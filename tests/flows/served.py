@@ -1,5 +1,6 @@
 """A project whose flow runs are carried out by `workflow serve`, in a process of its own."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -45,9 +46,12 @@ class Served:
         found: serve_process.Serving = until_there(look)
         return found
 
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Ends it with a signal; its exit code and what it printed."""
+    def end(self, number: int = signal.SIGTERM, *, whole_group: bool = False) -> tuple[int, str]:
+        """Ends it with a signal, to its helpers first if to the whole group; its exit code and what it printed."""
         assert self.process is not None
+        helpers = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for helper in helpers if whole_group else ():
+            os.kill(int(helper), number)
         self.process.send_signal(number)
         out, _ = self.process.communicate(timeout=90)
         return self.process.returncode, out

@@ -1,7 +1,9 @@
 """Alerts, all the way from a flow run that fails to what an apprise URL receives."""
 
 import json
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -156,8 +158,13 @@ def test_an_experiment_without_a_new_verified_run_for_too_long(alerts: Inbox, tr
     assert command("verify", "latest")[0] == 0
     assert command("verify", "latest")[0] == 0
     train(changes={"training": {"epochs": 9}})
-    assert f"The last one was {run}, on" in alerts.titled("no new verified run of line for 10s")["message"]
+    train(changes={"name": "once"})
+    assert command("verify", "once-latest")[0] == 0
+    last = alerts.titled("no new verified run of line for 10s")["message"]
+    assert re.match(rf"The last one was {run},\non \d{{4}}-\d\d-\d\d \d\d:\d\d UTC\.\n", last)
     assert "The last one was before the alert" in alerts.titled("no new verified run of other for 10s")["message"]
+    time.sleep(20)  # by then, the server would have sent another one
+    assert not [message for message in alerts.messages if "of once for" in message["title"]], "nobody asked for it"
 
 
 def test_what_is_awaited_if_unchanged_runs_count(store: Any, command: Command, inbox: Inbox, api: Api) -> None:

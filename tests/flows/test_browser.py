@@ -139,7 +139,10 @@ def ask(page: Page, **fields: Any) -> None:
 def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: Served, keep: Keep) -> None:
     open_form(page)
     labels = [label.removesuffix(" (Optional)") for label in page.locator(LABELS).all_inner_texts()]
-    assert labels[:8] == ["refresh", "until", "device", "notes", "if_running", "retries", "dated", "experiment"]
+    assert labels[:9] == [
+        *("refresh", "until", "device", "notes", "if_running", "retries", "dated", "timezone"),
+        "experiment",
+    ]
     assert "Device" not in labels
     field(page, "notes").locator("input, textarea").fill("for Ada")
     field(page, "refresh").scroll_into_view_if_needed()

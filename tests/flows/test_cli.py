@@ -167,6 +167,9 @@ def test_without_a_server_that_answers_nothing_runs(store: Store, workflow: Any)
             ["train", "--refresh", "save", "--until", "split"],
             "refresh names save, which is not reached: until",
         ),
+        (["train", "--until", "split", "--verify"], "--verify is about a run, and none is saved: --until ends"),
+        (["train", "--until", "train", "--fail-on-rejection"], "--fail-on-rejection is about a run, and none is"),
+        (["reproduce", "latest", "--device", "foo"], "foo"),
         (["runs", "--last", "0"], "--last"),
         (["completion", "powershell"], "powershell"),
         (["verify", "nope"], "there is no run 'nope'"),
@@ -457,6 +460,11 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
         assert stages_in(started.stdout) == dict.fromkeys(STAGES, "Cached")
         status = json.loads(run("server", "status", "--json").stdout)
         assert (status["state"], status["ui"].rpartition(":")[0]) == ("running", "http://127.0.0.1")
+        wrong = workflow("runs", home=trained.root, PREFECT_CLIENT_MAX_RETRIES="-1")
+        assert wrong.returncode == 0, "it needs no Prefect"
+        wrong = workflow("train", "line", home=trained.root, **OWN_SERVER, PREFECT_CLIENT_CUSTOM_HEADERS='{"a": 1}')
+        named = "the environment variable PREFECT_CLIENT_CUSTOM_HEADERS: input should be a valid string (got 1)"
+        assert wrong.stderr == f"error: Prefect cannot take its settings, correct them:\n  {named}\n"
         host = fail("train", "line", PREFECT_CLIENT_CUSTOM_HEADERS='{"Host": "elsewhere"}')
         assert host.startswith(
             "the project's own Prefect server refuses to answer (HTTP 403): another program may have"

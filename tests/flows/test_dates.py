@@ -9,13 +9,15 @@ import pytest
 from flows.dates import date_number, with_dates
 from flows.deployments import Offer, make_deployments, to_yaml
 from flows.experiments import load_experiment
-from flows.scheduling import Schedule, to_prefect
+from flows.scheduling import Schedule, next_moments, to_prefect
 from tasks.caching.records import read_record
 from tasks.caching.store import Store
 from tests.flows.asking import Api
 
 NIGHT = datetime(2026, 11, 27, 2, 30, tzinfo=UTC)
-SCHEDULE = Schedule(cron="30 3 * * *", refresh=["split"], dated=["data.seed", "training.seed"])
+SCHEDULE = Schedule(
+    cron="30 3 * * *", timezone="Europe/Berlin", refresh=["split"], dated=["data.seed", "training.seed"]
+)
 
 
 def test_seeds_are_the_date_on_which_the_run_was_due() -> None:
@@ -36,8 +38,19 @@ def test_the_date_is_that_in_utc() -> None:
     }
 
 
+def test_a_daily_run_has_a_new_date_every_day_where_the_clocks_change() -> None:
+    schedule = Schedule(cron="30 1 * * *", timezone="Europe/Berlin", dated=["data.seed"])
+    for month in (3, 10):
+        nights = next_moments(schedule, datetime(2026, month, 20, tzinfo=UTC), 14)
+        line = load_experiment("line")
+        seeds = [with_dates(line, ["data.seed"], night, "Europe/Berlin").data.seed for night in nights]
+        assert len(set(seeds)) == 14
+        in_utc = [with_dates(line, ["data.seed"], night).data.seed for night in nights]
+        assert (len(set(in_utc)) == 14) is (month == 10), "what would happen in UTC"
+
+
 def test_they_are_parameters_of_scheduled_runs_alone() -> None:
-    wanted = {"refresh": ["split"], "dated": ["data.seed", "training.seed"]}
+    wanted = {"refresh": ["split"], "dated": ["data.seed", "training.seed"], "timezone": "Europe/Berlin"}
     offer = Offer(load_experiment("line"), SCHEDULE)
     assert to_prefect(SCHEDULE).parameters == wanted
     assert to_prefect(Schedule(cron="30 3 * * *")).parameters == {}

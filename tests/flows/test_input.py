@@ -53,7 +53,7 @@ WRONG = {
         "data.seed",
         "input should be less than or equal to 9",
     ),
-    "seed too long": (f"[training]\nseed = {2**53}", "training.seed", "input should be less than or equal to 9"),
+    "seed too long": (f"[training]\nseed = {2**32}", "training.seed", "input should be less than or equal to 4"),
     "batch too large": (
         f"[training]\nbatch_size = {2**53}",
         "training.batch_size",

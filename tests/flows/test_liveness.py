@@ -53,7 +53,7 @@ def died(root: Path, flow_run_id: object, content: bytes = b"") -> Path:
     return path
 
 
-@pytest.mark.parametrize("state", ["Running", "Pending", "Cancelling", "Scheduled"])
+@pytest.mark.parametrize("state", ["Running", "Pending", "Scheduled"])
 def test_a_dead_run_is_marked_crashed_with_its_tasks(
     tmp_path: Path, create: Callable[[str], UUID], api: Api, state: str
 ) -> None:
@@ -87,6 +87,16 @@ def test_a_claim_that_tells_no_end_is_of_a_dead_run(tmp_path: Path, running: UUI
     died(tmp_path, running, content)
     mark_ended_runs(tmp_path)
     assert api.flow_run(running).state.name == "Crashed"
+
+
+def test_a_run_that_was_just_cancelled_is_none_that_crashed(tmp_path: Path, running: UUID, api: Api) -> None:
+    from prefect.states import Cancelling
+
+    api.set_state(running, Cancelling())
+    died(tmp_path, running)
+    mark_ended_runs(tmp_path)
+    assert api.flow_run(running).state.name == "Cancelled"
+    assert "prefect.flow-run.Crashed" not in api.events(running)
 
 
 def test_a_living_run_is_left_alone(tmp_path: Path, running: UUID, api: Api) -> None:

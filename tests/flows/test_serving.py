@@ -118,6 +118,8 @@ def test_a_run_that_failed_goes_on_at_the_stage_that_failed_when_it_is_retried(s
 
 
 def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Served) -> None:
+    from prefect.states import Cancelled
+
     first = served.ask(ENDLESS)
     served.until(first, "Running")
     served.api.log(first, "train runs")
@@ -125,9 +127,14 @@ def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Served)
     served.until(waiting, "Waiting")
     refused = served.until(served.ask(if_running="cancel"), "Cancelled")
     assert refused.state.message == "another run of line goes on"
+    given_up = served.ask({"training": {"epochs": 22}})
+    served.until(given_up, "Waiting")
+    served.api.set_state(given_up, Cancelled(message="By hand."))
     served.cancel(first)
     assert served.until(first, "Cancelled")
     assert served.until(waiting, "Completed")
+    served.api.log(given_up, "Finished in state Cancelled")
+    assert served.api.flow_run(given_up).state.name == "Cancelled"
 
 
 def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: Served) -> None:
@@ -180,14 +187,27 @@ def test_a_project_is_served_once(served: Served, workflow: Finish) -> None:
     assert f"`workflow serve` runs already (process {served.process.pid if served.process else 0})" in done.stderr
 
 
-def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(project: Served, served: Served) -> None:
+@pytest.mark.parametrize(
+    ("number", "whole_group"),
+    [
+        pytest.param(signal.SIGINT, False, id="Ctrl-C"),
+        pytest.param(signal.SIGHUP, True, id="a closed terminal"),
+        pytest.param(signal.SIGTERM, True, id="SIGTERM to all", marks=pytest.mark.long),
+    ],
+)
+def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(
+    project: Served, served: Served, number: signal.Signals, whole_group: bool
+) -> None:
+    if served.process is None or served.process.poll() is not None:
+        project.begin()
     run = served.ask(ENDLESS)
     served.api.log(run, "train runs")
     until_there(lambda: list(served.home.glob("artifacts/states/**/*.pth")) or None)
-    code, out = served.end(signal.SIGINT)
+    code, out = served.end(number, whole_group=whole_group)
     assert code == 0
     assert "train/line  when asked to" in out
     assert project.api.flow_run(run).state.name == "Cancelled"
+    assert project.api.events(run) & BAD_ENDS == set()
     assert served.claims_are_free()
     assert inspect_store(served.store).problems == []
     project.begin("--limit", "3")

@@ -88,6 +88,7 @@ def test_the_form_in_the_ui_knows_every_parameter(prefect: None) -> None:
         "if_running",
         "retries",
         "dated",
+        "timezone",
         "experiment",
     ]
     assert schema["required"] == ["experiment"]

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from tasks.errors import ExperimentError
 from tasks.learning.labels import LOSS_LABELS
 from tasks.learning.losses import LOSSES, require_targets
 
@@ -28,7 +29,7 @@ def test_every_loss_has_a_label():
 @pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
 def test_bce_names_the_first_row_outside(value):
     target = torch.tensor([[0.0], [1.0], [value], [-5.0]])
-    with pytest.raises(ValueError, match=f"row 2 of the test part is {value:g}"):
+    with pytest.raises(ExperimentError, match=f"row 2 of the test part is {value:g}"):
         require_targets("bce", target, "test")
 
 

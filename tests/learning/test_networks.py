@@ -2,8 +2,9 @@ import json
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from tasks.learning.experiment import Model
+from tasks.learning.experiment import Model, Training
 from tasks.learning.networks import build_network, describe, rebuild
 
 PLACEMENTS = ["constructor", "context", "moved"]
@@ -24,17 +25,21 @@ def test_parameters_are_drawn_weight_first_right_after_seeding(placement):
     assert all(tensor.shape == (1,) and tensor.dtype == torch.float32 for tensor in state.values())
 
 
-def test_every_seed_draws_parameters_of_its_own():
-    seeds = [0, 1, 88, 2**32 - 1, 2**32, 2**32 + 1, 2**32 + 88, 2**33, 2**40, 2**52, 2**53 - 1]
-    networks = [build_network(Model(), "constructor", "cpu", seed) for seed in seeds]
-    assert len({tuple(parameter.item() for parameter in network.parameters()) for network in networks}) == len(seeds)
+def test_every_allowed_seed_is_the_generators_own_and_draws_parameters_of_its_own():
+    seeds = [0, 1, 88, 2**31, 2**32 - 2, 2**32 - 1]
+    drawn_parameters = set()
+    for seed in seeds:
+        torch.manual_seed(seed)
+        weight = torch.randn(1)
+        network = build_network(Model(), "constructor", "cpu", Training(seed=seed).seed)
+        assert torch.equal(next(network.parameters()), weight)
+        drawn_parameters.add(tuple(parameter.item() for parameter in network.parameters()))
+    assert len(drawn_parameters) == len(seeds)
 
 
-@pytest.mark.parametrize("seed", [0, 88, 2**32 - 1])
-def test_a_seed_of_32_bits_is_the_generators_own(seed):
-    torch.manual_seed(seed)
-    weight = torch.randn(1)
-    assert torch.equal(next(build_network(Model(), "constructor", "cpu", seed).parameters()), weight)
+def test_a_seed_of_which_the_generator_would_keep_a_part_is_refused():
+    with pytest.raises(ValidationError, match="less than or equal to 4294967295"):
+        Training(seed=2**32)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
