@@ -1,8 +1,10 @@
 """The code that a function reaches: names are followed to the statements that give them their values."""
 
 import builtins
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from pathlib import Path
 
 from tasks.caching.names import IMPORTS, Chain, Import, defined_words
@@ -31,6 +33,9 @@ DYNAMIC = (
     "runpy",
     "sys.modules",
 )
+
+#: How files of modules end, in the order in which Python looks for them. Of one that is no source, all counts.
+ENDINGS = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
 
 #: Reads a file of the project.
 Read = Callable[[Path], bytes]
@@ -111,9 +116,12 @@ class Closure:
         if (found := self._top(top)) is None:
             return
         place = found.joinpath(*inner)
-        for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+        packages = (place / f"__init__{ending}" for ending in ENDINGS)
+        modules = (place.with_name(f"{place.name}{ending}") for ending in ENDINGS)
+        for path in (*packages, *modules):
             if path.is_file():
                 yield name, path
+                return
 
     def _top(self, name: str) -> Path | None:
         """Where a module or a package of one word lies, without an ending; None if it is not the project's."""
@@ -125,9 +133,11 @@ class Closure:
         place = self.project / name
         if self.project.name in INSTALLED:
             return place if name in PACKAGES else None
-        if place.is_dir() or place.with_name(f"{name}.py").is_file():
+        if (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file():
             return place
-        return None if name in sys.stdlib_module_names else edited_elsewhere(name)
+        elsewhere = None if name in sys.stdlib_module_names else edited_elsewhere(name)
+        # A folder without code of its own may hold modules, but any package of its name comes before it.
+        return place if elsewhere is None and name not in sys.stdlib_module_names else elsewhere
 
     def _place(self, name: str) -> str:
         """The path of a module's file as people read it: from the folder that its package lies in."""
@@ -147,9 +157,13 @@ class Closure:
         for found, path in self.files(name):
             if found in self.modules or self.is_machinery(found):
                 continue
-            package = found if path.name == "__init__.py" else found.rpartition(".")[0]
-            module = parse(path, self.read(path), package)
+            package = found if path.name.startswith("__init__.") else found.rpartition(".")[0]
+            content = self.read(path)
+            is_source = path.suffix == ".py"
+            module = parse(path, content if is_source else b"", package)
             self.modules[found], self.reached[found], self.imported[found] = module, {}, set()
+            if not is_source:
+                self.imported[found].add(f"compiled {hashlib.sha256(content).hexdigest()}")
             for imported in module.imports:
                 self._touch_import(imported)
                 if not self._is_ours(imported.module) and imported.module.partition(".")[0] not in (

@@ -14,11 +14,11 @@ shapes nothing by itself, so that only their methods count (`tasks.caching.reade
 itself stands in the key as one number (`tasks.caching.stage.FORMAT`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from tasks.caching.closure import Closure, Read
-from tasks.caching.sources import PROJECT, source_of
+from tasks.caching.closure import PACKAGES, Closure, Read, UnseenCodeError
+from tasks.caching.sources import PROJECT, imported_otherwise, source_of
 
 #: The package that is left out.
 MACHINERY = "tasks.caching"
@@ -49,7 +49,8 @@ def fingerprint(
         A hash of 16 hexadecimal digits by place, for example `tasks/learning/loop.py: fit`.
 
     Raises:
-        UnseenCodeError: code is loaded by a name that is computed, and `loads` is empty.
+        UnseenCodeError: code is loaded by a name that is computed, and `loads` is empty; or this process imported a
+            module before the project's own finder was there.
         ValueError: the module is not the project's, so that its code could not be known.
     """
     closure = Closure(project, read, frozenset(settings), machinery, allows_dynamic=bool(loads))
@@ -59,4 +60,21 @@ def fingerprint(
     for name in loads:
         closure.reach_all(name)
     closure.follow_all()
+    if read is source_of:
+        require_pinned(closure.modules)
     return closure.places()
+
+
+def require_pinned(modules: Iterable[str]) -> None:
+    """Checks that this process runs modules from the bytes that keys are made of.
+
+    Raises:
+        UnseenCodeError: one was imported before the project's own finder was there.
+    """
+    # The packages themselves bring the finder, and do nothing else.
+    for name in modules:
+        if name not in PACKAGES and imported_otherwise(name):
+            raise UnseenCodeError(
+                f"{name} was imported before flows and tasks were, so that it may run other code than its file has "
+                "now: import flows first"
+            )

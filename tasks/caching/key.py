@@ -165,12 +165,12 @@ def digest_of(ingredients: Ingredients) -> str:
 
 @functools.cache
 def version(library: str) -> str:
-    """The installed version of a distribution, found without importing it; of Python, major and minor.
+    """The installed version of a distribution, found without importing it; of Python, major and minor, and how it runs.
 
     "absent" if it is not installed, so that a key can be made in any environment.
     """
     if library == "python":
-        return f"{sys.version_info.major}.{sys.version_info.minor}"
+        return f"{sys.version_info.major}.{sys.version_info.minor}{' without asserts' if sys.flags.optimize else ''}"
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

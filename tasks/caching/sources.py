@@ -9,12 +9,13 @@ edited with the project. Bytecode is kept with the hash of its source (PEP 552):
 the time of a file is an edit.
 """
 
+import errno
 import functools
 import sys
 import sysconfig
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, SourcelessFileLoader
 from importlib.util import MAGIC_NUMBER, find_spec, source_hash
 from pathlib import Path
 from types import ModuleType
@@ -36,16 +37,17 @@ CHECKED_HASH = (0b11).to_bytes(4, "little")
 HEADER = 16
 
 
-@functools.cache
 def source_of(path: Path) -> bytes:
-    """The bytes of a file of the project, as they were when this process first asked for them.
-
-    Args:
-        path: without links in it: a file has one.
+    """The bytes of a file of the project, as they were when this process first asked for them, by whichever path.
 
     Raises:
         OSError: it cannot be read.
     """
+    return _read_once(path.resolve())
+
+
+@functools.cache
+def _read_once(path: Path) -> bytes:
     return path.read_bytes()
 
 
@@ -82,11 +84,26 @@ class PinnedLoader(SourceFileLoader):
     @functools.cached_property
     def source(self) -> bytes:
         """Of the module, as this process read it first."""
-        return source_of(Path(self.path).resolve())
+        return source_of(Path(self.path))
 
     def get_data(self, path: str) -> bytes:
-        """The bytes of a file."""
-        return self.source if path == self.path else super().get_data(path)
+        """The bytes of a file.
+
+        Raises:
+            OSError: it is bytecode that was not made of this source, or does not say what it was made of. Python itself
+                would believe some of it: what says that it need not be checked, or all of it with an option.
+        """
+        if path == self.path:
+            return self.source
+        data = super().get_data(path)
+        if data[:HEADER] != self.header:
+            raise OSError(errno.EINVAL, "Is bytecode of another source", path)
+        return data
+
+    @property
+    def header(self) -> bytes:
+        """With what the bytecode of this source begins."""
+        return MAGIC_NUMBER + CHECKED_HASH + source_hash(self.source)
 
     def path_stats(self, path: str) -> dict[str, Any]:
         """A time and a size that no file has: bytecode that is kept with these is never believed."""
@@ -94,8 +111,7 @@ class PinnedLoader(SourceFileLoader):
 
     def set_data(self, path: str, data: Any, **options: Any) -> None:
         """Keeps bytecode, with the hash of its source in place of the time and the size."""
-        header = MAGIC_NUMBER + CHECKED_HASH + source_hash(self.source)
-        super().set_data(path, header + data[HEADER:], **options)
+        super().set_data(path, self.header + data[HEADER:], **options)
 
 
 class ProjectFinder(MetaPathFinder):
@@ -112,9 +128,18 @@ class ProjectFinder(MetaPathFinder):
         return None
 
 
+def imported_otherwise(name: str) -> bool:
+    """Whether this process imported a module without a `PinnedLoader`, from what its file held then."""
+    loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
+    return isinstance(loader, SourceFileLoader | SourcelessFileLoader) and not isinstance(loader, PinnedLoader)
+
+
 def pinned(spec: ModuleSpec) -> ModuleSpec:
-    """A spec whose loader is ours, if it is that of a source file of the project."""
-    if type(spec.loader) is SourceFileLoader and spec.origin and is_project_code(Path(spec.origin).resolve()):
+    """A spec whose loader is ours, if it is that of a source file of the project.
+
+    Other hooks, such as beartype's, have Python take loaders of their own, which read the file once more.
+    """
+    if isinstance(spec.loader, SourceFileLoader) and spec.origin and is_project_code(Path(spec.origin).resolve()):
         spec.loader = PinnedLoader(spec.name, spec.origin)
     return spec
 

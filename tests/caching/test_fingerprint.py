@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import time
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -335,6 +336,33 @@ def test_the_order_does_not_count_of_what_has_none(project: Path, first: str, se
 
 
 # ---- what is left out, and what is refused
+
+
+@pytest.mark.parametrize("ending", [EXTENSION_SUFFIXES[0], ".so", ".pyc"])
+def test_a_module_without_source_counts_as_a_whole(project: Path, ending: str) -> None:
+    (project / "models").mkdir()
+    binary = project / "models" / f"fast{ending}"
+    binary.write_bytes(b"one")
+    code = "def draw():\n  from models.fast import f\n  return f"
+    before = drawn(project, code)
+    binary.write_bytes(b"two")
+    assert changed(before, drawn(project, code)) == {"models/fast" + ending + ": imports"}
+    write(project, "models/fast.py", "def f(): pass")
+    assert ("models/fast.py: f" in drawn(project, code)) is (ending == ".pyc"), "which of them Python takes"
+
+
+def test_a_folder_without_code_hides_no_package_of_its_name(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "data").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    write(elsewhere, "data/__init__.py", "")
+    write(elsewhere, "data/scale.py", "SCALE = 1")
+    monkeypatch.syspath_prepend(str(elsewhere))
+    code = "def draw():\n  from data.scale import SCALE\n  return SCALE"
+    before = drawn(project, code)
+    write(elsewhere, "data/scale.py", "SCALE = 2")
+    assert changed(before, drawn(project, code)) == {"data/scale.py: SCALE"}
 
 
 def test_the_machinery_is_left_out(project: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -60,9 +60,9 @@ def copy(tmp_path: Path) -> Path:
 def python(copy: Path) -> Callable[..., Any]:
     """Runs a text in the copy, as a new process that keeps bytecode; what it printed, from JSON."""
 
-    def run(code: str, *words: str) -> Any:
+    def run(code: str, *words: str, options: Sequence[str] = ()) -> Any:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        command = [sys.executable, "-c", dedent(code), *words]
+        command = [sys.executable, *options, "-c", dedent(code), *words]
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -94,14 +94,87 @@ def test_an_edit_that_keeps_size_and_time_is_an_edit(copy: Path, python: Callabl
     assert python(PROBE, "fit", "never")["result"] == 0.3
 
 
-def test_bytecode_that_others_kept_is_not_believed(copy: Path, python: Callable[..., Any]) -> None:
-    """Python itself keeps it with the time and the size of the source alone."""
+@pytest.mark.parametrize("mode", ["timestamp", "checked-hash", "unchecked-hash"])
+@pytest.mark.parametrize("options", [(), ("--check-hash-based-pycs", "never")], ids=["", "never checked"])
+def test_bytecode_that_others_kept_is_not_believed(
+    copy: Path, python: Callable[..., Any], mode: str, options: Sequence[str]
+) -> None:
+    """Python itself keeps it with the time and the size of the source alone, and believes some without a look."""
     rates = copy / "tasks" / "rates.py"
     before = rates.stat()
-    subprocess.run([sys.executable, "-m", "compileall", "-q", "tasks"], cwd=copy, check=True)
-    rates.write_text("RATE = 0.3\n")
-    os.utime(rates, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert python(PROBE, "fit", "never")["result"] == 0.3
+    compiling = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", mode, "tasks"]
+    subprocess.run(compiling, cwd=copy, check=True)
+    for rate in (0.3, 0.4):
+        rates.write_text(f"RATE = {rate}\n")
+        os.utime(rates, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert python(PROBE, "fit", "never", options=options)["result"] == rate
+
+
+def test_a_hook_that_brings_loaders_of_its_own_changes_nothing(copy: Path, python: Callable[..., Any]) -> None:
+    """As beartype's does, which Prefect's server installs."""
+    code = """
+        import json, sys
+        from importlib.machinery import FileFinder, SourceFileLoader
+        import tasks
+        class Other(SourceFileLoader):
+            pass
+        sys.path_hooks.insert(0, FileFinder.path_hook((Other, [".py"])))
+        sys.path_importer_cache.clear()
+        import tasks.rates
+        print(json.dumps(type(tasks.rates.__loader__).__name__))
+        """
+    assert python(code) == "PinnedLoader"
+
+
+def test_prefects_server_leaves_the_code_of_this_process_pinned() -> None:
+    code = """
+        import json, flows, tasks
+        import prefect.server.api.server
+        from importlib.util import find_spec
+        print(json.dumps(type(find_spec("tasks.learning.drift").loader).__name__))
+        """
+    done = subprocess.run([sys.executable, "-c", dedent(code)], cwd=PROJECT, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ('"PinnedLoader"\n', 0), done.stderr
+
+
+def test_a_package_that_is_a_link_is_read_once(copy: Path, tmp_path: Path, python: Callable[..., Any]) -> None:
+    shared = tmp_path / "shared" / "models"
+    shared.mkdir(parents=True)
+    (shared / "scale.py").write_text("SCALE = 1\n")
+    (copy / "models").symlink_to(shared)
+    (copy / "tasks" / "fit.py").write_text("def fit():\n    from models.scale import SCALE\n\n    return SCALE\n")
+    code = """
+        import json
+        from pathlib import Path
+        import tasks.fit
+        from tasks.caching.fingerprint import fingerprint
+        before = fingerprint("tasks.fit", "fit")
+        Path("models/scale.py").write_text("SCALE = 2\\n")
+        result = tasks.fit.fit()
+        Path("models/scale.py").write_text("SCALE = 1\\n")
+        print(json.dumps([result, before]))
+        """
+    result, before = python(code)
+    assert (result, "models/scale.py: SCALE" in before) == (1, True)
+
+
+def test_a_module_that_was_imported_before_the_finder_is_refused(copy: Path, python: Callable[..., Any]) -> None:
+    (copy / "models").mkdir()
+    (copy / "models" / "scale.py").write_text("SCALE = 1\n")
+    (copy / "tasks" / "fit.py").write_text("def fit():\n    from models.scale import SCALE\n\n    return SCALE\n")
+    code = """
+        import json, sys
+        if sys.argv[1] == "before":
+            import models.scale
+        import tasks.fit, models.scale
+        from tasks.caching.fingerprint import fingerprint
+        try:
+            print(json.dumps(list(fingerprint("tasks.fit", "fit"))))
+        except ValueError as error:
+            print(json.dumps(str(error)))
+        """
+    assert {"models/scale.py: SCALE", "tasks/fit.py: fit"} <= {*python(code, "after")}
+    assert python(code, "before").startswith("models.scale was imported before flows and tasks were")
 
 
 def test_bytecode_is_used_while_its_source_stays(copy: Path, python: Callable[..., Any]) -> None:
