@@ -1,9 +1,11 @@
 """The code that a function reaches: names are followed to the statements that give them their values."""
 
 import builtins
+import functools
 import hashlib
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -29,13 +31,21 @@ DYNAMIC = (
     "importlib.machinery",
     "importlib.reload",
     "importlib.util.module_from_spec",
+    "inspect.currentframe",
+    "inspect.getmodule",
+    "inspect.stack",
     "pkgutil",
+    "pydoc.locate",
     "runpy",
+    "sys._getframe",
     "sys.modules",
 )
 
 #: How files of modules end, in the order in which Python looks for them. Of one that is no source, all counts.
 ENDINGS = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
+
+#: Attributes that every module has, and that lead to nothing that is defined in it.
+OF_ANY_MODULE = frozenset({"__doc__", "__file__", "__name__", "__package__", "__path__", "__spec__"})
 
 #: Reads a file of the project.
 Read = Callable[[Path], bytes]
@@ -67,6 +77,7 @@ class Closure:
         self.whole: set[str] = set()
         self.has_hooks = False
         self._files: dict[str, tuple[tuple[str, Path], ...]] = {}
+        self._listed: dict[Path, frozenset[str]] = {}
         self._tops: dict[str, Path | None] = {}
         self._waiting: list[tuple[str, int, Form]] = []
 
@@ -89,17 +100,32 @@ class Closure:
             if statement.text:
                 texts.setdefault(statement.name, []).append(statement.text)
         parts = {part: short_hash("\n".join(lines)) for part, lines in texts.items()}
-        order = [defined_words(module.body[index]) for index in sorted(module.ordered) if self._counts(name, index)]
+        order = [index for index, _ in enumerate(module.body) if self._is_in_order(name, index)]
         if len(order) > 1:
-            parts[ORDER] = short_hash("\n".join(order))
+            words = (defined_words(module.body[index]) for index in sorted(order, key=module.position))
+            parts[ORDER] = short_hash("\n".join(words))
         return parts
 
-    def _counts(self, name: str, index: int) -> bool:
-        """Whether a statement was reached; an import, if it shares a name with one that was."""
+    def _is_in_order(self, name: str, index: int) -> bool:
+        """Whether it may matter what runs before a statement, or after it."""
         module, forms = self.modules[name], self.reached[name]
-        if not module.is_import(index):
-            return index in forms
-        return any(index in found and not forms.keys().isdisjoint(found) for found in module.binders.values())
+        if module.is_import(index):
+            return index in module.ordered or not self._run_by(name, module.run_by(index)).isdisjoint(self._acting)
+        return index in forms and (index in module.ordered or (self.has_hooks and index in module.classes))
+
+    def _run_by(self, name: str, imported: Iterable[str]) -> set[str]:
+        """The modules of the project that a module runs by importing others: not the packages that it lies in."""
+        found = {run for module in imported for run, _ in self.files(module)}
+        return {run for run in found & self.modules.keys() if not f"{name}.".startswith(f"{run}.")}
+
+    @functools.cached_property
+    def _acting(self) -> set[str]:
+        """The modules that have effects when they are imported, or import one that has."""
+        runs = {name: self._run_by(name, module.runs) for name, module in self.modules.items()}
+        acting = {name for name, module in self.modules.items() if module.effective}
+        while more := {name for name in runs if name not in acting and not runs[name].isdisjoint(acting)}:
+            acting |= more
+        return acting
 
     # --- Modules
 
@@ -116,12 +142,21 @@ class Closure:
         if (found := self._top(top)) is None:
             return
         place = found.joinpath(*inner)
-        packages = (place / f"__init__{ending}" for ending in ENDINGS)
-        modules = (place.with_name(f"{place.name}{ending}") for ending in ENDINGS)
-        for path in (*packages, *modules):
-            if path.is_file():
-                yield name, path
-                return
+        for folder, stem in ((place, "__init__"), (place.parent, place.name)):
+            listed = self._list(folder)
+            for ending in ENDINGS:
+                if f"{stem}{ending}" in listed:
+                    yield name, folder / f"{stem}{ending}"
+                    return
+
+    def _list(self, folder: Path) -> frozenset[str]:
+        """The names of what lies in a folder; none if there is no such folder."""
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = frozenset(os.listdir(folder))  # noqa: PTH208 (names, which Path would make paths of)
+            except (FileNotFoundError, NotADirectoryError):
+                self._listed[folder] = frozenset()
+        return self._listed[folder]
 
     def _top(self, name: str) -> Path | None:
         """Where a module or a package of one word lies, without an ending; None if it is not the project's."""
@@ -135,9 +170,10 @@ class Closure:
             return place if name in PACKAGES else None
         if (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file():
             return place
-        elsewhere = None if name in sys.stdlib_module_names else edited_elsewhere(name)
+        if name in sys.stdlib_module_names:
+            return None
         # A folder without code of its own may hold modules, but any package of its name comes before it.
-        return place if elsewhere is None and name not in sys.stdlib_module_names else elsewhere
+        return edited_elsewhere(name) or (place if place.is_dir() else None)
 
     def _place(self, name: str) -> str:
         """The path of a module's file as people read it: from the folder that its package lies in."""
@@ -171,7 +207,7 @@ class Closure:
                 ):
                     self._note(found, imported)  # it may have effects, such as a registration
             for star in module.stars:
-                self.reach_all(star)
+                self._touch_star(found, star)
             for index in module.effective:
                 self._reach(found, index, "code")
             self.has_hooks |= module.has_hooks
@@ -183,6 +219,13 @@ class Closure:
         self.touch(imported.module)
         if imported.member:
             self.touch(imported.origin)
+
+    def _touch_star(self, name: str, star: str) -> None:
+        """Imports all names of a module, which are those of modules too where its `__all__` says so."""
+        self.imported[name].add(f"* is {star}")
+        self.reach_all(star)
+        for listed in self.modules[star].listed if star in self.modules else ():
+            self.reach_all(f"{star}.{listed}")
 
     def _note(self, name: str, imported: Import) -> None:
         """Takes note that a module's name stands for what it imports."""
@@ -228,7 +271,7 @@ class Closure:
 
     def follow_all(self) -> None:
         """Follows what was reached, until there is nothing new."""
-        while self._waiting or self._reach_subclasses():
+        while self._waiting or self._reach_subclasses() or self._reach_submodules():
             name, index, form = self._waiting.pop()
             statement = self.modules[name].statement(index, form)
             for imported in statement.imports:
@@ -245,6 +288,15 @@ class Closure:
                 self._reach(name, index, "code")
         return bool(self._waiting)
 
+    def _reach_submodules(self) -> bool:
+        """Reaches all of the modules in packages that are handed on; whether there was a new one."""
+        for name in [name for name in self.modules if name not in self.whole]:
+            package = name
+            while package := package.rpartition(".")[0]:
+                if package in self.whole:
+                    self.reach_all(name)
+        return bool(self._waiting)
+
     def _follow(self, name: str, chain: Chain, line: int, form: Form, local: tuple[Import, ...]) -> None:
         """Follows a dotted name that a statement of a module reads.
 
@@ -256,6 +308,8 @@ class Closure:
             local: what the statement itself imports.
         """
         module, (head, *rest) = self.modules[name], chain
+        if "__globals__" in rest:
+            self._refuse_dynamic(name, "builtins.globals", line)
         known = False
         for imported in local:
             if imported.alias == head:
@@ -297,7 +351,7 @@ class Closure:
         if head in module.binders:
             self._follow(name, rest, 0, form, ())
             known = True
-        if not known and not (head.startswith("__") and head.endswith("__")):
+        if not known and head not in OF_ANY_MODULE:
             self.reach_all(name)
 
     def _refuse_dynamic(self, name: str, origin: str, line: int) -> None:

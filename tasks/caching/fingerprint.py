@@ -17,7 +17,7 @@ itself stands in the key as one number (`tasks.caching.stage.FORMAT`).
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from tasks.caching.closure import PACKAGES, Closure, Read, UnseenCodeError
+from tasks.caching.closure import Closure, Read, UnseenCodeError
 from tasks.caching.sources import PROJECT, imported_otherwise, source_of
 
 #: The package that is left out.
@@ -71,9 +71,8 @@ def require_pinned(modules: Iterable[str]) -> None:
     Raises:
         UnseenCodeError: one was imported before the project's own finder was there.
     """
-    # The packages themselves bring the finder, and do nothing else.
     for name in modules:
-        if name not in PACKAGES and imported_otherwise(name):
+        if imported_otherwise(name):
             raise UnseenCodeError(
                 f"{name} was imported before flows and tasks were, so that it may run other code than its file has "
                 "now: import flows first"

@@ -120,7 +120,9 @@ def defined_name(statement: ast.stmt) -> str:
 
 
 def defined_words(statement: ast.stmt) -> str:
-    """What a statement is and which names it gives a value, for the order of statements."""
+    """What a statement is and which names it gives a value, for the order of statements; of an import, all of it."""
+    if is_import(statement):
+        return ast.dump(statement)
     return " ".join([type(statement).__name__, *bound_names(statement)])
 
 

@@ -6,7 +6,7 @@ the texts and bounds, which describe and refuse but make nothing. Annotations of
 """
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from tasks.caching.effects import is_idle, is_quiet_decorator
@@ -16,15 +16,19 @@ from tasks.caching.names import DECLARATION, FIELD, Chain, Import, decorator_nam
 Form = Literal["code", "setting"]
 
 #: Arguments of pydantic's Field that make nothing of a value.
-DESCRIBING = frozenset(
-    {"description", "title", "examples", "ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern"}
-)
+DESCRIBING = frozenset({"description", "title", "examples"})
+
+#: Those that refuse values: of settings they shape nothing, as the key has what they let pass.
+REFUSING = frozenset({"ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern"})
 
 #: What makes a class of annotated names that takes its values as they are.
 HOLDERS = frozenset({"dataclasses.dataclass", "typing.NamedTuple", "typing.Protocol"})
 
 #: What may only refuse a value or change it before it stands in the key.
 VALIDATORS = frozenset({"pydantic.field_validator", "pydantic.model_validator"})
+
+#: What annotates names of a class that are constants of it, and no fields.
+NO_FIELDS = frozenset({"typing.ClassVar", "typing.Final"})
 
 #: A method of pydantic's that shapes a description of the model, and nothing that is computed.
 DESCRIBING_METHODS = frozenset({"__get_pydantic_json_schema__"})
@@ -145,15 +149,18 @@ class Reader:
 
     def read_call(self, node: ast.Call) -> None:
         """A call; one of pydantic's Field, without texts and bounds."""
-        is_field = full_name(node.func, self.aliases) == FIELD
+        dropped: Collection[str | None] = ()
+        if full_name(node.func, self.aliases) == FIELD:
+            dropped = DESCRIBING | REFUSING if self.form == "setting" else DESCRIBING
         self.text.append("Call")
         self.read(node.func)
         self._read_value(node.args)
-        self._read_value([part for part in node.keywords if not (is_field and part.arg in DESCRIBING)])
+        self._read_value([part for part in node.keywords if part.arg not in dropped])
 
     def read_subscript(self, node: ast.Subscript) -> None:
         """What stands in brackets; of a type whose values stand in the key, without what refuses values."""
-        if self._found is self.annotated and bare_type(node, self.aliases) is not node:
+        is_setting = self.form == "setting" and self._found is self.annotated
+        if is_setting and bare_type(node, self.aliases) is not node:
             self.read(bare_type(node, self.aliases))
             return
         self.text.append("Subscript")
@@ -197,14 +204,14 @@ class Reader:
         """A class; one of settings, without its fields and validators.
 
         The key has the values as they are after all of that, so that nothing of it shapes a result by itself. But what
-        is private is not in the key, and a validator may set it.
+        is private or excluded is not in the key, and a validator may set it.
         """
         self.text.append(f"class {node.name}")
         for base in node.bases:
             self._read_type(base)
         self._read_value([*node.keywords, *node.decorator_list])
         body = self.cleaned(node.body)
-        if self.form == "setting" and not any(map(is_private, body)):
+        if self.form == "setting" and not any(is_beside_the_key(part, self.aliases) for part in body):
             for part in body:
                 if isinstance(part, ast.AnnAssign) and is_about_values(part, self.aliases):
                     self._read_quietly(part.annotation)
@@ -312,8 +319,40 @@ def bare_type(node: ast.expr, aliases: Mapping[str, str]) -> ast.expr:
 
 
 def is_private(node: ast.stmt) -> bool:
-    """Whether a statement of a class annotates a private name."""
-    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id.startswith("_")
+    """Whether a statement of a class gives it a private attribute."""
+    match node:
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name.startswith("_")
+        case _:
+            return False
+
+
+def is_beside_the_key(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
+    """Whether a statement of a class of settings makes a value that is in no key, or may set one."""
+    if is_private(node):
+        return True
+    calls = (part for part in ast.walk(node) if isinstance(part, ast.Call) and full_name(part.func, aliases) == FIELD)
+    if any(keyword.arg == "exclude" for call in calls for keyword in call.keywords):
+        return True
+    return is_validator(node, aliases) and any(map(sets_something, ast.walk(node)))
+
+
+def sets_something(node: ast.AST) -> bool:
+    """Whether a part of a function gives a value to anything but a name of its own."""
+    match node:
+        case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()) | ast.Global():
+            return True
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name in ("setattr", "__setattr__", "__dict__")
+        case _:
+            return False
+
+
+def is_validator(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
+    """Whether a statement of a class is a validator."""
+    return isinstance(node, ast.FunctionDef) and any(
+        decorator_name(decorator, aliases) in VALIDATORS for decorator in node.decorator_list
+    )
 
 
 def is_about_values(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
@@ -321,15 +360,13 @@ def is_about_values(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
     match node:
         case ast.AnnAssign():
             return not (is_private(node) or is_class_variable(node, aliases))
-        case ast.FunctionDef(name=name, decorator_list=decorators):
-            return name in DESCRIBING_METHODS or any(
-                decorator_name(decorator, aliases) in VALIDATORS for decorator in decorators
-            )
+        case ast.FunctionDef(name=name):
+            return name in DESCRIBING_METHODS or is_validator(node, aliases)
         case _:
             return False
 
 
 def is_class_variable(node: ast.AnnAssign, aliases: Mapping[str, str]) -> bool:
     """Whether an annotated name of a class is no field."""
-    kind = node.annotation.value if isinstance(node.annotation, ast.Subscript) else node.annotation
-    return full_name(kind, aliases) == "typing.ClassVar"
+    kind = annotation_of(node.annotation)
+    return full_name(kind.value if isinstance(kind, ast.Subscript) else kind, aliases) in NO_FIELDS

@@ -30,6 +30,9 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 #: The folders of the standard library.
 STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 
+#: The modules that are imported before the finder is there, since they bring it.
+BEFORE = frozenset({"flows", "tasks", "tasks.caching", __name__})
+
 #: What tells bytecode that is kept with the hash of its source, which is checked; see PEP 552.
 CHECKED_HASH = (0b11).to_bytes(4, "little")
 
@@ -130,6 +133,8 @@ class ProjectFinder(MetaPathFinder):
 
 def imported_otherwise(name: str) -> bool:
     """Whether this process imported a module without a `PinnedLoader`, from what its file held then."""
+    if name in BEFORE:
+        return False
     loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
     return isinstance(loader, SourceFileLoader | SourcelessFileLoader) and not isinstance(loader, PinnedLoader)
 

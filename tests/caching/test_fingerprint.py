@@ -374,6 +374,160 @@ def test_the_machinery_is_left_out(project: Path) -> None:
     assert {"tasks/caching/store.py: write", "tasks/caching/store.py: module body"} <= everything.keys()
 
 
+#: Two ways of writing the same statements, or of what looks like nothing, of which each makes something else.
+REGISTER = "ALL = []\ndef register(f):\n  ALL.append(f)\n  return f\ndef draw(): return ALL\n"
+SUBCLASSES = "ALL = []\nclass B:\n  def __init_subclass__(cls): ALL.append(cls)\ndef draw(): return ALL\n"
+META = "ALL = []\nclass M(type):\n  def __init__(cls, *a): ALL.append(cls)\nclass B(metaclass=M): pass\n"
+SETTER = "class R:\n  all = []\n  def setter(self, f): self.all.append(f)\nR = R()\ndef draw(): return R\n"
+KEPT = {
+    "tasks/kept.py": "ALL = []",
+    "tasks/one.py": "from tasks.kept import ALL\nALL.append(1)",
+    "tasks/two.py": "from tasks.kept import ALL\nALL.append(2)",
+}
+FLAGS = {"tasks/flags.py": "TYPE_CHECKING = True"}
+PACKAGE = {"models/__init__.py": "", "models/a.py": "N = 1"}
+LISTED = {"models/__init__.py": "__all__ = ['a']", "models/a.py": "N = 1"}
+
+UNLIKE = {
+    "an import below a registration": (
+        "import tasks.one\n" + REGISTER + "@register\ndef two(): pass",
+        REGISTER + "@register\ndef two(): pass\nimport tasks.one",
+        KEPT,
+    ),
+    "imports that register": (
+        "import tasks.one\nimport tasks.two\nfrom tasks.kept import ALL\ndef draw(): return ALL",
+        "import tasks.two\nimport tasks.one\nfrom tasks.kept import ALL\ndef draw(): return ALL",
+        KEPT,
+    ),
+    "two imports of one name": (
+        "from tasks.one import ALL\nfrom tasks.kept import ALL\ndef draw(): return ALL",
+        "from tasks.kept import ALL\nfrom tasks.one import ALL\ndef draw(): return ALL",
+        KEPT,
+    ),
+    "two stars": (
+        "from tasks.one import *\nfrom tasks.two import *\ndef draw(): return ALL",
+        "from tasks.two import *\nfrom tasks.one import *\ndef draw(): return ALL",
+        KEPT,
+    ),
+    "a star of others": (
+        "from math import *\ndef draw(): return pi",
+        "from cmath import *\ndef draw(): return pi",
+        {},
+    ),
+    "subclasses": (
+        SUBCLASSES + "class One(B): pass\nclass Two(B): pass",
+        SUBCLASSES + "class Two(B): pass\nclass One(B): pass",
+        {},
+    ),
+    "a subclass of a class with a metaclass": (
+        META + "class P(B):\n  n = 1\ndef draw(): return ALL",
+        META + "class P(B):\n  n = 2\ndef draw(): return ALL",
+        {},
+    ),
+    "a default after a change": (
+        "X = []\ndef draw(n=len(X)): return n\nX.append(1)",
+        "X = []\nX.append(1)\ndef draw(n=len(X)): return n",
+        {},
+    ),
+    "a default between two values": (
+        "N = 1\ndef draw(n=N): return n\nN = 2",
+        "N = 1\nN = 2\ndef draw(n=N): return n",
+        {},
+    ),
+    "a class attribute after a change": (
+        "X = []\nclass C:\n  n = len(X)\nX.append(1)\ndef draw(): return C.n",
+        "X = []\nX.append(1)\nclass C:\n  n = len(X)\ndef draw(): return C.n",
+        {},
+    ),
+    "what is called a setter": (
+        SETTER + "@R.setter\ndef x(): return 1",
+        SETTER + "@R.setter\ndef x(): return 2",
+        {},
+    ),
+    "an iterator that is taken apart": (
+        "IT = iter([1, 2, 3])\nA, B = IT\ndef draw(): return IT",
+        "IT = iter([1, 2, 3])\ndef draw(): return IT",
+        {},
+    ),
+    "an iterator that is searched": (
+        "IT = iter([1, 2, 3])\nX = 1 in IT\ndef draw(): return next(IT)",
+        "IT = iter([1, 2, 3])\ndef draw(): return next(IT)",
+        {},
+    ),
+    "a look into what makes what is missing": (
+        "import collections\nD = collections.defaultdict(int)\nX = D['a']\ndef draw(): return D",
+        "import collections\nD = collections.defaultdict(int)\ndef draw(): return D",
+        {},
+    ),
+    "a module that is handed on with its package": (
+        "import models, models.a\ndef draw(): return getattr(models, 'a').N",
+        "import models, models.a\ndef draw(): return getattr(models, 'a').N",
+        PACKAGE,
+    ),
+    "the names of a module": (
+        "import models.a as m\ndef draw(): return m.__dict__['N']",
+        "import models.a as m\ndef draw(): return m.__dict__['N']",
+        PACKAGE,
+    ),
+    "a module that __all__ lists": (
+        "from models import *\ndef draw(): return a.N",
+        "from models import *\ndef draw(): return a.N",
+        LISTED,
+    ),
+    "a TYPE_CHECKING from elsewhere": (
+        "from tasks.flags import TYPE_CHECKING\nif TYPE_CHECKING:\n  N = 1\ndef draw(): return N",
+        "from tasks.flags import TYPE_CHECKING\nif TYPE_CHECKING:\n  N = 2\ndef draw(): return N",
+        FLAGS,
+    ),
+    "a parameter of that name": (
+        "def draw(TYPE_CHECKING=True):\n  if TYPE_CHECKING:\n    return 1",
+        "def draw(TYPE_CHECKING=True):\n  if TYPE_CHECKING:\n    return 2",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNLIKE)
+def test_what_makes_something_else_has_another_fingerprint(project: Path, kind: str) -> None:
+    one, other, files = UNLIKE[kind]
+    for name, code in files.items():
+        write(project, name, code)
+    before = drawn(project, one)
+    if one == other:
+        write(project, "models/a.py", "N = 2")
+    assert changed(before, drawn(project, other)) != set()
+
+
+ALIKE = {
+    "sorted imports of what only defines": (
+        "import tasks.learning.constants\nimport json\ndef draw(): return 1",
+        "import json\nimport tasks.learning.constants\ndef draw(): return 1",
+    ),
+    "functions with constants as defaults": (
+        "N = 1\nT = (1, 2)\ndef draw(n=N, t=T): return f\ndef f(n=N): return n",
+        "N = 1\nT = (1, 2)\ndef f(n=N): return n\ndef draw(n=N, t=T): return f",
+    ),
+    "classes": (
+        "class A: n = 1\nclass C(A): m = 2\ndef draw(): return A, C",
+        "def draw(): return A, C\nclass A: n = 1\nclass C(A): m = 2",
+    ),
+    "an abstract class": (
+        "import abc\nclass A(metaclass=abc.ABCMeta): pass\nclass U(A): n = 1\ndef draw(): return A",
+        "import abc\nclass A(metaclass=abc.ABCMeta): pass\nclass U(A): n = 2\ndef draw(): return A",
+    ),
+    "a property's setter": (
+        "class C:\n  @property\n  def a(self): return 1\n  @a.setter\n  def a(self, x): pass\ndef draw(): return 1",
+        "def draw(): return 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_what_makes_the_same_has_the_same_fingerprint(project: Path, kind: str) -> None:
+    one, other = ALIKE[kind]
+    assert drawn(project, one) == drawn(project, other)
+
+
 DYNAMIC = [
     "import importlib\ndef draw(): return importlib.import_module('a')",
     "from importlib import import_module as load\ndef draw(): return load('a')",
@@ -386,6 +540,10 @@ DYNAMIC = [
     "import sys\ndef draw(): return sys.modules['a']",
     "import runpy\ndef draw(): return runpy.run_path('a')",
     "import importlib\nimportlib.reload(importlib)\ndef draw(): return 1",
+    "def other(): pass\ndef draw(): return other.__globals__['a']",
+    "import sys\ndef draw(): return sys._getframe().f_globals",
+    "import inspect\ndef draw(): return inspect.getmodule(draw)",
+    "from pydoc import locate\ndef draw(): return locate('a')",
 ]
 
 
@@ -506,12 +664,54 @@ def test_a_class_that_holds_settings_makes_none(settings: Path) -> None:
     assert fingerprint(settings, "tasks.draw.draw", settings=CLASSES) == before
 
 
-def test_a_validator_that_sets_what_no_key_has_counts(settings: Path) -> None:
-    private = SETTINGS.replace("    rows: Small", "    _cache: int = 1\n    rows: Small")
+@pytest.mark.parametrize("line", ["_cache: int = 1", "_cache = 1", "left_out: int = Field(1, exclude=True)"])
+def test_a_validator_that_sets_what_no_key_has_counts(settings: Path, line: str) -> None:
+    private = SETTINGS.replace("    rows: Small", f"    {line}\n    rows: Small")
     write(settings, "tasks/settings.py", private)
     before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
     write(settings, "tasks/settings.py", private.replace("return min(rows, LARGEST)", "return rows"))
     assert "tasks/settings.py: Inner" in changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "object.__setattr__(cls, 'a', NUMBER); return rows",
+        "KEPT['a'] = NUMBER; return rows",
+        "cls.a = NUMBER; return rows",
+    ],
+)
+def test_a_validator_that_sets_something_elsewhere_counts(settings: Path, body: str) -> None:
+    sets = "KEPT = {}\n" + SETTINGS.replace("return min(rows, LARGEST)", body)
+    write(settings, "tasks/settings.py", sets.replace("NUMBER", "1"))
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    write(settings, "tasks/settings.py", sets.replace("NUMBER", "2"))
+    assert changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES)) == {"tasks/settings.py: Inner"}
+
+
+@pytest.mark.parametrize("kind", ["Final[float]", "Final", '"ClassVar[float]"', "'Final[float]'"])
+def test_a_constant_of_a_class_of_settings_is_no_field(settings: Path, kind: str) -> None:
+    final = SETTINGS.replace("    rows: Small", f"    shift: {kind} = 1.0\n    rows: Small")
+    constant = f"from typing import Final\n{final}"
+    write(settings, "tasks/settings.py", constant)
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    write(settings, "tasks/settings.py", constant.replace("= 1.0", "= 2.0"))
+    assert changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES)) == {"tasks/settings.py: Inner"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("class M(BaseModel):\n  n: int = Field(1, ge=1)", "class M(BaseModel):\n  n: int = Field(1, ge=2)"),
+        ("@dataclass\nclass M:\n  n: Annotated[int, 1]", "@dataclass\nclass M:\n  n: Annotated[int, 2]"),
+    ],
+)
+def test_what_models_that_are_no_settings_refuse_or_say_of_their_fields_is_code(
+    project: Path, before: str, after: str
+) -> None:
+    head = "from dataclasses import dataclass\nfrom typing import Annotated\nfrom pydantic import BaseModel, Field\n"
+    tail = "\ndef draw(): return M"
+    assert changed(drawn(project, head + before + tail), drawn(project, head + after + tail)) == {"M"}
 
 
 # ---- where the project ends

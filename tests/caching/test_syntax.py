@@ -52,11 +52,6 @@ SAME = {
         "class C(BaseModel):\n  x: int = Field(1, description='a', title='b', examples=[1])",
         "class C(BaseModel):\n  x: int = Field(1)",
     ),
-    "bounds of a field": (
-        "class C(BaseModel):\n  x: int = Field(1, ge=0, gt=0, le=9, lt=9, multiple_of=1)",
-        "class C(BaseModel):\n  x: int = Field(1)",
-    ),
-    "bounds of a type": ("X = Annotated[str, Field(pattern='a', max_length=3)]", "X = Annotated[str, Field()]"),
 }
 
 
@@ -67,6 +62,9 @@ def test_what_makes_nothing_is_no_code(kind: str) -> None:
 
 
 DIFFERENT = [
+    # Of what is no setting: code may try what is refused.
+    ("class C(BaseModel):\n  x: int = Field(1, ge=0)", "class C(BaseModel):\n  x: int = Field(1)"),
+    ("X = Annotated[str, Field(pattern='a')]", "X = Annotated[str, Field()]"),
     ("X = 1", "X = 2"),
     ("X = 1", "X = 1.0"),
     ("X = 1", "X = True"),
