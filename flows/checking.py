@@ -51,6 +51,7 @@ def tell_repair(repair: Repair) -> list[str]:
     return [
         *(in_one_line(f"set aside  {path}, now in {place}") for path, place in repair.set_aside.items()),
         *(in_one_line(f"removed    {path}") for path in repair.removed),
+        *(in_one_line(f"restored   {path}") for path in repair.restored),
         *tell_inspection(repair.remaining),
     ]
 
@@ -67,6 +68,7 @@ def as_json(inspection: Inspection, repair: Repair | None) -> dict[str, Any]:
         else {
             "set_aside": repair.set_aside,
             "removed": repair.removed,
+            "restored": repair.restored,
             "remaining": [vars(finding) for finding in repair.remaining.findings],
         },
     }

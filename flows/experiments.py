@@ -128,6 +128,8 @@ def settle(experiment: Experiment) -> SettledExperiment:
     except InputError as error:
         raise InputError(f"training.device: {error}") from error
     settings["training"] |= {"device": device, "threads": thread_count(experiment.training.threads)}
+    if experiment.training.batch_size == experiment.split.sizes(experiment.data.row_count)["train"]:
+        settings["training"]["batch_size"] = None  # a batch of all rows is a full batch, in whichever order
     return SettledExperiment(device_asked_for=requested, **settings)
 
 

@@ -181,8 +181,10 @@ class _Walk:
 
     def _run_files(self, folder: Path, saved: set[str]) -> None:
         """Checks the files of a run that its manifest does not vouch for."""
-        for name, wrong in find_altered(self._store, folder.name, saved).items():
-            self._find_once(folder / name, damaged_or_missing(folder / name), wrong)
+        # A list that is not the one that was saved vouches for nothing; the record that says so vouches for the files.
+        if not self._is_found(folder / SUMS):
+            for name, wrong in find_altered(self._store, folder.name, saved).items():
+                self._find_once(folder / name, damaged_or_missing(folder / name), wrong)
         own = {*saved, SUMS, SIGNATURE, VERIFICATION}
         for path in self._files(folder, levels=2):
             if str(path.relative_to(folder)) not in own and not self._is_left_over(path):
@@ -281,8 +283,12 @@ class _Walk:
 
     def _find_once(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
         """Adds a finding, unless what names the file has said already that it is not as it should be."""
-        if str(self._store.relative(path)) not in {finding.path for finding in self._found}:
+        if not self._is_found(path):
             self._find(path, kind, what, named_by)
+
+    def _is_found(self, path: Path) -> bool:
+        """Whether there is a finding about a path."""
+        return str(self._store.relative(path)) in {finding.path for finding in self._found}
 
 
 def is_older_than(moment: float) -> Callable[[Path], bool]:

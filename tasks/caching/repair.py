@@ -1,12 +1,16 @@
 """Puts what an inspection found out of the way, so that the next run makes it anew. Nothing is thrown away."""
 
 import contextlib
+import hashlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tasks.caching.inspection import Finding, Inspection, inspect_store
-from tasks.caching.store import Store
+from tasks.caching.manifest import MANIFEST, REPORT, Manifest, ManifestError
+from tasks.caching.records import record_of
+from tasks.caching.store import Store, replace_file
+from tasks.caching.sums import SUMS, rebuilt
 
 #: Looks at the store; what is set aside can leave something that named it, and that something else again.
 ROUNDS = 8
@@ -19,21 +23,28 @@ class Repair:
     Attributes:
         set_aside: where each thing lay, relative to the root, and where it lies now.
         removed: left-over temporaries.
+        restored: lists of digests that were made again, as the records of their runs say that they were.
         remaining: the inspection after it.
     """
 
     set_aside: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
     remaining: Inspection = field(default_factory=Inspection)
 
 
 def repair_store(store: Store, inspection: Inspection) -> Repair:
     """Sets aside what is damaged, and every record that names something damaged or missing; removes what is left over.
 
+    A list of digests that is damaged or missing is made again if its run is whole.
+
     A run that names a missing artifact stays: its checkpoint is whole, and training again brings the artifact back.
     """
     repair = Repair(remaining=inspection)
     for _ in range(ROUNDS):
+        if restored := restore_lists(store, repair.remaining):
+            repair.restored += restored
+            repair.remaining = inspect_store(store)
         targets = {path for finding in repair.remaining.problems if (path := to_set_aside(finding))}
         for path in sorted(targets):
             # Another repair, or a collection, may be quicker.
@@ -45,6 +56,27 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
         if not targets:
             break
     return repair
+
+
+def restore_lists(store: Store, inspection: Inspection) -> list[str]:
+    """Makes lists of digests again that are damaged or missing, of runs that are whole; returns their paths.
+
+    The record of a run's save has the digest of its list: what is made again is the very list that was saved.
+    """
+    restored = []
+    for path in sorted({finding.path for finding in inspection.problems if PurePosixPath(finding.path).name == SUMS}):
+        place = store.locate(path)
+        with contextlib.suppress(ManifestError, OSError):
+            names = {*Manifest.read(place.parent).files, MANIFEST, REPORT}
+            content = rebuilt(store, place.parent.name, names)
+            record = record_of(path, "save", store)
+            saved = {reference.digest for reference in record.outputs.values()} if record else set()
+            if hashlib.sha256(content).hexdigest() in saved:
+                if place.is_dir() and not place.is_symlink():
+                    store.set_aside(place)
+                replace_file(place, content)
+                restored.append(path)
+    return restored
 
 
 def to_set_aside(finding: Finding) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from tasks.caching.reference import Reference
-from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, read_file, run_path
+from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, file_digest, read_file, run_path
 
 #: Name of the list in the run folder.
 SUMS = "SHA256SUMS"
@@ -53,6 +53,22 @@ def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, s
     if not altered and (None in entries or digests.keys() != names):
         return {SUMS: "it is no list of the digests of this run's files"}
     return altered
+
+
+def rebuilt(store: Store, run: str, names: AbstractSet[str]) -> bytes:
+    """The list as it would be if it were made of a run's files as they are now.
+
+    Args:
+        store: where the run lies.
+        run: its name.
+        names: of the files that it lists.
+
+    Raises:
+        FileNotFoundError: one of them is gone.
+        OSError: one cannot be read.
+    """
+    digests = {name: file_digest(store.locate(run_path(run, name))) for name in sorted(names)}
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
 
 
 def is_altered(store: Store, run: str, name: str) -> bool:

@@ -203,7 +203,10 @@ class Training(Section):
     )
     epochs: int = Field(100, ge=1, le=MOST_EPOCHS, description="Passes over the training rows.")
     batch_size: int | None = Field(
-        None, ge=1, le=LARGEST_INTEGER, description="Rows per update; all of them when not given."
+        None,
+        ge=1,
+        le=LARGEST_INTEGER,
+        description="Rows per update; all of them when not given.",
     )
     shuffle: Annotated[bool, MattersIf(lambda training: training.batch_size is not None)] = Field(
         True, description="Whether each epoch visits the rows in a new seeded order. Unused by full batch."

@@ -153,6 +153,39 @@ def test_what_the_disk_does_not_give_is_left_as_it_may_be_whole(store, table, mo
     assert inspect_store(Store(store.root)).problems == []
 
 
+LIST_DAMAGES = {
+    "missing": lambda path: path.unlink(),
+    "altered": lambda path: path.write_bytes(path.read_bytes().replace(b"line.pth", b"line.pti")),
+    "another digest": lambda path: path.write_bytes(b"0" * 64 + path.read_bytes()[64:]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", LIST_DAMAGES)
+def test_a_list_of_digests_is_made_again_where_its_run_is_whole(store, damage):
+    save_run(store, "line-1", 1)
+    path = store.runs / "line-1" / SUMS
+    before = path.read_bytes()
+    LIST_DAMAGES[damage](path)
+    inspection = inspect_store(store)
+    assert {finding.path for finding in inspection.problems} == {f"artifacts/runs/line-1/{SUMS}"}
+    repair = repair_store(store, inspection)
+    assert repair.restored == [f"artifacts/runs/line-1/{SUMS}"]
+    assert (repair.set_aside, repair.remaining.problems) == ({}, [])
+    assert path.read_bytes() == before
+
+
+def test_a_list_of_digests_is_not_made_again_where_its_run_is_not_whole(store):
+    save_run(store, "line-1", 1)
+    (store.runs / "line-1" / SUMS).unlink()
+    (store.runs / "line-1" / "report.html").write_bytes(b"another")
+    repair = repair_store(store, inspect_store(store))
+    assert repair.restored == []
+    assert "artifacts/runs/line-1" in repair.set_aside
+    assert repair.remaining.problems == []
+
+
 def test_what_is_set_aside_is_kept(store, table):
     store.locate(table.path).write_bytes(b"precious")
     repair = repair_store(store, inspect_store(store))

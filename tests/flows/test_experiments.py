@@ -129,3 +129,8 @@ def test_a_device_that_is_not_there_is_a_problem_of_the_input(monkeypatch: pytes
     monkeypatch.setattr("tasks.learning.devices.cuda_device_count", lambda: 0)
     with pytest.raises(InputError, match=r"training.device: device 'cuda' is not there, since .*: use auto or cpu"):
         settle(load_experiment("line", {"training": {"device": "cuda"}}))
+
+
+@pytest.mark.parametrize(("size", "settled"), [(40, None), (39, 39), (None, None)])
+def test_a_batch_of_all_rows_is_a_full_batch(size: int | None, settled: int | None) -> None:
+    assert settle(load_experiment("line", {"training": {"batch_size": size}})).training.batch_size == settled
