@@ -29,7 +29,7 @@ from tasks.caching.manifest import MANIFEST, REPORT, ForeignManifestError, Manif
 from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.reference import Reference
 from tasks.caching.states import NAME
-from tasks.caching.store import DamagedArtifactError, Store, UnusableFileError, file_digest, read_file
+from tasks.caching.store import MOST_TEXT, DamagedArtifactError, Store, UnusableFileError, read_file
 from tasks.caching.strict_json import parse_object
 from tasks.caching.sums import SIGNATURE, SUMS, find_altered
 from tasks.caching.uses import find_uses
@@ -304,12 +304,16 @@ def is_older_than(moment: float) -> Callable[[Path], bool]:
 
 
 def disk_error(path: Path) -> str:
-    """Why the bytes of a file, or of a file in a folder, cannot be had, in the system's words; empty if they can."""
+    """Why the bytes of a file, or of a file in a folder, cannot be had, in the system's words; empty if they can.
+
+    Of a large file, the beginning is read: a sparse one can be of any size.
+    """
     inside = files(path, 2) if path.is_dir() and not path.is_symlink() else ()
     for file in (path, *inside):
         try:
             if stat.S_ISREG(file.lstat().st_mode):
-                file_digest(file)
+                with file.open("rb") as opened:
+                    opened.read(MOST_TEXT)
         except OSError as error:
             if error.errno not in GONE:
                 return os.strerror(error.errno or errno.EIO)
