@@ -64,7 +64,7 @@ Retries = Annotated[int, Field(ge=0, le=10)]
 Notes = Annotated[str, Field(max_length=2000)]
 
 #: The form in the UI shows the parameters by position: the experiment, which has most of the fields, comes last.
-EXPERIMENT: Any = Field(json_schema_extra={"position": 8})
+EXPERIMENT: Any = Field(json_schema_extra={"position": 9})
 
 #: A SHA-256 as `sha256sum` prints it.
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

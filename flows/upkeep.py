@@ -79,10 +79,10 @@ def reproduce(
     from flows.reproducing import reproduce_run
     from flows.session import prefect_session
 
-    store = project_store()
-    found = find_run(run, store)
     if device is not None:
         resolve(device)
+    store = project_store()
+    found = find_run(run, store)
     with prefect_session(store.root, notify=tell):
         report = reproduce_run(found.manifest, store, device or "", tell)
     if as_json:

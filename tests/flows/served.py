@@ -49,9 +49,9 @@ class Served:
     def end(self, number: int = signal.SIGTERM, *, whole_group: bool = False) -> tuple[int, str]:
         """Ends it with a signal, to its helpers first if to the whole group; its exit code and what it printed."""
         assert self.process is not None
-        helpers = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        for helper in helpers if whole_group else ():
-            os.kill(int(helper), number)
+        if whole_group:
+            for helper in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+                os.kill(int(helper), number)
         self.process.send_signal(number)
         out, _ = self.process.communicate(timeout=90)
         return self.process.returncode, out

@@ -17,13 +17,13 @@ from rich.console import Console
 
 from flows import console
 from flows.history import History, read_history, read_row, tell_flag
-from flows.history_page import draw, history_page
+from flows.history_page import history_page
 from flows.problems import InputError
 from flows.runs import RunFolder
 from tasks.caching.garbage import Keep, find_garbage
 from tasks.caching.inspection import inspect_store
 from tasks.caching.key import digest_of
-from tasks.caching.manifest import MANIFEST, Manifest, StageEntry
+from tasks.caching.manifest import MANIFEST, Manifest, ManifestError, StageEntry
 from tasks.caching.reference import Reference
 from tasks.caching.stage import StageReport
 from tasks.caching.store import Store
@@ -454,8 +454,7 @@ HOSTILE = "[red]x[/] <img src=x onerror=alert(1)> | `y` $x^2$ [z](javascript:0)"
 def hostile(calm: Store) -> History:
     """A history with texts in it that mean something to a terminal, to Markdown and to HTML."""
     environment = {"device": HOSTILE, "versions": {HOSTILE: HOSTILE}}
-    run = save_night(calm, 7, 0.5, settings={HOSTILE: HOSTILE}, environment=environment)
-    rewrite(lambda manifest: manifest.update(created=HOSTILE), MANIFEST)(run)
+    save_night(calm, 7, 0.5, settings={HOSTILE: HOSTILE}, environment=environment)
     return read_history("nightly", calm)
 
 
@@ -464,7 +463,7 @@ def test_hostile_texts_are_printed_as_they_are(hostile: History, monkeypatch: py
     monkeypatch.setattr(console, "console", Console(file=output, width=2000, highlight=False))
     console.print_history(hostile, [Path("[bold]x.png")], None)
     assert f"{HOSTILE} absent → {HOSTILE}; {HOSTILE} absent → {HOSTILE}" in output.getvalue()
-    assert f"  {HOSTILE[:16]}  {HOSTILE}  " in output.getvalue()  # when, and the device
+    assert f"  2026-11-07 02:00  {HOSTILE}  " in output.getvalue()  # when, and the device
     assert "[bold]x.png" in output.getvalue()
 
 
@@ -476,8 +475,12 @@ def test_hostile_texts_are_inert_on_the_page(hostile: History) -> None:
     assert columns == [7] * 7 + [5] * 7
 
 
-def test_hostile_texts_are_drawn_as_they_are(hostile: History) -> None:
-    assert draw(hostile).axes[-1].get_xticklabels()[-1].get_text() == HOSTILE[:16].replace(" ", "\n")
+def test_a_run_that_was_made_at_no_moment_is_damaged(calm: Store) -> None:
+    run = save_night(calm, 7, 0.5)
+    for created in (HOSTILE, "2026-11-07", "2026-11-07T02:00:00", "2026-11-07T02:00:00+01:00", "9999"):
+        rewrite(lambda manifest, created=created: manifest.update(created=created), MANIFEST)(run)
+        with pytest.raises(ManifestError, match=r"is damaged \(created: "):
+            Manifest.read(run)
 
 
 # ---- the page

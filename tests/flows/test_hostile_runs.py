@@ -90,7 +90,9 @@ def test_nothing_but_true_says_that_a_run_was_verified(hostile: Path, command: C
 def test_no_text_of_a_run_steers_the_terminal(trained: Store, hostile: Path, command: Command) -> None:
     def steer(manifest: Any) -> Any:
         texts = with_every_text(manifest, STEERING)
-        kept = {name: manifest[name] for name in ("run", "checkpoint", "files")}  # no text may stand for a name
+        kept = {
+            name: manifest[name] for name in ("run", "created", "checkpoint", "files")
+        }  # no text may stand for these
         stages = [stage | {"reasons": [STEERING]} for stage in manifest["stages"]]
         experiment = texts["experiment"] | {STEERING: STEERING, "name": manifest["experiment"]["name"]}
         return texts | kept | {"stages": stages, "experiment": experiment}

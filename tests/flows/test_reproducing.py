@@ -97,7 +97,7 @@ def test_an_artifact_that_is_gone_cannot_be_shown_to_be_close(trained: Store, tm
 def test_a_device_that_is_not_there_is_bad_input(trained: Store, command: Command) -> None:
     code, _, error = command("reproduce", "--device", "cuda:7")
     assert code == 2
-    assert error.splitlines()[-1].startswith("error: training.device: ")
+    assert error.splitlines()[-1].startswith("error: device 'cuda:7' is not there, since ")
 
 
 def test_a_run_that_is_not_there_is_bad_input(trained: Store, command: Command) -> None:

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from tasks.errors import ExperimentError
 from tasks.learning import loop
 from tasks.learning.experiment import Training
 from tasks.learning.history import history_table
@@ -157,7 +158,7 @@ class TestUpdates:
         assert losses[-1] < losses[0]
 
     def test_bce_refuses_other_targets_before_any_update(self, preset, train):
-        with pytest.raises(ValueError, match=r"row \d+ of the train part is"):
+        with pytest.raises(ExperimentError, match=r"row \d+ of the train part is"):
             train(preset("line-cuda", data={"noise": 1e-9}, training={"loss": "bce"}))
 
 
