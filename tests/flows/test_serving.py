@@ -224,9 +224,10 @@ def test_an_end_just_as_a_run_begins_is_no_crash(project: Served, served: Served
     run = project.ask({"training": {"epochs": 26}})
     until_there(lambda: project.api.flow_run(run).state.is_pending() or None)
     assert project.end(number)[0] == 0
-    until_there(lambda: project.api.flow_run(run).state.name == "Cancelled" or None)
-    assert served.claims_are_free()
     time.sleep(EVENT_SECONDS)
+    state = project.api.flow_run(run).state
+    assert state.name == "Cancelled" or state.is_pending(), "one that had no process yet is handed back later"
+    assert served.claims_are_free()
     assert project.api.events(run) & BAD_ENDS == set()
 
 
