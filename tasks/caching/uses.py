@@ -15,6 +15,10 @@ from pathlib import Path
 from tasks.caching.claims import hold, taken_over
 from tasks.caching.store import Store
 
+#: By how many seconds the clock that dates files may lag behind the one that dates flows: by a tick of the kernel, by
+#: the clock of a network disk, or by one that was set back meanwhile. What a flow publishes must never look older.
+CLOCKS_DIFFER_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class InUse:
@@ -22,7 +26,7 @@ class InUse:
 
     Attributes:
         paths: of records and of run folders, relative to the root.
-        since: when the oldest of them began, in seconds since the epoch; infinite if none runs.
+        since: nothing that they published is dated earlier, in seconds since the epoch; infinite if none runs.
     """
 
     paths: frozenset[str]
@@ -50,7 +54,7 @@ def find_uses(store: Store) -> InUse:
                 continue
         with contextlib.suppress(FileNotFoundError):  # the flow ended just now
             began, *used = claim.read_text().splitlines()
-            since = min(since, float(began))
+            since = min(since, float(began) - CLOCKS_DIFFER_SECONDS)
             paths |= set(used)
     return InUse(frozenset(paths), since)
 
