@@ -197,12 +197,6 @@ def reach_loopback_directly(environment: Environment, url: str = "") -> None:
         environment[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK_NAMES, *own]))
 
 
-def use_no_proxy(environment: Environment) -> None:
-    """Keeps every library from asking a proxy for anything."""
-    for name in ("no_proxy", "NO_PROXY"):
-        environment[name] = "*"
-
-
 def is_on_loopback(url: str) -> bool:
     """Whether an address leads to this machine itself."""
     host = urlsplit(url).hostname or ""

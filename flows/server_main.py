@@ -6,7 +6,9 @@ writes, SQLite refuses it at once, however long it may wait: of 60 flow runs tha
 """
 
 import os
+import signal
 import sys
+import threading
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from flows.base_url import base_url
 from flows.guard import Guard
 from flows.password import make_secret, own_password, server_proof
+from flows.server_process import TEMPORARY
 
 begin_transaction = AioSqliteConfiguration.begin_transaction
 
@@ -43,8 +46,20 @@ def leave_out_v2() -> None:
     prefect.__ui_v2_static_path__ = Path(os.devnull) / "ui-v2"
 
 
+def end_with_starter() -> None:
+    """Ends this process when the one that started it does, which closes the other end of the pipe at its input."""
+
+    def wait_for_end() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait_for_end, name="starter", daemon=True).start()
+
+
 def main() -> None:
     """Serves until the process is ended."""
+    if TEMPORARY.items() <= os.environ.items():
+        end_with_starter()
     leave_out_v2()
     AioSqliteConfiguration.begin_transaction = begin_as_writer  # type: ignore[assignment, method-assign]
     home = Path(os.environ["PREFECT_HOME"])

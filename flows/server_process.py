@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from flows.password import own_password, read_secret, server_proof
 from flows.settings import LOOPBACK, Api, ServerError, server_environment
 from tasks.caching.claims import has_locked
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("server_main.py")))
+#: The environment of a temporary server: Prefect's own word for it, which leaves out what schedules and cleans up.
+TEMPORARY = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "false"}
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
@@ -118,19 +120,38 @@ def spawn(root: Path, home: Path, port: int) -> Server:
     if log.exists():
         log.replace(log.with_suffix(".previous.log"))
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            COMMAND,
-            cwd=root,
-            env=server_environment(root, port) | {"PREFECT_SERVER_API_AUTH_STRING": own_password(home)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            close_fds=True,
-        )
+        return launch(root, home, port, output)
+
+
+def launch(root: Path, home: Path, port: int, output: IO[bytes], *, temporary: bool = False) -> Server:
+    """Start a server process, detached from this one's terminal, that prints into `output`.
+
+    Args:
+        temporary: it ends when this process does, however that ends, and has no web pages and no services of a server
+            that stays.
+    """
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=root,
+        env=server_environment(root, port)
+        | {"PREFECT_SERVER_API_AUTH_STRING": own_password(home)}
+        | (TEMPORARY if temporary else {}),
+        # The end of this pipe is how a temporary server learns that the process which holds it has ended.
+        stdin=subprocess.PIPE if temporary else subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        close_fds=True,
+    )
     # Collects the process if it ends before this one does.
-    threading.Thread(target=process.wait, name="prefect-server-reaper", daemon=True).start()
+    threading.Thread(target=_reap, args=(process,), name="prefect-server-reaper", daemon=True).start()
     return Server(process.pid, port, _identity(process.pid) or "ended", time.time())
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a process, and holds the pipe of a temporary server for so long."""
+    with process:
+        process.wait()
 
 
 def lives(server: Server) -> bool:

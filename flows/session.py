@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows.checkout import PROJECT, require_own_environment
-from flows.environment import forget_run, use_no_proxy
+from flows.environment import forget_run
 from flows.liveness import mark_ended_runs
-from flows.password import random_password
 from flows.prefect_settings import readable_settings
 from flows.problems import InputError
-from flows.settings import Api, prefect_home, set_address
+from flows.settings import Api, prefect_home
 from tasks.caching.store import project_store
 from tasks.caching.trouble import require_descriptors
 
@@ -58,33 +57,37 @@ def prefect_session(
     require_descriptors()
     root = project_root(root)
     announce_new_folder(root, notify)
-    from flows.server import ServerError, check_database, find_api, find_trouble
-    from flows.settings import configure_prefect, make_home, use_api
+    from flows.server import ServerError, find_api, find_trouble
+    from flows.settings import configure_prefect, use_api
+    from flows.temporary_server import temporary_server
 
     configure_prefect(root)
     forget_run(os.environ)
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
-    api = None
-    if ephemeral:
-        make_home(root)
-        check_database(root, notify)
-        forget_servers()
-    else:
-        api = find_api(root, notify)
-        use_api(api)
     # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
     root.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        api = temporary = None
+        if ephemeral:
+            temporary = stack.enter_context(temporary_server(root, notify))
+            use_api(temporary.api)
+        else:
+            api = find_api(root, notify)
+            use_api(api)
 
-    with readable_settings():
-        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+        with readable_settings():
+            from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-        from flows.contact import is_refusal, keeping_contact, reason, silence_behind
+            from flows.contact import is_refusal, keeping_contact, reason, silence_behind
 
-    # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose process
-    # somebody else watches; whoever calls a flow directly sees it end.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), keeping_contact(notify):
+        if temporary:  # it came up while Prefect was imported here
+            temporary.wait()
+        # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose
+        # process somebody else watches; whoever calls a flow directly sees it end.
+        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+        stack.enter_context(keeping_contact(notify))
         if not ephemeral:
             mark_ended_runs(root, notify)
         try:
@@ -116,19 +119,3 @@ def announce_new_folder(root: Path, notify: Callable[[str], None]) -> None:
     is_chosen = os.environ.get("WORKFLOW_HOME") or (PROJECT / "pyproject.toml").is_file()
     if not is_chosen and not prefect_home(root).exists():
         notify(f"working in {root}, where data, artifacts and .prefect will be; WORKFLOW_HOME names another folder")
-
-
-def forget_servers() -> None:
-    """Makes Prefect start a server of its own, whichever one the user has named, and wherever.
-
-    It serves the project's database, and so asks for a password, which only this process and its children know.
-    """
-    set_address("")
-    use_no_proxy(os.environ)
-    password = random_password()
-    os.environ |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
-    os.environ["PREFECT_PROFILES_PATH"] = os.devnull
-    os.environ["PREFECT_PROFILE"] = "ephemeral"
-    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
-    # On a busy machine it takes longer to come up than the 20 s that Prefect waits.
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

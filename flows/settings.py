@@ -128,8 +128,6 @@ def prefect_defaults(root: Path) -> dict[str, str]:
         "PREFECT_CLIENT_MAX_RETRIES": "3",
         # Longer than Prefect's clients keep a connection, which else is closed just when it is used again.
         "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": "60",
-        # For --ephemeral: with a new database, a busy machine takes longer than Prefect's 20 s.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
     }
 
 

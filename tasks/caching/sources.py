@@ -144,9 +144,21 @@ def pinned(spec: ModuleSpec) -> ModuleSpec:
 
     Other hooks, such as beartype's, have Python take loaders of their own, which read the file once more.
     """
-    if isinstance(spec.loader, SourceFileLoader) and spec.origin and is_project_code(Path(spec.origin).resolve()):
+    if isinstance(spec.loader, SourceFileLoader) and spec.origin and lies_in_project(Path(spec.origin)):
         spec.loader = PinnedLoader(spec.name, spec.origin)
     return spec
+
+
+def lies_in_project(file: Path) -> bool:
+    """Whether a file is project code; asked of a thousand modules, most of which share their folders."""
+    if file.is_symlink():
+        return is_project_code(file.resolve())
+    return _holds_project_code(file.parent)
+
+
+@functools.cache
+def _holds_project_code(folder: Path) -> bool:
+    return is_project_code(folder.resolve())
 
 
 def install() -> None:

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
-import httpx
 import pytest
 
 from flows.environment import database_url, is_on_loopback, reach_loopback_directly
 from flows.problems import InputError
 from flows.server import _why_unreachable
-from flows.session import forget_servers
 from flows.settings import Api, configure_prefect, prefect_home, server_environment, use_api, user_home
 from tasks.caching.store import Store
 from tests.flows.conftest import made
@@ -378,19 +376,6 @@ def test_a_server_elsewhere_is_reached_through_it(prefect: None, monkeypatch: py
     for url, proxied in (("http://server.example/api", True), ("http://127.0.0.1/api", False)):
         with PrefectHttpxSyncClient(base_url=url, enable_csrf_support=False) as client:
             assert any(pattern.pattern == "http://" for pattern in client._mounts) == proxied
-
-
-def test_the_server_of_an_ephemeral_session_is_reached_without_any(
-    unchanged: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Prefect itself asks it whether it is up."""
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
-    with pytest.raises(ImportError, match="socks"):
-        httpx.Client()
-    forget_servers()
-    httpx.Client().close()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ import pytest
 
 from flows import database, password, server, server_process, settings
 from flows.server import Api, Server, ServerError
-from flows.session import forget_servers
 
 PROJECT = Path(__file__).parents[2]
 
@@ -334,6 +333,10 @@ FILES = {
 }
 
 
+#: The address of a server of `--ephemeral`.
+TEMPORARY = "http://127.0.0.1:1/api"
+
+
 class Folders:
     """Working directories, in each of which we and Prefect are asked for the API that is to be used."""
 
@@ -352,7 +355,7 @@ class Folders:
             patch.chdir(folder)
             os.environ |= environment
             if ephemeral:
-                forget_servers()
+                settings.use_api(settings.Api(TEMPORARY))
                 environment = {name: value for name, value in os.environ.items() if before.get(name) != value}
             api = settings.named_api(self.root)
             os.environ.clear()
@@ -420,7 +423,7 @@ def test_ephemeral_uses_none_that_is_named(folders: Folders) -> None:
         folders.add({}, {name: text.format("http://e/api")}, ephemeral=True)
     folders.add({}, {}, ephemeral=True)
 
-    assert folders.found == folders.ask_prefect() == [""] * 7
+    assert folders.found == folders.ask_prefect() == [TEMPORARY] * 7
 
 
 def test_env_that_names_an_api_is_told(root: Path) -> None:
