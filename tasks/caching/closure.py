@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from pathlib import Path
 
-from tasks.caching.names import IMPORTS, Chain, Import, defined_words
+from tasks.caching.names import IMPORTS, ORDER, Chain, Import, defined_words
 from tasks.caching.reader import Form
 from tasks.caching.sources import INSTALLED, edited_elsewhere
 from tasks.caching.syntax import Module, parse, short_hash
-
-#: Stands for the order of the statements of which it may matter which is run first.
-ORDER = "order of statements"
 
 #: The packages whose code belongs to the project where it is installed among others.
 PACKAGES = ("flows", "tasks")
@@ -23,22 +20,32 @@ PACKAGES = ("flows", "tasks")
 #: What loads or reaches code by names that are computed while it runs.
 DYNAMIC = (
     "builtins.__import__",
+    "builtins.compile",
     "builtins.eval",
     "builtins.exec",
     "builtins.globals",
     "importlib.__import__",
     "importlib.import_module",
     "importlib.machinery",
+    "importlib.metadata.EntryPoint",
+    "importlib.metadata.entry_points",
     "importlib.reload",
     "importlib.util.module_from_spec",
     "inspect.currentframe",
     "inspect.getmodule",
     "inspect.stack",
     "pkgutil",
+    "pydantic.ImportString",
     "pydoc.locate",
     "runpy",
+    "site.addsitedir",
     "sys._getframe",
+    "sys.meta_path",
     "sys.modules",
+    "sys.path",
+    "sys.path_hooks",
+    "types.FunctionType",
+    "zipimport",
 )
 
 #: How files of modules end, in the order in which Python looks for them. Of one that is no source, all counts.
@@ -168,12 +175,13 @@ class Closure:
         place = self.project / name
         if self.project.name in INSTALLED:
             return place if name in PACKAGES else None
-        if (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file():
+        if name in PACKAGES:
             return place
-        if name in sys.stdlib_module_names:
+        has_code = (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file()
+        if name in sys.stdlib_module_names and not has_code:
             return None
-        # A folder without code of its own may hold modules, but any package of its name comes before it.
-        return edited_elsewhere(name) or (place if place.is_dir() else None)
+        # Python may find another one of the name first, by PYTHONPATH, and any before a folder without code of its own.
+        return edited_elsewhere(name) or (place if has_code or place.is_dir() else None)
 
     def _place(self, name: str) -> str:
         """The path of a module's file as people read it: from the folder that its package lies in."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.caching.key import Ingredients
+from tasks.caching.names import ORDER
 
 #: How many reasons are told before the rest is only counted.
 MOST_REASONS = 6
@@ -37,10 +38,14 @@ def _differs(name: str, before: Ingredients, now: Ingredients) -> bool:
 
 
 def _rank(name: str, places: Mapping[str, int]) -> tuple[int, int, str]:
-    """Settings, then libraries, then code, each by name; then inputs as the stage declares them, the root first."""
+    """Settings, then libraries, then code, each by name; then inputs as the stage declares them, the root first.
+
+    Of code, what changed itself comes before the order of statements, which follows from it elsewhere.
+    """
     kinds = ("library ", "code ", "input ")
     rank = next((rank for rank, kind in enumerate(kinds, 1) if name.startswith(kind)), 0)
-    return rank, places[name] if name.startswith("input ") else 0, name
+    place = places[name] if name.startswith("input ") else name.endswith(f": {ORDER}")
+    return rank, place, name
 
 
 def _change(name: str, before: Ingredients, now: Ingredients) -> str:

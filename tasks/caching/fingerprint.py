@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tasks.caching.closure import Closure, Read, UnseenCodeError
-from tasks.caching.sources import PROJECT, imported_otherwise, source_of
+from tasks.caching.sources import PROJECT, imported_otherwise, pin_place, source_of
 
 #: The package that is left out.
 MACHINERY = "tasks.caching"
@@ -62,6 +62,8 @@ def fingerprint(
     closure.follow_all()
     if read is source_of:
         require_pinned(closure.modules)
+        for found, code in closure.modules.items():
+            pin_place(found, code.path)
     return closure.places()
 
 

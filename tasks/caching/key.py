@@ -5,7 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from tasks.caching.closure import Read
 from tasks.caching.fingerprint import fingerprint
-from tasks.caching.processor import computing
+from tasks.caching.processor import computing, drawing
 from tasks.caching.reference import Reference
 from tasks.caching.sources import source_of
 from tasks.caching.stage import FORMAT, Stage, View
@@ -65,9 +65,14 @@ def own_ingredients(stage: Stage[Any], view: View) -> Ingredients:
         "schema": stage.schema,
         **material_settings(view),
         **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
-        **({f"library {name}": value for name, value in computing().items()} if "torch" in stage.libraries else {}),
+        **{f"library {name}": value for name, value in surroundings(stage.libraries).items()},
         **code_of(stage),
     }
+
+
+def surroundings(libraries: Collection[str]) -> dict[str, str]:
+    """What shapes the results of libraries beside their versions, by name."""
+    return (computing() if "torch" in libraries else {}) | (drawing() if "matplotlib" in libraries else {})
 
 
 def material_settings(view: View) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 #: Stand for top-level statements that import, and for those that define nothing.
 IMPORTS, MODULE_BODY = "imports", "module body"
 
+#: Stands for the order of the statements of which it may matter which is run first.
+ORDER = "order of statements"
+
 #: A dotted name as code spells it, such as ("torch", "nn", "Linear").
 Chain = tuple[str, ...]
 

@@ -20,7 +20,13 @@ CHOOSING = (
     "CUBLAS_WORKSPACE_CONFIG",
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "MKL_DYNAMIC",
+    "OMP_DYNAMIC",
+    "OMP_THREAD_LIMIT",
 )
+
+#: Likewise, how matplotlib's FreeType draws letters.
+DRAWING = ("FREETYPE_PROPERTIES",)
 
 #: Flags of an x86 processor, as Linux names them, that torch asks for before it uses the kernels of that name; see
 #: `compute_cpu_capability` in aten/src/ATen/native/DispatchStub.cpp.
@@ -34,6 +40,11 @@ def computing(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What shapes the results of torch beside its version, by name."""
     chosen = {name: environment[name] for name in CHOOSING if name in environment}
     return {"CPU capability": cpu_capability(environment.get("ATEN_CPU_CAPABILITY", "")), **chosen}
+
+
+def drawing(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What shapes pictures beside the version of matplotlib, by name."""
+    return {name: environment[name] for name in DRAWING if name in environment}
 
 
 def cpu_capability(asked: str = "") -> str:

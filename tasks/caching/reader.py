@@ -1,16 +1,28 @@
 """What of a statement shapes a result, and the names that it depends on.
 
 Comments and formatting are not part of a syntax tree. Besides these, what is dropped: docstrings, `pass`, the order of
-neighbouring imports, annotations of functions and variables, blocks under `if TYPE_CHECKING:`, and of pydantic's fields
-the texts and bounds, which describe and refuse but make nothing. Annotations of fields of classes stay.
+neighbouring imports at the top level, annotations of functions and variables, blocks under `if TYPE_CHECKING:`, and of
+pydantic's fields the texts and bounds, which describe and refuse but make nothing. Annotations of fields of classes
+stay.
 """
 
 import ast
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from tasks.caching.effects import is_idle, is_quiet_decorator
-from tasks.caching.names import DECLARATION, FIELD, Chain, Import, decorator_name, dotted, full_name, imports_in
+from tasks.caching.names import (
+    DECLARATION,
+    FIELD,
+    Chain,
+    Import,
+    decorator_name,
+    dotted,
+    full_name,
+    imports_in,
+    is_import,
+)
 
 #: How a statement is looked at: as it is, or as a setting whose values stand in the key by themselves.
 Form = Literal["code", "setting"]
@@ -34,20 +46,23 @@ NO_FIELDS = frozenset({"typing.ClassVar", "typing.Final"})
 DESCRIBING_METHODS = frozenset({"__get_pydantic_json_schema__"})
 
 
-def in_import_order(body: Iterable[ast.stmt]) -> list[ast.stmt]:
-    """A block whose neighbouring imports are one a name, and sorted."""
-    ordered: list[ast.stmt] = []
-    run: list[ast.stmt] = []
+def one_a_name(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """A block whose imports bind one name each."""
     for statement in body:
-        if isinstance(statement, ast.Import):
-            run += [ast.copy_location(ast.Import([alias]), statement) for alias in statement.names]
-        elif isinstance(statement, ast.ImportFrom):
-            single = [ast.ImportFrom(statement.module, [alias], statement.level) for alias in statement.names]
-            run += [ast.copy_location(node, statement) for node in single]
-        else:
-            ordered += [*sorted(run, key=ast.dump), statement]
-            run = []
-    return [*ordered, *sorted(run, key=ast.dump)]
+        match statement:
+            case ast.Import(names=names):
+                yield from (ast.copy_location(ast.Import([alias]), statement) for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                yield from (ast.copy_location(ast.ImportFrom(module, [alias], level), statement) for alias in names)
+            case _:
+                yield statement
+
+
+def in_import_order(body: Iterable[ast.stmt]) -> list[ast.stmt]:
+    """A block whose neighbouring imports are sorted."""
+    runs = itertools.groupby(body, key=is_import)
+    ordered = (sorted(run, key=ast.dump) if are_imports else list(run) for are_imports, run in runs)
+    return list(itertools.chain.from_iterable(ordered))
 
 
 class Reader:
@@ -100,8 +115,8 @@ class Reader:
         self.text.append("}")
 
     def cleaned(self, body: Iterable[ast.stmt]) -> list[ast.stmt]:
-        """A block without what never runs, each run of imports in one order."""
-        return in_import_order(self._running(body))
+        """A block without what never runs, each import of one name."""
+        return list(one_a_name(self._running(body)))
 
     def _running(self, body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         for statement in body:
@@ -334,7 +349,20 @@ def is_beside_the_key(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
     calls = (part for part in ast.walk(node) if isinstance(part, ast.Call) and full_name(part.func, aliases) == FIELD)
     if any(keyword.arg == "exclude" for call in calls for keyword in call.keywords):
         return True
-    return is_validator(node, aliases) and any(map(sets_something, ast.walk(node)))
+    if is_validator(node, aliases):
+        return any(map(sets_something, ast.walk(node)))
+    return any(map(makes_its_own, ast.walk(node)))
+
+
+def makes_its_own(node: ast.AST) -> bool:
+    """Whether a part of a method makes settings of its own class, whose defaults stand in no key then."""
+    match node:
+        case ast.Call(func=ast.Name(id="cls") | ast.Attribute(attr="__class__")):
+            return True
+        case ast.Call(func=ast.Call(func=ast.Name(id="type"))):
+            return True
+        case _:
+            return False
 
 
 def sets_something(node: ast.AST) -> bool:

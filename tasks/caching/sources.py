@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, SourcelessFileLoader
-from importlib.util import MAGIC_NUMBER, find_spec, source_hash
+from importlib.util import MAGIC_NUMBER, find_spec, source_hash, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +40,11 @@ CHECKED_HASH = (0b11).to_bytes(4, "little")
 HEADER = 16
 
 
+#: Where the modules lie of which keys were made, by name: there they are imported from, wherever a module of that name
+#: is found by then. A module that becomes a package, or another file, while a process runs is not what its keys say.
+_places: dict[str, Path] = {}
+
+
 def source_of(path: Path) -> bytes:
     """The bytes of a file of the project, as they were when this process first asked for them, by whichever path.
 
@@ -52,6 +57,12 @@ def source_of(path: Path) -> bytes:
 @functools.cache
 def _read_once(path: Path) -> bytes:
     return path.read_bytes()
+
+
+def pin_place(name: str, path: Path) -> None:
+    """Has a module imported from the file of which a key is made: its source is in memory, even if the file is gone."""
+    if path.suffix == ".py":
+        _places.setdefault(name, path)
 
 
 def is_project_code(path: Path) -> bool:
@@ -118,12 +129,14 @@ class PinnedLoader(SourceFileLoader):
 
 
 class ProjectFinder(MetaPathFinder):
-    """Finds modules where the finders after it do, and gives those of the project a `PinnedLoader`."""
+    """Finds modules where keys say, others where the finders after it do; gives the project's a `PinnedLoader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Where a module is, and what loads it; None if no finder knows it."""
+        if (place := _places.get(fullname)) is not None:
+            return spec_from_file_location(fullname, place, loader=PinnedLoader(fullname, str(place)))
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:

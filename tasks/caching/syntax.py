@@ -19,7 +19,7 @@ from tasks.caching.names import (
     is_import,
     stars_in,
 )
-from tasks.caching.reader import Form, Reader, is_type
+from tasks.caching.reader import Form, Reader, in_import_order, is_type
 
 #: Where TYPE_CHECKING is what it says.
 TYPING = frozenset({"typing", "typing_extensions"})
@@ -168,8 +168,10 @@ def parse(path: Path, source: bytes, package: str) -> Module:
     """
     tree = ast.parse(source, filename=str(path))
     aliases = {found.alias: found.origin for found in imports_of(tree.body, package)}
-    keeps_typing = b"TYPE_CHECKING" in source and rebinds_type_checking(tree)
-    body = Reader(aliases, package, keeps_typing=keeps_typing).cleaned(tree.body)
+    stars = tuple(stars_in(tree.body, package)) if b"*" in source else ()
+    # A star may bring a TYPE_CHECKING with a value of its own.
+    keeps_typing = b"TYPE_CHECKING" in source and (bool(stars) or rebinds_type_checking(tree))
+    body = in_import_order(Reader(aliases, package, keeps_typing=keeps_typing).cleaned(tree.body))
     imports = tuple(imports_of(body, package))
     binders: dict[str, list[int]] = {}
     for index, statement in enumerate(body):
@@ -180,15 +182,14 @@ def parse(path: Path, source: bytes, package: str) -> Module:
     shared = {index for found in binders.values() if len(found) > 1 for index in found}
     unsettled = {name for name, found in binders.items() if len(found) > 1 or is_unsettled(body[found[0]])}
     made = {index for index, statement in enumerate(body) if is_made(statement, unsettled)}
-    stars = tuple(stars_in(body, package)) if b"*" in source else ()
+    # A star may bind any name.
+    order = range(len(body)) if stars else effective | shared | made
     has_hooks = (
         b"__init_subclass__" in source
         or b"__subclasses__" in source
         or (b"metaclass" in source and has_metaclass(tree, aliases))
     )
-    return Module(
-        path, body, binders, imports, stars, effective, effective | shared | made, has_hooks, package, keeps_typing
-    )
+    return Module(path, body, binders, imports, stars, effective, frozenset(order), has_hooks, package, keeps_typing)
 
 
 def short_hash(text: str) -> str:

@@ -46,6 +46,12 @@ def test_settings_come_first_then_libraries_then_code_each_by_name_then_inputs_a
     assert told == ("input b changed", "input a changed", "input 0 removed")
 
 
+def test_the_order_of_statements_comes_after_what_changed_itself() -> None:
+    now = {"code a.py: order of statements": 1, "code b.py: f": 1}
+    told = differences(dict.fromkeys(now, 0), now)
+    assert told == ("b.py: f changed", "a.py: order of statements changed")
+
+
 def subject_of(told: str) -> str:
     """The first word of a reason."""
     return told.partition(" ")[0]

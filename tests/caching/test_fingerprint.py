@@ -479,6 +479,31 @@ UNLIKE = {
         "from tasks.flags import TYPE_CHECKING\nif TYPE_CHECKING:\n  N = 2\ndef draw(): return N",
         FLAGS,
     ),
+    "a TYPE_CHECKING that a star brings": (
+        "from tasks.flags import *\nif TYPE_CHECKING:\n  N = 1\ndef draw(): return N",
+        "from tasks.flags import *\nif TYPE_CHECKING:\n  N = 2\ndef draw(): return N",
+        FLAGS,
+    ),
+    "a star below a function": (
+        "from tasks.one import *\ndef two(): return 1\ndef draw(): return two()",
+        "def two(): return 1\nfrom tasks.one import *\ndef draw(): return two()",
+        KEPT,
+    ),
+    "a star and an import of one name": (
+        "from tasks.one import *\nfrom tasks.kept import ALL\ndef draw(): return ALL",
+        "from tasks.kept import ALL\nfrom tasks.one import *\ndef draw(): return ALL",
+        KEPT,
+    ),
+    "two imports of one name in a function": (
+        "def draw():\n  from tasks.one import ALL\n  from tasks.kept import ALL\n  return ALL",
+        "def draw():\n  from tasks.kept import ALL\n  from tasks.one import ALL\n  return ALL",
+        KEPT,
+    ),
+    "imports in a function that register": (
+        "from tasks.kept import ALL\ndef draw():\n  import tasks.one\n  import tasks.two\n  return ALL",
+        "from tasks.kept import ALL\ndef draw():\n  import tasks.two\n  import tasks.one\n  return ALL",
+        KEPT,
+    ),
     "a parameter of that name": (
         "def draw(TYPE_CHECKING=True):\n  if TYPE_CHECKING:\n    return 1",
         "def draw(TYPE_CHECKING=True):\n  if TYPE_CHECKING:\n    return 2",
@@ -544,6 +569,11 @@ DYNAMIC = [
     "import sys\ndef draw(): return sys._getframe().f_globals",
     "import inspect\ndef draw(): return inspect.getmodule(draw)",
     "from pydoc import locate\ndef draw(): return locate('a')",
+    "import sys\ndef draw(): return sys.path.insert(0, 'a')",
+    "import types\ndef draw(): return types.FunctionType(compile('a', 'a', 'exec'), {})",
+    "def draw(): return compile('a', 'a', 'exec')",
+    "from importlib.metadata import EntryPoint\ndef draw(): return EntryPoint('a', 'a:b', 'g').load()",
+    "from pydantic import ImportString\ndef draw(): return ImportString",
 ]
 
 
@@ -617,6 +647,18 @@ def settings(project: Path) -> Path:
     write(project, "tasks/settings.py", SETTINGS)
     write(project, "tasks/draw.py", STAGE)
     return project
+
+
+@pytest.mark.parametrize("call", ["cls(kind=2)", "type(self)(kind=2)", "self.__class__(kind=2)"])
+def test_the_defaults_of_settings_that_make_their_own_count(settings: Path, call: str) -> None:
+    """What such a call leaves out stands in no key."""
+    own = call.partition("(")[0].replace("type", "self")
+    method = f"    def other({own.partition('.')[0]}): return {call}\n"
+    code = SETTINGS.replace("    @property\n    def twice", f"{method}    @property\n    def twice")
+    write(settings, "tasks/settings.py", code)
+    before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
+    write(settings, "tasks/settings.py", code.replace("Field(3, ", "Field(4, "))
+    assert changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES)) == {"tasks/settings.py: Inner"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from subprocess import Popen
 import pytest
 
 from tasks.caching import processor
-from tasks.caching.processor import CHOOSING, computing, cpu_capability, processor_flags
+from tasks.caching.processor import CHOOSING, computing, cpu_capability, drawing, processor_flags
 
 NEWER = {"avx2", "fma", "avx512f", "avx512vl", "avx512bw", "avx512dq"}
 
@@ -57,4 +57,6 @@ def test_variables_that_choose_are_told_where_they_are_set() -> None:
     assert computing({}).keys() == {"CPU capability"}
     for name in CHOOSING:
         assert computing({name: "1", "OTHER": "1"}) == {"CPU capability": cpu_capability(), name: "1"}
+    assert drawing({"FREETYPE_PROPERTIES": "truetype:interpreter-version=35"}).keys() == {"FREETYPE_PROPERTIES"}
+    assert drawing({"OTHER": "1"}) == {}
     assert computing()["CPU capability"] == cpu_capability(os.environ.get("ATEN_CPU_CAPABILITY", ""))

@@ -110,6 +110,53 @@ def test_bytecode_that_others_kept_is_not_believed(
         assert python(PROBE, "fit", "never", options=options)["result"] == rate
 
 
+#: Prints what a stage that imports while it runs returns, after its module of rates has become something else.
+MOVED = """
+import json
+from pathlib import Path
+rates = Path("tasks/rates.py")
+from tasks.caching.fingerprint import fingerprint
+import tasks.lazy
+fingerprint("tasks.lazy", "fit")
+{edit}
+print(json.dumps(tasks.lazy.fit()))
+"""
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        'Path("tasks/rates").mkdir(); rates.replace("tasks/rates/__init__.py").write_text("RATE = 0.2")',
+        'Path("tasks/rates").mkdir(); Path("tasks/rates/__init__.py").write_text("RATE = 0.2")',
+        'rates.replace("tasks/speeds.py")',
+        "rates.unlink()",
+    ],
+)
+def test_a_module_that_becomes_something_else_is_what_the_key_says(python: Callable[..., Any], edit: str) -> None:
+    assert python(MOVED.replace("{edit}", edit)) == 0.1
+
+
+def test_the_module_that_python_finds_is_the_one_in_the_key(copy: Path, python: Callable[..., Any]) -> None:
+    """One of its name in the project may come after it."""
+    for folder, number in ((copy, 1), (copy / "elsewhere", 2)):
+        folder.mkdir(exist_ok=True)
+        (folder / "shapes.py").write_text(f"SCALE = {number}\n")
+    (copy / "tasks" / "fit.py").write_text("def fit():\n    from shapes import SCALE\n\n    return SCALE\n")
+    code = """
+        import json, sys
+        sys.path.insert(0, "elsewhere")
+        import tasks.fit
+        from tasks.caching.fingerprint import fingerprint
+        print(json.dumps([fingerprint("tasks.fit", "fit"), tasks.fit.fit()]))
+        """
+    before, scale = python(code)
+    assert scale == 2
+    (copy / "elsewhere" / "shapes.py").write_text("SCALE = 3\n")
+    after, scale = python(code)
+    assert scale == 3
+    assert before != after
+
+
 def test_a_hook_that_brings_loaders_of_its_own_changes_nothing(copy: Path, python: Callable[..., Any]) -> None:
     """As beartype's does, which Prefect's server installs."""
     code = """

@@ -45,8 +45,8 @@ SAME = {
     "an annotation of a variable": ("X: int = 1", "X = 1"),
     "an annotation in a function": ("def f():\n  x: int = 1\n  return x", "def f():\n  x = 1\n  return x"),
     "another annotation of a local name": ("def f():\n  x: int\n  return x", "def f():\n  x: str\n  return x"),
-    "the order of imports": ("def f():\n  import b\n  import a", "def f():\n  import a, b"),
-    "the order of names": ("def f():\n  from a import c, b", "def f():\n  from a import b\n  from a import c"),
+    "imports in one line": ("def f():\n  import a\n  import b", "def f():\n  import a, b"),
+    "names in one line": ("def f():\n  from a import b, c", "def f():\n  from a import b\n  from a import c"),
     "what is for type checkers": ("def f():\n  if TYPE_CHECKING:\n    x = 1\n  return 2", "def f(): return 2"),
     "texts of a field": (
         "class C(BaseModel):\n  x: int = Field(1, description='a', title='b', examples=[1])",

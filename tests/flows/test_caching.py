@@ -223,6 +223,15 @@ def test_what_torch_computes_with_counts_for_the_stages_that_do(
     )
 
 
+def test_what_draws_letters_counts_for_the_stage_that_draws(
+    trained: Store, plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FREETYPE_PROPERTIES", "truetype:interpreter-version=35")
+    reasons = {stage: decision.reasons for stage, decision in plan(trained, "line").items()}
+    told = "FREETYPE_PROPERTIES absent → truetype:interpreter-version=35"
+    assert [stage for stage, found in reasons.items() if told in found] == ["plot"]
+
+
 # ---- code
 
 
