@@ -42,8 +42,13 @@ QUIET_CALLS = frozenset(
         "contextvars.ContextVar",
         "dataclasses.field",
         "datetime.timedelta",
+        "enum.auto",
         "functools.partial",
         "logging.getLogger",
+        *(
+            f"math.{name}"
+            for name in ("ceil", "cos", "exp", "floor", "log", "log10", "log2", "pow", "sin", "sqrt", "tan")
+        ),
         "pathlib.Path",
         "pydantic.AllowInfNan",
         "pydantic.ConfigDict",
@@ -57,7 +62,7 @@ QUIET_CALLS = frozenset(
 
 #: Likewise, but they take what they are given apart, which may be used up by it.
 QUIET_IF_WRITTEN_OUT = frozenset(
-    f"builtins.{name}" for name in ("dict", "frozenset", "list", "max", "min", "set", "tuple")
+    f"builtins.{name}" for name in ("dict", "frozenset", "list", "max", "min", "set", "sorted", "sum", "tuple")
 )
 
 CONTAINERS = (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Constant)

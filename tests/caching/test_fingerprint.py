@@ -257,6 +257,9 @@ def test_what_has_effects_counts_wherever_its_module_is_imported(project: Path, 
         "from pathlib import Path\nX = Path(__file__).parent / 'x'",
         "class C:\n  @property\n  def x(self): return 1\n  @x.setter\n  def x(self, value): pass",
         "X = lambda: f()",
+        "import math\nX = 2 * math.sqrt(3)",
+        "X = sorted(['b', 'a'])",
+        "import enum\nclass E(enum.Enum): A = enum.auto()",
     ],
 )
 def test_what_only_defines_counts_where_it_is_reached_alone(project: Path, statement: str) -> None:
