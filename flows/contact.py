@@ -20,6 +20,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 import flows.answers  # from here on, Prefect's clients take an answer that is not Prefect's for none,
+import flows.bounds  # nor one without an end,
 import flows.connections  # noqa: F401 - and reach a server on this machine without a proxy
 from flows.threads import start_threads
 
