@@ -9,13 +9,15 @@ from pydantic import ValidationError
 from flows.elsewhere import homes_elsewhere, train_elsewhere, write_experiment
 from flows.experiments import merge, settle
 from flows.problems import InputError, list_problems
+from flows.train import STAGES
 from tasks.caching.explanation import differences
 from tasks.caching.key import flatten
-from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
+from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, ManifestError, StageEntry
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.store import DamagedArtifactError, Store
 from tasks.caching.sums import find_altered
 from tasks.learning.experiment import Experiment
+from tasks.reload import require_consistent
 
 #: What Prefect shows of the repeated training.
 PURPOSE = "reproduce"
@@ -94,7 +96,7 @@ def require_whole(manifest: Manifest, store: Store) -> None:
     """Checks that a run's folder is as it was saved: what is compared are the digests that its manifest names.
 
     Raises:
-        InputError: a file of it is missing or altered.
+        InputError: a file of it is missing or altered, or its manifest contradicts itself.
     """
     altered = find_altered(store, manifest.run, {*manifest.files, MANIFEST, REPORT})
     for name, entry in manifest.files.items():
@@ -102,9 +104,24 @@ def require_whole(manifest: Manifest, store: Store) -> None:
             store.path(entry.reference())
         except DamagedArtifactError as error:
             altered.setdefault(name, str(error))
-    if altered:
-        first = next(iter(altered.values()))
-        raise InputError(f"run {manifest.run} is damaged, so there is nothing to compare with: {first}")
+    damage = next(iter(altered.values()), "") or find_contradiction(manifest)
+    if damage:
+        raise InputError(f"run {manifest.run} is damaged, so there is nothing to compare with: {damage}")
+
+
+def find_contradiction(manifest: Manifest) -> str:
+    """What a manifest lacks of a whole run, or where it contradicts itself; empty if nowhere.
+
+    Every digest can be made to fit an altered file, and a stage that the manifest does not name would not be compared.
+    """
+    named = [stage.name for stage in manifest.stages]
+    if named != list(STAGES):
+        return f"its manifest names the stages {', '.join(named) or '(none)'} instead of {', '.join(STAGES)}"
+    try:
+        require_consistent(manifest)
+    except ManifestError as error:
+        return str(error)
+    return ""
 
 
 def experiment_of(manifest: Manifest, device: str) -> Experiment:
@@ -125,11 +142,12 @@ def compare_with(manifest: Manifest, store: Store, other: Store) -> Reproduction
     (folder,) = (path for path in other.runs.iterdir() if not path.is_symlink())
     repeated = Manifest.read(folder)
     stages: list[StageComparison] = []
-    for stage in manifest.stages:
-        before, after = made_by(stage, manifest), made_by(repeated.stage(stage.name), repeated)
+    for again in repeated.stages:  # which stages are compared must not depend on the manifest that is doubted
+        stage = manifest.stage(again.name)
+        before, after = made_by(stage, manifest), made_by(again, repeated)
         moved = any(earlier.outcome == "within tolerance" for earlier in stages)
         outcome, largest, unequal = compare_outputs(before, after, store, other, moved=moved)
-        reasons = why(stage, repeated.stage(stage.name), store, other) if unequal else ()
+        reasons = why(stage, again, store, other) if unequal else ()
         stages.append(StageComparison(stage.name, outcome, largest, unequal, reasons))
     return Reproduction(manifest.run, stages, environment_changes(manifest, repeated))
 

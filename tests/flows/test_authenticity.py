@@ -105,6 +105,34 @@ def test_a_run_whose_checkpoint_was_altered_is_not_repeated(run: Run, command: C
     assert f"run {run.name} is damaged, so there is nothing to compare with: artifact altered" in error
 
 
+#: Which stages the manifest of an altered run names.
+NAMED: dict[str, Callable[[list[Any]], list[Any]]] = {
+    "all": lambda stages: stages,
+    "without save": lambda stages: stages[:-1],
+    "without train": lambda stages: [stage for stage in stages if stage["name"] != "train"],
+    "none": lambda stages: [],
+    "twice": lambda stages: [stages[0], *stages],
+    "another for save": lambda stages: [*stages[:-1], stages[-1] | {"name": "kept"}],
+}
+
+
+@pytest.mark.parametrize("named", NAMED.values(), ids=NAMED)
+def test_a_run_whose_digests_were_all_made_to_fit_is_not_repeated(
+    run: Run, command: Command, named: Callable[[list[Any]], list[Any]]
+) -> None:
+    other = multiplied((run.folder / CHECKPOINT).read_bytes(), 50)
+    (run.folder / CHECKPOINT).write_bytes(other)
+    manifest = run.manifest
+    manifest["files"][CHECKPOINT] |= {"digest": hashlib.sha256(other).hexdigest(), "size": len(other)}
+    manifest["stages"] = named(manifest["stages"])
+    run.write_manifest(manifest)
+    records_of(run.store)["save"][0].unlink()
+    code, out, error = command("reproduce", run.name)
+    assert (code, out) == (2, ""), error
+    assert f"run {run.name} is damaged, so there is nothing to compare with: " in error
+    assert error.count("\n") == 1
+
+
 # ---- the digest of run.json stands for the run
 
 
