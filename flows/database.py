@@ -101,7 +101,7 @@ def find_damage(home: Path, seconds: float = CHECK_SECONDS) -> str:
 
 
 def find_gap(path: Path) -> str:
-    """Which table a database lacks whose schema was made, which the server does not make again; empty if none."""
+    """What a database lacks whose schema was made, which the server does not make again; empty if nothing."""
     import sqlite3
 
     try:
@@ -111,9 +111,16 @@ def find_gap(path: Path) -> str:
         revisions = query(path, f"SELECT version_num FROM {VERSIONS}", CHECK_SECONDS)  # noqa: S608 (a constant)
     except sqlite3.Error:  # it does not say
         return ""
-    if not revisions or unknown_revisions(revisions):  # of a later version, which may have other tables
+    if not revisions:  # the server makes all tables then, and fails on one that is there
+        return f"its table {VERSIONS} is empty" if any(not is_own(name) for name in tables) else ""
+    if unknown_revisions(revisions):  # of a later version, which may have other tables
         return ""
     return next((f"it has no table {name}" for name in TABLES if name not in tables), "")
+
+
+def is_own(table: str) -> bool:
+    """Whether a table is SQLite's own, or the one that is made before all others."""
+    return table == VERSIONS or table.startswith("sqlite_")
 
 
 def query(path: Path, statement: str, seconds: float) -> list[str]:

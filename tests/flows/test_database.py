@@ -33,6 +33,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA journal_mode = WAL")
 connection.execute("CREATE TABLE flow_run (id INTEGER PRIMARY KEY, name TEXT NOT NULL, notes TEXT)")
 connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+connection.execute("INSERT INTO alembic_version VALUES ('0123456789ab')")  # of a version that may have other tables
 connection.execute("CREATE INDEX by_name ON flow_run (name)")
 rows = [(number, f"run {number}", "x" * 300) for number in range(500)]
 connection.execute("BEGIN")
@@ -403,10 +404,23 @@ def test_a_table_that_is_gone_is_damage(tmp_path: Path, table: str) -> None:
     with sqlite3.connect(path) as connection:
         for name in (*database.TABLES, "alembic_version"):
             connection.execute(f"CREATE TABLE {name} (version_num TEXT)")
-    assert find_damage(tmp_path) == "", "a schema that is about to be made"
-    with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO alembic_version VALUES (?)", (newest_revision(),))
     assert find_damage(tmp_path) == ""
     with sqlite3.connect(path) as connection:
         connection.execute(f"DROP TABLE {table}")
     assert find_damage(tmp_path) == f"it has no table {table}"
+
+
+def test_tables_of_no_version_are_damage(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / NAMES[0]) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT)")
+        connection.execute("DROP TABLE counted")  # leaves a table of SQLite's own
+    assert find_damage(tmp_path) == "", "a schema that is about to be made"
+    with sqlite3.connect(tmp_path / NAMES[0]) as connection:
+        connection.execute("CREATE TABLE flow (id TEXT)")
+    assert find_damage(tmp_path) == "its table alembic_version is empty"
+    lines: list[str] = []
+    assert set_aside_if_damaged(tmp_path, lines.append)
+    assert "alembic_version is empty" in lines[0]
+    assert not (tmp_path / NAMES[0]).exists()
