@@ -78,7 +78,7 @@ def fit(
         held_out: likewise, under "validation" (if any) and "test"; evaluated at epoch 0, every
             `training.evaluate_every` epochs and at the last epoch, after the update.
         on_progress: called every PROGRESS_INTERVAL seconds, and at the end.
-        keepsake: keeps the fit's state every `training.checkpoint_every`.
+        keepsake: keeps the fit's state every `training.checkpoint_every`, and tells when to stop.
 
     Raises:
         InterruptedFitError: the keepsake told that the fit is to stop.
@@ -115,11 +115,10 @@ def fit(
 
 
 def _resumption(state: FitState, training: Training, keepsake: Keepsake | None, batches: int) -> Resumption | None:
-    """What keeps a fit's state, after it has restored the newest one; None if none is wanted."""
-    schedule = Schedule(training.checkpoint_every)
-    if keepsake is None or schedule.is_never:
+    """What keeps a fit's state and stops it, after it has restored the newest state; None without a keepsake."""
+    if keepsake is None:
         return None
-    resumption = Resumption(state, schedule, keepsake, batches)
+    resumption = Resumption(state, Schedule(training.checkpoint_every), keepsake, batches)
     resumption.resume()
     return resumption
 

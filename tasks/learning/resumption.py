@@ -84,11 +84,11 @@ class Keepsake(Protocol):
         """Told where the fit goes on, in words."""
 
     def is_interrupted(self) -> bool:
-        """Whether the fit is to keep its state and stop."""
+        """Whether the fit is to keep its state, if it keeps any, and stop."""
 
 
 class InterruptedFitError(Exception):
-    """A fit stopped because it was asked to, after it kept its state."""
+    """A fit stopped because it was asked to, after it kept its state, if it keeps any."""
 
 
 class Best(Protocol):
@@ -197,7 +197,11 @@ class Schedule:
 
 
 class Resumption:
-    """Keeps a fit's state when it is due, and restores the newest one that fits."""
+    """Keeps a fit's state when it is due, and restores the newest one that fits; stops a fit that is interrupted.
+
+    Where no state is ever due, none is kept or restored, and an interrupted fit just stops: whoever put the
+    interruption off waits for it all the same.
+    """
 
     def __init__(self, state: FitState, schedule: Schedule, keepsake: Keepsake, batches: int) -> None:
         """Watch over a fit.
@@ -212,6 +216,8 @@ class Resumption:
 
     def resume(self) -> None:
         """Restore the newest state that fits, if there is one."""
+        if self._schedule.is_never:
+            return
         for content in self._keepsake.states():
             try:
                 self._state.restore(load_state(content))
@@ -225,17 +231,17 @@ class Resumption:
         """Keep the state, if it is due; called between two updates.
 
         Raises:
-            InterruptedFitError: the fit was asked to stop; its state is kept.
+            InterruptedFitError: the fit was asked to stop; its state is kept, unless none ever is.
         """
         interrupted = self._keepsake.is_interrupted()
-        if interrupted or self._schedule.is_due(self._state.position):
-            position = self._state.position
-            captured = self._state.capture()
-            self._keepsake.keep(
-                position.epoch * self._batches + position.batch, lambda file: torch.save(captured, file)
-            )
+        if self._schedule.is_due(self._state.position) or (interrupted and not self._schedule.is_never):
+            self._keep()
         if interrupted:
             raise InterruptedFitError(f"interrupted in epoch {self._state.position.epoch}")
+
+    def _keep(self) -> None:
+        position, captured = self._state.position, self._state.capture()
+        self._keepsake.keep(position.epoch * self._batches + position.batch, lambda file: torch.save(captured, file))
 
 
 def clone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,11 +2,13 @@
 
 import io
 import random
+import signal
 
 import numpy as np
 import pytest
 import torch
 
+from tasks.caching.interruption import SIGNALS, postponed_interruption
 from tasks.learning.history import history_table
 from tasks.learning.loop import fit
 from tasks.learning.networks import build_network
@@ -28,7 +30,7 @@ class Shelf:
 
     def __init__(self, kept=(), deadly=None, interrupted_after=None):
         self.kept, self.refused, self.where = list(kept), [], None
-        self._deadly, self._interrupted_after, self._asked = deadly, interrupted_after, 0
+        self._deadly, self._interrupted_after, self.asked = deadly, interrupted_after, 0
 
     def keep(self, updates, write):
         file = io.BytesIO()
@@ -47,8 +49,8 @@ class Shelf:
         self.where = where
 
     def is_interrupted(self):
-        self._asked += 1
-        return self._asked == self._interrupted_after
+        self.asked += 1
+        return self.asked == self._interrupted_after
 
 
 @pytest.fixture
@@ -142,6 +144,56 @@ def test_never_keeps_nothing(experiment, train):
     shelf = Shelf()
     train(experiment("never"), shelf)
     assert shelf.kept == []
+
+
+def test_never_goes_on_from_nothing(experiment, train):
+    kept = Shelf()
+    train(experiment("2 epochs"), kept)
+    shelf = Shelf(kept.kept)
+    assert train(experiment("never"), shelf) == train(experiment("2 epochs"))
+    assert (shelf.where, shelf.refused) == (None, [])
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 8}], ids=["full batch", "batches"])
+def test_never_stops_at_once_where_it_is_interrupted(settings, experiment, train):
+    shelf = Shelf(interrupted_after=3)
+    with pytest.raises(InterruptedFitError):
+        train(experiment("never", **settings), shelf)
+    assert (shelf.kept, shelf.asked) == ([], 3)
+
+
+class Struck(Shelf):
+    """Gets a signal when it is asked for the second time; tells what `was_interrupted` says of it."""
+
+    was_interrupted = None
+
+    def __init__(self, number):
+        super().__init__()
+        self._number = number
+
+    def is_interrupted(self):
+        super().is_interrupted()
+        if self.asked == 2:
+            signal.raise_signal(self._number)
+        return self.was_interrupted()
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_ends_a_training_that_keeps_nothing(number, experiment, train):
+    def end(number, frame):
+        raise KilledError
+
+    def work():
+        with postponed_interruption() as shelf.was_interrupted:
+            train(experiment("never"), shelf)
+
+    shelf, before = Struck(number), signal.signal(number, end)
+    try:
+        with pytest.raises(KilledError):
+            work()
+    finally:
+        signal.signal(number, before)
+    assert (shelf.kept, shelf.asked) == ([], 2)
 
 
 def altered(state, change):
