@@ -26,7 +26,9 @@ PINNED = {
     "PREFECT_TASKS_DISABLE_CACHING": "false",
     # How often a stage is tried again is a parameter of the flows, whose runs are never repeated as a whole.
     "PREFECT_FLOWS_DEFAULT_RETRIES": "0",
-    # Nothing listens that asks for no password, and nothing is installed.
+    # Nothing listens that asks for no password, and nothing is installed. Metrics have one port for all processes of a
+    # machine: the second training at once would end for it.
+    "PREFECT_CLIENT_METRICS_ENABLED": "false",
     "PREFECT_RUNNER_SERVER_ENABLE": "false",
     "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false",
     # The project's own server is one process, which needs no other program and does all that a server does.
