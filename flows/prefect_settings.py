@@ -15,6 +15,10 @@ from flows.problems import InputError, shown
 #: How Prefect's own message names a setting that is no JSON.
 UNPARSED = re.compile(r'field "(?P<field>\w+)"')
 
+#: What HTTP has for a header's name and for its value. Letters beyond ASCII mean something else to each server.
+HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+HEADER_VALUE = re.compile(r"(?:[!-~]+(?:[ \t]+[!-~]+)*)?")
+
 #: What pydantic adds of settings that depend on one that is wrong.
 CONSEQUENCE = "default_factory_not_called"
 
@@ -32,6 +36,7 @@ def readable_settings() -> Iterator[None]:
         with contextlib.redirect_stderr(said):
             yield
         sys.stderr.write(said.getvalue())
+        require_sendable_headers()
     except ValidationError as error:
         problems = [
             f"{setting(problem['loc'], os.environ, problem['input'])}: "
@@ -44,6 +49,25 @@ def readable_settings() -> Iterator[None]:
         found = UNPARSED.search(str(error))
         named = setting((found["field"],), os.environ) if found else "one of them"
         raise InputError(f"Prefect cannot take its settings: {named} is no JSON, correct it") from error
+
+
+def require_sendable_headers() -> None:
+    """Shows that the headers that the user has Prefect send can be sent. Prefect takes any text for one.
+
+    Raises:
+        InputError: one of them cannot; names it, and not its value, which may be a secret.
+    """
+    from prefect.settings import get_current_settings
+
+    place = ("client", "custom_headers")
+    for name, value in get_current_settings().client.custom_headers.items():
+        if not HEADER_NAME.fullmatch(name):
+            what = "is no name of one: give ASCII letters, digits and hyphens"
+        elif not HEADER_VALUE.fullmatch(value):
+            what = "has a value that cannot be sent: give ASCII text, without line breaks and without spaces around it"
+        else:
+            continue
+        raise InputError(f"{setting(place, os.environ)}: the header {name!r} {what}")
 
 
 def setting(place: Sequence[int | str], environment: Mapping[str, str], value: Any = None) -> str:

@@ -1,5 +1,6 @@
 """What the environment says reaches the work only where it is meant to; see docs/ENVIRONMENT.md."""
 
+import contextlib
 import os
 import pwd
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from flows.environment import database_url, is_on_loopback, reach_loopback_directly
+from flows.prefect_settings import readable_settings
 from flows.problems import InputError
 from flows.server import _why_unreachable
 from flows.settings import Api, configure_prefect, prefect_home, server_environment, use_api, user_home
@@ -319,6 +321,77 @@ def test_a_setting_that_cannot_be_parsed_is_told_in_one_message(workflow: Finish
     assert (done.returncode, done.stdout) == (2, "")
     named = "the environment variable PREFECT_CLIENT_CUSTOM_HEADERS is no JSON, correct it\n"
     assert done.stderr.endswith(f"error: Prefect cannot take its settings: {named}")
+    assert not (tmp_path / "home/artifacts").exists()
+
+
+UNSENDABLE = {
+    '{"X-A": "ü"}': "the header 'X-A' has a value that cannot be sent: give ASCII text",
+    '{"X-A": "a\\nb"}': "the header 'X-A' has a value that cannot be sent",
+    '{"X-A": "secret\\n"}': "the header 'X-A' has a value that cannot be sent",
+    '{"X-A": "a\\u0000"}': "the header 'X-A' has a value that cannot be sent",
+    '{"X-B": "b", "ü": "a"}': "the header 'ü' is no name of one: give ASCII letters, digits and hyphens",
+    '{"X\\nA": "a"}': "the header 'X\\nA' is no name of one",
+    '{"X A": "a"}': "the header 'X A' is no name of one",
+    '{"": "a"}': "the header '' is no name of one",
+}
+
+
+@pytest.fixture
+def fresh_settings(project: Path) -> Iterator[Callable[[], None]]:
+    """Has Prefect read its settings anew, as the first import of it does."""
+    from prefect.context import SettingsContext, get_settings_context
+    from prefect.settings.models.root import Settings
+
+    with contextlib.ExitStack() as stack:
+
+        def read() -> None:
+            configure_prefect(project)
+            settings = SettingsContext(profile=get_settings_context().profile, settings=Settings())
+            stack.enter_context(settings)
+
+        yield read
+
+
+@pytest.mark.parametrize("headers", UNSENDABLE)
+def test_a_header_that_cannot_be_sent_is_named(
+    headers: str, fresh_settings: Callable[[], None], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_CLIENT_CUSTOM_HEADERS", headers)
+    fresh_settings()
+    named = f"the environment variable PREFECT_CLIENT_CUSTOM_HEADERS: {UNSENDABLE[headers]}"
+    with pytest.raises(InputError, match=f"^{re.escape(named)}") as refusal, readable_settings():
+        pass
+    assert "secret" not in str(refusal.value)
+    assert not project.exists()
+
+
+@pytest.mark.parametrize("headers", ['{"X-A": "", "Authorization": "Bearer a.b-c=="}', '{"X-A": "a, b\\tc"}', "{}"])
+def test_one_that_can_be_sent_is_not(
+    headers: str, fresh_settings: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_CLIENT_CUSTOM_HEADERS", headers)
+    fresh_settings()
+    with readable_settings():
+        pass
+
+
+def test_one_in_a_file_is_named_too(fresh_settings: Callable[[], None]) -> None:
+    Path("prefect.toml").write_text('[client]\ncustom_headers = { X-A = "ü" }\n', "utf-8")
+    fresh_settings()
+    with (
+        pytest.raises(InputError, match=r"^`custom_headers` \(in prefect.toml.*: the header 'X-A'"),
+        readable_settings(),
+    ):
+        pass
+
+
+def test_a_header_is_refused_before_anything_runs(workflow: Finish, tmp_path: Path) -> None:
+    headers = '{"X-A": "ü"}'
+    done = workflow("train", "line", home=tmp_path / "home", PREFECT_CLIENT_CUSTOM_HEADERS=headers)
+    assert (done.returncode, done.stdout) == (2, "")
+    named = "error: the environment variable PREFECT_CLIENT_CUSTOM_HEADERS: the header 'X-A' has a value"
+    assert done.stderr.startswith(named)
+    assert done.stderr.count("\n") == 1
     assert not (tmp_path / "home/artifacts").exists()
 
 
