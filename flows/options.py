@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, create_model
+from pydantic import BaseModel, BeforeValidator, create_model, field_validator
 from pydantic.fields import FieldInfo
 
 from flows.problems import InputError
 from flows.toml_file import MOST_LEVELS
 from tasks.learning.descriptions import full_description
 from tasks.learning.experiment import Experiment
+from tasks.learning.section import unrounded
 
 
 def options_of(section: type[BaseModel]) -> type[BaseModel]:
@@ -19,7 +20,9 @@ def options_of(section: type[BaseModel]) -> type[BaseModel]:
     It checks each field by itself; how fields fit each other is checked when the options have joined the preset.
     """
     fields: dict[str, Any] = {name: option_of(info) for name, info in section.model_fields.items()}
-    return create_model(f"{section.__name__}Options", **fields)
+    # What a text is made into is no integer any more where a real number is asked for, so this is checked here as well.
+    checks: dict[str, Any] = {"unrounded": field_validator("*", mode="wrap")(unrounded)}
+    return create_model(f"{section.__name__}Options", __validators__=checks, **fields)
 
 
 def option_of(info: FieldInfo) -> tuple[Any, FieldInfo]:

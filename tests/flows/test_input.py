@@ -59,6 +59,11 @@ WRONG = {
         "training.batch_size",
         "input should be less than or equal",
     ),
+    "weight between floats": (
+        f"[data]\nweight = {2**53 + 1}",
+        "data.weight",
+        f"no float64 is {2**53 + 1}; the nearest is 9007199254740992.0",
+    ),
     "no rows": ("[data]\nrows = 0", "data.rows", "input should be greater than or equal to 1 (got 0)"),
     "one row": ("[data]\nrows = 1", "", "1 rows leave the train part empty: give more rows"),
     "empty test part": ("[data]\nrows = 2\n[split]\ntrain = 0.9999999999", "", "2 rows leave the test part empty"),

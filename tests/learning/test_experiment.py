@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from torch import nn
 
+from tasks.learning.acceptance import Accept
 from tasks.learning.experiment import MODULE_NAMES, Experiment, LineData, Model, Split, Training, rows_by_part
 
 
@@ -96,6 +97,31 @@ def test_every_integer_is_one_that_json_carries_in_a_browser() -> None:
 
 def test_whole_numbers_stand_for_real_ones() -> None:
     assert LineData.model_validate({"start": 0, "end": 2, "step": 1}).row_count == 2
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "nearest"),
+    [
+        (LineData, {"weight": 2**53 + 1}, "9007199254740992.0"),
+        (LineData, {"bias": -(2**53) - 1}, "-9007199254740992.0"),
+        (LineData, {"noise": 10**30 + 1}, "1e+30"),
+        (Training, {"clip_norm": 2**53 + 3}, "9007199254740996.0"),
+        (Model, {"initial_bias": 2**53 + 1}, "9007199254740992.0"),
+        (Accept, {"max_loss": 2**53 + 1}, "9007199254740992.0"),
+    ],
+)
+def test_one_that_no_real_number_stands_for_is_refused(
+    section: type[Any], settings: dict[str, Any], nearest: str
+) -> None:
+    ((name, value),) = settings.items()
+    found = problems(section, **settings)
+    assert name in found
+    assert f"no float64 is {value}; the nearest is {nearest}: write that if it will do" in found
+
+
+@pytest.mark.parametrize("value", [2**53, 2**53 + 2, -(2**53), 2**100, 10**30, 123456789012345680000, 0])
+def test_one_that_a_real_number_is_or_is_written_as_is_taken(value: int) -> None:
+    assert LineData.model_validate({"weight": value}).weight == float(value)
 
 
 def test_the_end_must_be_above_the_start() -> None:
