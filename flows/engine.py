@@ -171,7 +171,10 @@ class LastingEngine(FlowRunEngine[..., Any]):
 
     def handle_exception(self, exc: Exception, *arguments: Any, **options: Any) -> State[Any]:
         """Tells Prefect that the run failed; parameters that are not valid, or lead nowhere, need no traceback."""
-        if isinstance(exc, ParameterTypeError) or isinstance(exc.__cause__, ExperimentError):
+        if isinstance(exc, ParameterTypeError):
+            # What pydantic puts before a sentence of ours says nothing to whoever filled in a form.
+            return self.refuse(ParameterTypeError(str(exc).replace(": Value error, ", ": ")))
+        if isinstance(exc.__cause__, ExperimentError):
             return self.refuse(exc)
         return super().handle_exception(exc, *arguments, **options)
 

@@ -97,7 +97,7 @@ def test_a_form_that_is_complete_is_taken_as_it_is(ask: Any, deployed: dict[str,
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "fields": (
         {"experiment": {"data": {"end": -1.0}}},
-        "experiment.data: Value error, end (-1) must be above start (0)",
+        "experiment.data: end (-1) must be above start (0)",
     ),
     "stages": ({"refresh": ["save"], "until": "split"}, "refresh names save, which is not reached"),
     "device": ({"device": "cuda:7"}, "training.device: "),
