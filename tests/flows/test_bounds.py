@@ -129,7 +129,7 @@ def test_an_answer_within_bounds_is_read(
 
 @pytest.mark.parametrize("request_", [ask, ask_async])
 def test_silence_within_a_request_is_still_asked_again(
-    stranger: Callable[..., str], request_: Callable[[str], httpx.Response], monkeypatch: pytest.MonkeyPatch
+    stranger: Callable[..., str], request_: Callable[[str], httpx.Response]
 ) -> None:
     asked: list[socket.socket] = []
 
