@@ -41,7 +41,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    _unrounded = field_validator("*", mode="wrap")(unrounded)
+    # Decorated, so that the keys of stages see it for what it is: it refuses values, and shapes no result.
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _unrounded(cls, given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        return unrounded(given, validate)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 import pytest
 from pydantic import BaseModel, Field
 
+from tasks.caching.key import code_on_disk
+from tasks.generate import generate
 from tasks.learning.descriptions import describe_deployed, full_description
 from tasks.learning.experiment import Experiment, Float32, Model, Training
+from tasks.split import split
+from tasks.train import train
 
 
 class Settings(BaseModel):
@@ -82,3 +86,12 @@ def test_fields_that_belong_together_stand_together():
     assert shown.index("epochs") < shown.index("schedule") < shown.index("patience") < shown.index("threads")
     assert shown[-3:] == ["checkpoint_every", "placement", "threads"]
     assert properties["step_factor"]["title"] == "Learning Rate: Step Factor"
+
+
+@pytest.mark.parametrize("stage", [generate, split, train], ids=lambda stage: stage.name)
+def test_what_only_describes_or_refuses_settings_is_in_no_key(stage):
+    code = {place.removeprefix("code ") for place in code_on_disk(stage)}
+    assert {place for place in code if place.startswith("tasks/learning/descriptions.py")} == {
+        "tasks/learning/descriptions.py: imports"
+    }
+    assert "tasks/learning/section.py: unrounded" not in code
