@@ -327,17 +327,11 @@ def _came_up(server: Server, home: Path) -> bool:
 def _why_unreachable(url: str) -> str | None:
     """Why a server that others run cannot be used, or None if it answers."""
     import urllib.error
-    import urllib.request
 
     if not url.startswith(("http://", "https://")):
         return "the address must start with http:// or https://"
-    proxies = [urllib.request.ProxyHandler({})] if is_on_loopback(url) else []
     try:
-        with urllib.request.build_opener(*proxies).open(f"{url}/health", timeout=ANSWER_SECONDS) as response:
-            if "html" in response.headers.get("Content-Type", ""):
-                return "it serves a web page, not an API: the address usually ends with /api"
-            json.loads(response.read(HEALTH_BYTES))
-            return None
+        return server_process.within(2 * ANSWER_SECONDS, lambda: _ask_health(url))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return "another program answers there"
     except urllib.error.HTTPError as error:
@@ -348,6 +342,22 @@ def _why_unreachable(url: str) -> str | None:
         reason = str(getattr(error, "reason", error)) or type(error).__name__
         # Likewise: Prefect's client has its own settings for certificates.
         return None if "CERTIFICATE_VERIFY_FAILED" in reason else reason
+
+
+def _ask_health(url: str) -> str | None:
+    """Why what answers is no server of Prefect's, or None if it may be.
+
+    Raises:
+        Exception: of urllib or json: it does not answer, refuses, or answers something else.
+    """
+    import urllib.request
+
+    proxies = [urllib.request.ProxyHandler({})] if is_on_loopback(url) else []
+    with urllib.request.build_opener(*proxies).open(f"{url}/health", timeout=ANSWER_SECONDS) as response:
+        if "html" in response.headers.get("Content-Type", ""):
+            return "it serves a web page, not an API: the address usually ends with /api"
+        json.loads(response.read(HEALTH_BYTES))
+        return None
 
 
 def _first_port() -> int:

@@ -13,15 +13,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, TypeVar
 
 from flows.password import own_password, read_secret, server_proof
 from flows.settings import LOOPBACK, Api, ServerError, server_environment
 from tasks.caching.claims import has_locked
+
+T = TypeVar("T")
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("server_main.py")))
 #: The environment of a temporary server: Prefect's own word for it, which leaves out what schedules and cleans up.
@@ -175,22 +178,57 @@ def ask(server: Server, home: Path) -> Literal["proof", "silence", "something el
         OSError: the password cannot be read.
     """
     challenge = os.urandom(16).hex()
-    connection = http.client.HTTPConnection(LOOPBACK, server.port, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", f"/proof/{challenge}")
-        response = connection.getresponse()
-        told = response.read(PROOF_BYTES)
+        status, told = within(ANSWER_SECONDS, lambda: request_proof(server.port, challenge))
     except (OSError, http.client.HTTPException, ValueError):
         return "silence"
-    finally:
-        connection.close()
-    if response.status >= 500:
+    if status >= 500:
         return "silence"
     secret = read_secret(home)
     if secret is None:
         return "something else"
     proof = server_proof(secret, home, own_password(home), challenge).encode()
     return "proof" if hmac.compare_digest(told, proof) else "something else"
+
+
+def request_proof(port: int, challenge: str) -> tuple[int, bytes]:
+    """The status and the beginning of what is answered to a challenge.
+
+    Raises:
+        OSError: there is no answer, or http.client.HTTPException or ValueError: it is none of HTTP.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", f"/proof/{challenge}")
+        response = connection.getresponse()
+        return response.status, response.read(PROOF_BYTES)
+    finally:
+        connection.close()
+
+
+def within(seconds: float, request: Callable[[], T]) -> T:
+    """What a request gives; its own timeouts are those of single reads, so that a byte now and then has no end.
+
+    Raises:
+        TimeoutError: it takes longer.
+        Exception: what the request raises.
+    """
+    done: Future[T] = Future()
+
+    def carry_out() -> None:
+        try:
+            done.set_result(request())
+        except Exception as error:
+            done.set_exception(error)
+
+    # A thread that waits for ever ends with the process.
+    threading.Thread(target=carry_out, name="request", daemon=True).start()
+    try:
+        return done.result(seconds)
+    except TimeoutError:
+        if done.done():
+            raise
+        raise TimeoutError(f"no whole answer within {seconds:g} s") from None
 
 
 def wait_until_ready(server: Server, home: Path, seconds: float) -> bool:

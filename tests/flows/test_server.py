@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -523,6 +524,39 @@ def test_answers_of_a_named_server(root: Path, code: int, content_type: str, bod
         else:
             with pytest.raises(ServerError, match=reason):
                 server.find_api(root)
+
+
+@pytest.fixture
+def dripping() -> Iterator[int]:
+    """The port of a program whose answers never end: now and then comes a byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with contextlib.suppress(OSError), connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n")
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.2)
+
+        threading.Thread(target=drip, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def test_an_answer_without_an_end_is_silence(
+    root: Path, home: Path, dripping: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_process, "ANSWER_SECONDS", 0.5)
+    started = time.monotonic()
+    assert server_process.ask(Server(os.getpid(), dripping, "mine", 0.0), home) == "silence"
+    assert time.monotonic() - started < 5
+
+
+def test_a_named_server_whose_answer_has_no_end(root: Path, dripping: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.5)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{dripping}/api"
+    with pytest.raises(ServerError, match=r"does not answer \(no whole answer within 1 s\)"):
+        server.find_api(root)
 
 
 def test_address_without_scheme(root: Path) -> None:
