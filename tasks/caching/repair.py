@@ -72,7 +72,7 @@ def restore_lists(store: Store, inspection: Inspection) -> list[str]:
             record = record_of(path, "save", store)
             saved = {reference.digest for reference in record.outputs.values()} if record else set()
             if hashlib.sha256(content).hexdigest() in saved:
-                if place.is_dir() and not place.is_symlink():
+                if place.exists() or place.is_symlink():
                     store.set_aside(place)
                 replace_file(place, content)
                 restored.append(path)

@@ -174,6 +174,8 @@ def test_a_list_of_digests_is_made_again_where_its_run_is_whole(store, damage):
     assert repair.restored == [f"artifacts/runs/line-1/{SUMS}"]
     assert (repair.set_aside, repair.remaining.problems) == ({}, [])
     assert path.read_bytes() == before
+    kept = list((store.artifacts / "set-aside").rglob(f"{SUMS}*"))
+    assert len(kept) == (damage != "missing"), "nothing is ever lost, not even what was damaged"
 
 
 def test_a_list_of_digests_is_not_made_again_where_its_run_is_not_whole(store):

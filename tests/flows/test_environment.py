@@ -252,7 +252,6 @@ WITHOUT_EFFECT = IGNORED | {
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     "TORCH_LOGS": "+dynamo",
     "PYTHONWARNINGS": "error",
-    "PYTHONOPTIMIZE": "2",
     "PYTHONSAFEPATH": "1",
     "MPLBACKEND": "garbage",
     "GIT_DIR": "/nonexistent",
