@@ -66,8 +66,6 @@ def prefect_session(
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
-    # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
-    root.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         api = temporary = None
         if ephemeral:
@@ -76,6 +74,8 @@ def prefect_session(
         else:
             api = find_api(root, notify)
             use_api(api)
+        # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
+        root.mkdir(parents=True, exist_ok=True)
 
         with readable_settings():
             from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
