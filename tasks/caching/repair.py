@@ -64,7 +64,9 @@ def restore_lists(store: Store, inspection: Inspection) -> list[str]:
     The record of a run's save has the digest of its list: what is made again is the very list that was saved.
     """
     restored = []
-    for path in sorted({finding.path for finding in inspection.problems if PurePosixPath(finding.path).name == SUMS}):
+    # What the disk does not give may be whole.
+    wrong = {finding.path for finding in inspection.problems if finding.kind != "unreadable"}
+    for path in sorted(path for path in wrong if PurePosixPath(path).name == SUMS):
         place = store.locate(path)
         with contextlib.suppress(ManifestError, OSError):
             names = {*Manifest.read(place.parent).files, MANIFEST, REPORT}
