@@ -13,7 +13,7 @@ endif
 # Ends what runs without a .venv: the standard library is enough. Its Python is taken if it works.
 RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 ANY = $(shell $(BIN)/python -c '' 2>/dev/null && echo $(BIN)/python || echo $(PYTHON))
-STOP = $(ANY) $(RECENT) && PYTHONPATH=. $(ANY) -B -m flows.stop
+STOP = $(ANY) $(RECENT) && PYTHONPATH=. $(ANY) -B -m flows.cli.stop
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-long lint format plan ui stop screenshots bench clean purge docs

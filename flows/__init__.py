@@ -1,5 +1,5 @@
 """What runs: one module a flow, and the command line."""
 
-from tasks.caching.sources import install
+from tasks.caching.code.sources import install
 
 install()

@@ -46,7 +46,7 @@ def carry_out(flow_run_id: UUID) -> None:
     from prefect.logging.loggers import flow_run_logger
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.contact import keeping_contact
+    from flows.runtime.connection import keeping_contact
 
     end_without_a_trace()
     configure_from_env()
@@ -77,8 +77,8 @@ def end_without_a_trace() -> None:
 def main() -> None:
     """Carries out the flow run that the environment names."""
     end_without_a_trace()
-    from flows.settings import configure_prefect
-    from tasks.caching.store import project_store
+    from flows.environment.settings import configure_prefect
+    from tasks.caching.storage.store import project_store
 
     configure_prefect(project_store().root)
     carry_out(UUID(os.environ[FLOW_RUN]))

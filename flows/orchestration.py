@@ -19,41 +19,42 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, Field
 
-from flows import pages, repetition
-from flows.announcing import CONFIRMED, DRIFTED, REJECTED, REVERIFIED, TRAINED, VERIFIED, announce
-from flows.contact import ask
-from flows.dates import UTC_NAME, Dated, TimeZone, with_dates
-from flows.engine import LastingFlow
-from flows.experiments import place, resolve, settle
-from flows.history import read_row, rejections_of
-from flows.identity import identity
-from flows.layout import require_layout
-from flows.liveness import is_given_up
-from flows.naming import tag_run, train_run_name, verify_run_name
-from flows.one_at_a_time import IfRunning, one_at_a_time
+from flows.config.dated_settings import UTC_NAME, Dated, TimeZone, with_dates
+from flows.config.experiments import place, resolve, settle
+from flows.environment.identity import identity
 from flows.planning import plan_training
-from flows.progress import TrainingProgress
-from flows.runs import RunFolder, find_folder, find_run
-from flows.showing import show_history, show_page, show_run
+from flows.runs.folders import RunFolder, find_folder, find_run
+from flows.runs.history import read_row, rejections_of
+from flows.runs.latest import point_in_turn, take_turn
+from flows.runs.layout import require_layout
+from flows.runs.verifications import is_pending, is_triggered, is_verified, was_verified
+from flows.runs.wording import in_one_line
+from flows.runtime import repetition
+from flows.runtime.concurrency import IfRunning, one_at_a_time
+from flows.runtime.connection import ask
+from flows.runtime.engine import LastingFlow
+from flows.runtime.events import CONFIRMED, DRIFTED, REJECTED, REVERIFIED, TRAINED, VERIFIED, announce
+from flows.runtime.observers import RunLog, extra_watchers
+from flows.runtime.run_names import tag_run, train_run_name, verify_run_name
+from flows.runtime.zombie_runs import is_given_up
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
-from flows.turns import point_in_turn, take_turn
-from flows.verifications import is_pending, is_triggered, is_verified, was_verified
+from flows.ui import pages
+from flows.ui.progress import TrainingProgress
+from flows.ui.publication import show_history, show_page, show_run
 from flows.verify import pipeline as verify_pipeline
-from flows.watching import RunLog, extra_watchers
-from flows.wording import in_one_line
-from tasks.caching.exclusion import StandBackError
 from tasks.caching.key import pin_code
-from tasks.caching.manifest import MANIFEST, manifest_digest
-from tasks.caching.pointers import LATEST, require_pointers
+from tasks.caching.locking.exclusion import StandBackError
+from tasks.caching.locking.uses import store_in_use
 from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
-from tasks.caching.reference import Reference
+from tasks.caching.runs.manifest import MANIFEST, manifest_digest
+from tasks.caching.runs.pointers import LATEST, require_pointers
+from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_verification
 from tasks.caching.stage import StageReport, stages
-from tasks.caching.store import Store, UnusableFileError, project_store
-from tasks.caching.uses import store_in_use
-from tasks.caching.verification import Check, VerificationError, read_checks, write_verification
-from tasks.learning.devices import DEVICE, fallback_notice
-from tasks.learning.experiment import Experiment
+from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.store import Store, UnusableFileError, project_store
+from tasks.learning.config.devices import DEVICE, fallback_notice
+from tasks.learning.config.experiment import Experiment
 
 #: Where a flow does its work, as it may be asked for.
 Device = Annotated[str, Field(pattern=rf"^({DEVICE})$")]

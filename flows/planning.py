@@ -1,10 +1,10 @@
 """The plan of the train flow: what would run, and why. Imports neither Prefect nor torch."""
 
-from flows.experiments import SettledExperiment
-from flows.layout import require_layout
+from flows.config.experiments import SettledExperiment
+from flows.runs.layout import require_layout
 from flows.train import STAGES, pipeline, require_reached
 from tasks.caching.decision import Decision, Planner
-from tasks.caching.store import Store
+from tasks.caching.storage.store import Store
 
 
 def plan_training(

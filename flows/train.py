@@ -7,7 +7,7 @@ module of that name in tasks/. `workflow plan` walks these very lines to say wha
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from flows.problems import InputError
+from flows.errors import InputError
 from tasks.caching.stage import Run
 from tasks.evaluate import evaluate
 from tasks.generate import generate
@@ -61,8 +61,9 @@ def require_run(until: str | None, wanted: Mapping[str, bool]) -> None:
 
 
 if __name__ == "__main__":
+    import runpy
     import sys
 
-    from flows.cli import main
-
-    main(["train", *sys.argv[1:]])
+    # By name, since the command line imports this module.
+    sys.argv[1:1] = ["train"]
+    runpy.run_module("flows.cli", run_name="__main__")

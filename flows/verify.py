@@ -20,8 +20,9 @@ def pipeline(run: Run) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
+    import runpy
     import sys
 
-    from flows.cli import main
-
-    main(["verify", *sys.argv[1:]])
+    # By name, since the command line imports this module.
+    sys.argv[1:1] = ["verify"]
+    runpy.run_module("flows.cli", run_name="__main__")

@@ -1,5 +1,5 @@
 """What each stage does: one thin module a stage."""
 
-from tasks.caching.sources import install
+from tasks.caching.code.sources import install
 
 install()

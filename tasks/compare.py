@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.caching.key import flatten, version
-from tasks.caching.manifest import MANIFEST, REPORT, Environment, Manifest
 from tasks.caching.records import DamagedArtifactError, check_record, record_of
-from tasks.caching.reference import Outputs, Reference
+from tasks.caching.runs.manifest import MANIFEST, REPORT, Environment, Manifest
+from tasks.caching.runs.sums import SUMS, find_altered
+from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_checks
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.store import Store, run_path
-from tasks.caching.sums import SUMS, find_altered
-from tasks.caching.verification import Check, VerificationError, read_checks, write_checks
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.store import Store, run_path
 
 if TYPE_CHECKING:
-    from tasks.learning.comparison import Comparison, Difference
+    from tasks.learning.evaluation.comparison import Comparison, Difference
 
 #: Libraries on whose versions the last bit of a prediction may depend.
 EXACT_WITH = ("torch", "numpy")
@@ -39,9 +39,9 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
     Raises:
         VerificationError: they differ; names the first and the worst row with both values.
     """
-    from tasks.learning.comparison import ACROSS_DEVICES_ATOL, ACROSS_DEVICES_RTOL, compare_predictions
-    from tasks.learning.metrics import metrics_by_part
-    from tasks.learning.tables import read_table
+    from tasks.learning.data.tables import read_table
+    from tasks.learning.evaluation.comparison import ACROSS_DEVICES_ATOL, ACROSS_DEVICES_RTOL, compare_predictions
+    from tasks.learning.evaluation.metrics import metrics_by_part
 
     manifest = Manifest.read(desk.store.runs / view.run)
     exact = is_where_it_was_trained(view, manifest.environment)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.learning.experiment import PARTS
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.learning.config.experiment import PARTS
 
 
 class Scoring(View):
@@ -33,10 +33,10 @@ def evaluate(view: EvaluateView, inputs: Mapping[str, Reference], desk: Desk) ->
     """Predicts every row of every part, and computes the metrics by part."""
     import torch
 
-    from tasks.learning.checkpoint import load_network
-    from tasks.learning.metrics import metrics_by_part
-    from tasks.learning.predictions import predict_parts
-    from tasks.learning.tables import read_table, write_table
+    from tasks.learning.data.tables import read_table, write_table
+    from tasks.learning.evaluation.metrics import metrics_by_part
+    from tasks.learning.evaluation.predictions import predict_parts
+    from tasks.learning.models.checkpoint import load_network
 
     scoring = view.training
     torch.set_num_threads(scoring.threads)

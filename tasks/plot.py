@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.learning.experiment import PARTS
-from tasks.learning.plots import PLOTS
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.learning.config.experiment import PARTS
+from tasks.learning.reporting.plots import PLOTS
 
 
 class LossName(View):
@@ -30,9 +30,9 @@ class PlotView(View):
 )
 def plot(view: PlotView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
     """Draws the data, the predictions before and after training, the loss curves and the residuals."""
-    from tasks.learning.figure_style import render
-    from tasks.learning.figures import draw_data, draw_losses, draw_predictions, draw_residuals
-    from tasks.learning.tables import read_table
+    from tasks.learning.data.tables import read_table
+    from tasks.learning.reporting.figure_style import render
+    from tasks.learning.reporting.figures import draw_data, draw_losses, draw_predictions, draw_residuals
 
     metrics = desk.store.read_object(inputs["metrics"])
     tables = {name: read_table(desk.store.path(file)) for name, file in inputs.items() if name != "metrics"}

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from functools import partial
 
-from tasks.caching.manifest import Manifest
-from tasks.caching.reference import Outputs, Reference
+from tasks.caching.runs.manifest import Manifest
+from tasks.caching.runs.verification import Check, VerificationError, write_checks
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.verification import Check, VerificationError, write_checks
-from tasks.learning.experiment import PARTS, rows_by_part
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.learning.config.experiment import PARTS, rows_by_part
 
 
 class PredictView(View):
@@ -28,9 +28,9 @@ def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> O
     """Predicts every row of every part, and shows `inference_mode` and `no_grad` to agree."""
     import torch
 
-    from tasks.learning.checkpoint import load_network
-    from tasks.learning.predictions import predict_parts
-    from tasks.learning.tables import read_table, write_table
+    from tasks.learning.data.tables import read_table, write_table
+    from tasks.learning.evaluation.predictions import predict_parts
+    from tasks.learning.models.checkpoint import load_network
 
     manifest = Manifest.read(desk.store.runs / view.run)
     # As many as in training: the last bit of a sum may depend on how many threads share it.

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.caching.key import flatten
-from tasks.caching.manifest import MANIFEST, Manifest, ManifestError, manifest_digest
-from tasks.caching.reference import Outputs, Reference
+from tasks.caching.runs.manifest import MANIFEST, Manifest, ManifestError, manifest_digest
+from tasks.caching.runs.verification import Check, VerificationError, write_checks
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.store import DamagedArtifactError, Store
-from tasks.caching.verification import Check, VerificationError, write_checks
-from tasks.learning.plots import PLOTS
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.store import DamagedArtifactError, Store
+from tasks.learning.reporting.plots import PLOTS
 
 #: Files that every run folder has beside its checkpoint, its manifest and its report.
 EXPECTED = ("model.json", "metrics.json", *(f"plots/{file}" for file in PLOTS.values()))
@@ -32,7 +32,7 @@ class ReloadView(View):
 )
 def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
     """Checks the manifest and every digest that it names, and loads the checkpoint strictly into a fresh model."""
-    from tasks.learning.checkpoint import load_network
+    from tasks.learning.models.checkpoint import load_network
 
     folder = desk.store.runs / view.run
     manifest = Manifest.read(folder)

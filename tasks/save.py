@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.caching.environment import describe_environment
-from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
-from tasks.caching.reference import Outputs, Reference
+from tasks.caching.runs.environment import describe_environment
+from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
+from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.store import Store, run_path
-from tasks.caching.sums import SUMS, list_sums
-from tasks.learning.acceptance import Accept
-from tasks.learning.devices import fallback_notice
-from tasks.learning.experiment import Data, Model, SettledTraining, Split
-from tasks.learning.plots import PLOTS
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.store import Store, run_path
+from tasks.learning.config.acceptance import Accept
+from tasks.learning.config.devices import fallback_notice
+from tasks.learning.config.experiment import Data, Model, SettledTraining, Split
+from tasks.learning.reporting.plots import PLOTS
 
 MODEL, METRICS = "model.json", "metrics.json"
 
@@ -64,10 +64,10 @@ def compose_files(
     view: SaveView, inputs: Mapping[str, Reference], desk: Desk, run: str, now: datetime
 ) -> dict[str, bytes]:
     """The content of the run folder, by file."""
-    from tasks.learning.learned import read_learned
-    from tasks.learning.predicted import draw_predicted, worst_rows
-    from tasks.learning.report import render_report
-    from tasks.learning.tables import read_table
+    from tasks.learning.data.tables import read_table
+    from tasks.learning.evaluation.predicted import draw_predicted, worst_rows
+    from tasks.learning.models.learned import read_learned
+    from tasks.learning.reporting.report import render_report
 
     files = {file: desk.store.read(inputs[name]) for name, file in COPIES.items()}
     files[checkpoint_name(view)] = desk.store.read(inputs["weights"])

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from functools import partial
 
-from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.learning.experiment import Split
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.learning.config.experiment import Split
 
 
 class SplitView(View):
@@ -17,8 +17,8 @@ class SplitView(View):
 @stage(SplitView, inputs=("dataset",), outputs=("train", "validation?", "test"), libraries=("numpy", "pyarrow"))
 def split(view: SplitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
     """Divides the dataset, and proves that the parts are disjoint and complete."""
-    from tasks.learning.splitting import prove_partition, split_rows
-    from tasks.learning.tables import read_table, write_table
+    from tasks.learning.data.splitting import prove_partition, split_rows
+    from tasks.learning.data.tables import read_table, write_table
 
     rows = read_table(desk.store.path(inputs["dataset"]))
     parts = split_rows(rows, view.split)

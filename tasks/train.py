@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.learning.experiment import Model, SettledTraining
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.learning.config.experiment import Model, SettledTraining
 
 
 class TrainView(View):
@@ -28,14 +28,14 @@ def train(view: TrainView, inputs: Mapping[str, Reference], desk: Desk) -> Outpu
     """Makes the weights (a state_dict), the model's description, the loss history and the untrained predictions."""
     import torch
 
-    from tasks.learning.checkpoint import describe_checkpoint
-    from tasks.learning.columns import read_batch
-    from tasks.learning.history import history_table
-    from tasks.learning.loop import fit
-    from tasks.learning.networks import build_network
-    from tasks.learning.predictions import predict_parts
-    from tasks.learning.tables import read_table, write_table
-    from tasks.learning.weights import dump_weights
+    from tasks.learning.data.columns import read_batch
+    from tasks.learning.data.tables import read_table, write_table
+    from tasks.learning.evaluation.predictions import predict_parts
+    from tasks.learning.models.checkpoint import describe_checkpoint
+    from tasks.learning.models.networks import build_network
+    from tasks.learning.models.weights import dump_weights
+    from tasks.learning.training.history import history_table
+    from tasks.learning.training.loop import fit
 
     model, training = view.model, view.training
     torch.set_num_threads(training.threads)

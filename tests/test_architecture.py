@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,47 @@ def against_the_stream(project: Path) -> set[str]:
     }
 
 
+def circles(project: Path) -> set[frozenset[str]]:
+    """Neighbours that import each other in a circle: modules and packages of one package, at every level.
+
+    Every import counts, wherever it stands.
+    """
+    found: set[frozenset[str]] = set()
+    edges = {(module, imported) for module in modules(project) for imported in any_imports(module, project)}
+    for depth in range(1, 1 + max(name.count(".") for name in modules(project))):
+        graph: dict[str, set[str]] = {}
+        for module, imported in edges:
+            one, other = (name.split(".") for name in (module, imported))
+            neighbour, its = one[: depth + 1], other[: depth + 1]
+            if one[:depth] == other[:depth] and len(neighbour) == len(its) == depth + 1 and neighbour != its:
+                graph.setdefault(".".join(neighbour), set()).add(".".join(its))
+        reached = {name: reachable(name, graph) for name in graph}
+        mutual = (frozenset(other for other in reached[name] if name in reached.get(other, ())) for name in graph)
+        found |= {circle for circle in mutual if circle}
+    return found
+
+
+def any_imports(module: str, project: Path) -> set[str]:
+    """The modules of the project that a module imports anywhere, for types alone included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(modules(project)[module].read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            taken = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= taken if taken <= modules(project).keys() else {node.module, *taken}
+    return names & modules(project).keys() - {module}
+
+
+def reachable(name: str, graph: dict[str, set[str]]) -> set[str]:
+    """What a neighbour imports, and what that imports in turn."""
+    found: set[str] = set()
+    waiting = {name}
+    while waiting:
+        found |= (waiting := {other for each in waiting for other in graph.get(each, ())} - found)
+    return found
+
+
 def importing_prefect(package: str, project: Path) -> set[str]:
     return {
         module for module in modules(project) if part(module) == package and "prefect" in libraries(module, project)
@@ -166,6 +208,13 @@ class TestTheProject:
     def test_imports_run_one_way(self) -> None:
         assert against_the_stream(PROJECT) == set()
 
+    def test_nothing_imports_in_a_circle(self) -> None:
+        assert circles(PROJECT) == set()
+
+    def test_no_package_is_a_drawer(self) -> None:
+        counts = Counter(str(path.parent) for path in modules(PROJECT).values() if path.name != "__init__.py")
+        assert {place: count for place, count in counts.items() if count > 15} == {}
+
     def test_only_one_module_of_the_cache_imports_prefect(self) -> None:
         assert importing_prefect("tasks.caching", PROJECT) == {"tasks.caching.prefect_run"}
 
@@ -224,6 +273,33 @@ class TestTheChecks:
         )
         write(project, "tasks/caching/key.py", "from ..limits import x")
         assert against_the_stream(project) == set()
+
+    @pytest.mark.parametrize(
+        ("edits", "found"),
+        [
+            (
+                {"flows/a.py": "import flows.b", "flows/b.py": "def f():\n    from flows import a"},
+                {"flows.a", "flows.b"},
+            ),
+            (
+                {"flows/a.py": "if TYPE_CHECKING:\n    from flows.b import x", "flows/b.py": "import flows.a"},
+                {"flows.a", "flows.b"},
+            ),
+            (
+                {"flows/one/a.py": "import flows.two.b", "flows/two/c.py": "from flows.one.d import x"}
+                | dict.fromkeys(("flows/one/d.py", "flows/two/b.py"), ""),
+                {"flows.one", "flows.two"},
+            ),
+            (
+                {"flows/a.py": "import flows.b", "flows/b.py": "import flows.c", "flows/c.py": "import flows.a"},
+                {"flows.a", "flows.b", "flows.c"},
+            ),
+        ],
+    )
+    def test_a_circle_is_found_at_every_level(self, project: Path, edits: dict[str, str], found: set[str]) -> None:
+        for name, code in edits.items():
+            write(project, name, code)
+        assert circles(project) == {frozenset(found)}
 
     @pytest.mark.parametrize("code", ["import prefect", "def f():\n    from prefect.client import orchestration"])
     def test_prefect_is_found_wherever_it_is_imported(self, project: Path, code: str) -> None:

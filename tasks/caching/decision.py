@@ -15,9 +15,9 @@ from tasks.caching.records import (
     find_record,
     last_ingredients,
 )
-from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Stage
-from tasks.caching.store import Store
+from tasks.caching.storage.reference import Expected, Pending, Reference
+from tasks.caching.storage.store import Store
 
 Status = Literal["reused", "will run", "depends", "not reached"]
 

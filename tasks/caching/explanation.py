@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.caching.code.names import ORDER
 from tasks.caching.key import Ingredients
-from tasks.caching.names import ORDER
 
 #: How many reasons are told before the rest is only counted.
 MOST_REASONS = 6
@@ -15,7 +15,7 @@ def differences(before: Ingredients, now: Ingredients) -> tuple[str, ...]:
     """What changed between two sets of ingredients, each change in a few words; settings come first.
 
     For example `training.learning_rate 0.03 → 0.01`, `torch 2.12.0 → 2.13.0`,
-    `tasks/learning/loop.py: fit changed`, `input weights changed`.
+    `tasks/learning/training/loop.py: fit changed`, `input weights changed`.
     """
     if before.get("cache") != now.get("cache"):
         return ("the cache's format changed",)  # its records have other ingredients, which say nothing

@@ -12,12 +12,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from tasks.caching.closure import Read
-from tasks.caching.fingerprint import fingerprint
+from tasks.caching.code.closure import Read
+from tasks.caching.code.fingerprint import fingerprint
+from tasks.caching.code.sources import source_of
 from tasks.caching.processor import computing, drawing
-from tasks.caching.reference import Reference
-from tasks.caching.sources import source_of
 from tasks.caching.stage import FORMAT, Stage, View
+from tasks.caching.storage.reference import Reference
 from tasks.relevance import MattersIf
 
 #: The types of which JSON has values; of a tuple, it has a list.
@@ -110,7 +110,7 @@ def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool
 
 @functools.cache
 def code_of(stage: Stage[Any]) -> Ingredients:
-    """The ingredients that stand for a stage's code, as this process runs it; see `tasks.caching.sources`."""
+    """The ingredients that stand for a stage's code, as this process runs it; see `tasks.caching.code.sources`."""
     return read_code(stage, source_of)
 
 

@@ -35,14 +35,14 @@ from pydantic import BaseModel, PrivateAttr
 from tasks.caching.decision import DONE_ANEW, choose, edited_meanwhile, examine, is_forced
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
 from tasks.caching.key import Order, order_stage
-from tasks.caching.locks import FlockManager
-from tasks.caching.ownership import own_data
+from tasks.caching.locking.locks import FlockManager
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
-from tasks.caching.reference import Expected, Pending, Reference
 from tasks.caching.stage import Desk, Stage, StageReport
-from tasks.caching.states import States
-from tasks.caching.store import Store, project_store, read_file, replace_file
-from tasks.caching.trouble import is_transient, require_no_folder, require_room, tell_error
+from tasks.caching.storage.ownership import own_data
+from tasks.caching.storage.reference import Expected, Pending, Reference
+from tasks.caching.storage.states import States
+from tasks.caching.storage.store import Store, project_store, read_file, replace_file
+from tasks.caching.storage.trouble import is_transient, require_no_folder, require_room, tell_error
 
 #: Seconds before a stage is tried a second time; from one try to the next they double.
 BACKOFF_SECONDS = 10.0
@@ -161,7 +161,7 @@ class PrefectRun:
         watchers: are told what becomes of each stage.
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
-        use: told of each record before it is looked up; see `tasks.caching.uses`.
+        use: told of each record before it is looked up; see `tasks.caching.locking.uses`.
         retries: how often a stage is tried again after a fault that may pass.
         reports: what became of the stages so far.
     """

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
-from tasks.caching.reference import Outputs, Reference
-from tasks.caching.states import Keepsake, States
-from tasks.caching.store import Content, Store
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.states import Keepsake, States
+from tasks.caching.storage.store import Content, Store
 
 
 class View(BaseModel):
@@ -36,7 +36,7 @@ V = TypeVar("V", bound=View)
 
 #: Stands in every key for the code of `tasks.caching`. It is raised by hand when that makes other bytes of the same
 #: settings, inputs and code of stages; a test fails when the code changes and nobody has looked whether it does.
-FORMAT = 1
+FORMAT = 2
 
 
 #: Told now and then how far a stage has come: steps done, steps in all, the newest loss.

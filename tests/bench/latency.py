@@ -11,10 +11,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from flows import serve_process
-from flows.experiments import load_experiment
-from flows.session import prefect_session
-from tasks.caching.store import project_store
+from flows.config.experiments import load_experiment
+from flows.runtime.session import prefect_session
+from flows.services import serve_process
+from tasks.caching.storage.store import project_store
 
 
 def wait(look: Any) -> Any:

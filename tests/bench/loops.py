@@ -12,9 +12,9 @@ import time
 import torch
 from torch import nn
 
-from flows.experiments import load_experiment
-from tasks.learning.loop import fit
-from tasks.learning.networks import build_network
+from flows.config.experiments import load_experiment
+from tasks.learning.models.networks import build_network
+from tasks.learning.training.loop import fit
 
 EPOCHS = 2_000
 

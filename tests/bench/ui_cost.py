@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flows.session import prefect_session
-from tasks.caching.store import project_store
+from flows.runtime.session import prefect_session
+from tasks.caching.storage.store import project_store
 
 spent = 0.0
 
@@ -35,8 +35,8 @@ def timed(function: Callable[..., Any]) -> Callable[..., Any]:
 def main(epochs: int) -> None:
     with prefect_session(project_store().root):
         from flows import orchestration
-        from flows.experiments import load_experiment
-        from flows.progress import TrainingProgress
+        from flows.config.experiments import load_experiment
+        from flows.ui.progress import TrainingProgress
 
         for name in ("show_page", "show_run", "show_history", "tag_run"):
             setattr(orchestration, name, timed(getattr(orchestration, name)))

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tasks.caching.key import code_of, digest_of, order_stage
-from tasks.caching.manifest import MANIFEST, REPORT, ArtifactEntry, Environment, Manifest, StageEntry
 from tasks.caching.records import Record, last_file, record_name, remember_last
-from tasks.caching.reference import Outputs, Reference
+from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Environment, Manifest, StageEntry
+from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.stage import Desk, StageReport, View, stage
-from tasks.caching.store import Store, replace_file, run_path
-from tasks.caching.sums import SUMS, list_sums
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.store import Store, replace_file, run_path
 
 PROJECT = Path(__file__).parents[2]
 

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tasks.caching.inspection import inspect_store
+from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.records import read_record
-from tasks.caching.states import States, whole_content
-from tasks.caching.store import Store
-from tasks.caching.sums import SUMS
-from tasks.caching.verification import Check, write_verification
+from tasks.caching.runs.sums import SUMS
+from tasks.caching.runs.verification import Check, write_verification
+from tasks.caching.storage.states import States, whole_content
+from tasks.caching.storage.store import Store
 from tests.caching.conftest import save_run
 from tests.damages import DAMAGES, FLIPS, flipped, put_back
 

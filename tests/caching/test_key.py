@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.caching import key as module
 from tasks.caching.key import Ingredients, digest_of, flatten, material_settings, order_stage, version
-from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import FORMAT, Desk, Stage, View, stage
+from tasks.caching.storage.reference import Outputs, Reference
 from tasks.relevance import MattersIf
 
 

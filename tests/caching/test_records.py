@@ -23,9 +23,9 @@ from tasks.caching.records import (
     record_name,
     remember_last,
 )
-from tasks.caching.reference import Outputs, Reference
 from tasks.caching.stage import Desk, View, stage
-from tasks.caching.store import Store, replace_file
+from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.store import Store, replace_file
 
 
 class FitView(View):

@@ -13,10 +13,10 @@ from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
-from flows.liveness import claims_folder
-from tasks.caching.inspection import inspect_store
-from tasks.caching.manifest import Manifest
-from tasks.caching.store import Store
+from flows.runtime.zombie_runs import claims_folder
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.runs.manifest import Manifest
+from tasks.caching.storage.store import Store
 from tests.damages import DAMAGES
 from tests.flows.conftest import STAGES, made
 from tests.flows.forking import BEGUN, ENDED, PATIENCE, Life, Nursery, workflow_after

@@ -16,17 +16,18 @@ from typing import Any
 
 import pytest
 
-from flows import server, server_process, settings
-from flows.experiments import load_experiment, settle
-from flows.password import own_password
+from flows.config.experiments import load_experiment, settle
+from flows.environment import settings
+from flows.environment.settings import configure_prefect, prefect_home
 from flows.planning import plan_training
-from flows.settings import configure_prefect, prefect_home
-from flows.sign_in import UiPage
+from flows.services.prefect_server import server, server_process
+from flows.services.prefect_server.password import own_password
+from flows.services.prefect_server.sign_in import UiPage
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
-from tasks.caching.store import Store, project_store
+from tasks.caching.storage.store import Store, project_store
 from tests.flows.asking import Api
 from tests.flows.forking import Nursery
 from tests.flows.served import Finish, Served, Start
@@ -218,7 +219,7 @@ def train(prefect: None) -> Callable[..., Outcome]:
         may_fail: bool = False,
     ) -> Outcome:
         from flows import orchestration
-        from flows.watching import extra_watchers
+        from flows.runtime.observers import extra_watchers
 
         listener = Listener()
         token = extra_watchers.set((listener,))

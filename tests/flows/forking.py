@@ -173,12 +173,12 @@ def serve() -> None:
 
 def warm_up(store: Path) -> None:
     """Does once what takes long the first time and needs no thread: looks at the code, and draws a picture."""
-    from flows.experiments import load_experiment, settle
+    from flows.config.experiments import load_experiment, settle
     from flows.planning import plan_training
-    from tasks.caching.store import Store
-    from tasks.learning.figure_style import render
-    from tasks.learning.figures import draw_losses
-    from tasks.learning.tables import read_table
+    from tasks.caching.storage.store import Store
+    from tasks.learning.data.tables import read_table
+    from tasks.learning.reporting.figure_style import render
+    from tasks.learning.reporting.figures import draw_losses
 
     plan_training(settle(load_experiment("line", {})), Store(store), frozenset(), None)
     (history,) = store.glob("data/train/history-*.parquet")

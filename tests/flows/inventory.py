@@ -5,9 +5,9 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tasks.caching.manifest import MANIFEST, Manifest, ManifestError
 from tasks.caching.records import read_record
-from tasks.caching.store import file_digest
+from tasks.caching.runs.manifest import MANIFEST, Manifest, ManifestError
+from tasks.caching.storage.store import file_digest
 from tests.flows.conftest import STAGES
 
 #: How a place among what was set aside begins, before the path of what lies there.

@@ -102,12 +102,12 @@ def outcome(tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> 
     sys.dont_write_bytecode = True
 
     import tasks.save
-    from flows.experiments import load_experiment, settle
+    from flows.config.experiments import load_experiment, settle
     from flows.train import pipeline
     from tasks.caching.decision import choose
     from tasks.caching.key import code_of, order_stage
     from tasks.caching.stage import Desk, Stage, StageReport
-    from tasks.caching.store import Store
+    from tasks.caching.storage.store import Store
 
     assert Path(tasks.save.__file__).is_relative_to(tree)
     tasks.save.datetime = Midnight  # type: ignore[assignment, misc]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import serve_process
-from flows.experiments import load_experiment
-from tasks.caching.claims import taken_over
-from tasks.caching.store import Store
+from flows.config.experiments import load_experiment
+from flows.services import serve_process
+from tasks.caching.locking.claims import taken_over
+from tasks.caching.storage.store import Store
 from tests.flows.asking import Api, until_there
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.caching.manifest import Manifest
+from tasks.caching.runs.manifest import Manifest
 from tests.damages import empty
 from tests.flows.conftest import made
 from tests.flows.forking import ENDED, Nursery, state_of, workflow_after

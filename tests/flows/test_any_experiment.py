@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.experiments import load_experiment, settle
+from flows.config.experiments import load_experiment, settle
+from flows.errors import InputError
 from flows.planning import plan_training
-from flows.problems import InputError
-from tasks.caching.store import Store
-from tasks.learning.experiment import Experiment
+from tasks.caching.storage.store import Store
+from tasks.learning.config.experiment import Experiment
 
 SECTIONS = ("data", "split", "model", "training")
 FIELDS = [(section, field) for section in SECTIONS for field in type(getattr(Experiment(), section)).model_fields]

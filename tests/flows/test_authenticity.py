@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.caching.sums import SIGNATURE, SUMS
+from tasks.caching.runs.sums import SIGNATURE, SUMS
 from tests.flows.test_caching import records_of
 from tests.flows.test_hostile_checkpoints import saved
 from tests.flows.test_verify import CHECKPOINT, Run, caught, run

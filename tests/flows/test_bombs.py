@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import Store
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import Store
 from tests.flows.forking import Nursery, workflow
 from tests.flows.test_hostile_checkpoints import SignedRun
 from tests.flows.test_hostile_runs import change
@@ -33,7 +33,7 @@ def run(trained: Store) -> SignedRun:
 
 def swap_table(run: SignedRun, stage: str, name: str, rows: int) -> None:
     """Replaces a table of a run with one of so many equal rows, and its digests with those of the new one."""
-    from tasks.learning.tables import write_table
+    from tasks.learning.data.tables import write_table
 
     number = np.zeros(rows, np.float32)
     texts = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), ["test"]).cast(pa.string())

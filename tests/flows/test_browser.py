@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from flows.sign_in import UiPage
+from flows.services.prefect_server.sign_in import UiPage
 from tests.flows.asking import until_there
 from tests.flows.conftest import PATIENCE, STAGES
 from tests.flows.served import Served

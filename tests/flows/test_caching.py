@@ -14,8 +14,8 @@ import pytest
 
 from tasks.caching import key
 from tasks.caching.records import Record
-from tasks.caching.reference import Reference
-from tasks.caching.store import Store
+from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.store import Store
 from tests.flows.conftest import made
 
 STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
@@ -30,7 +30,7 @@ DRIVER = """
 import dataclasses, functools, os, signal, sys
 import flows.train
 from flows.cli import main
-from tasks.caching import store
+from tasks.caching.storage import store
 
 name, *arguments = sys.argv[1:]
 stage = getattr(flows.train, name)
@@ -331,11 +331,11 @@ def test_an_edit_while_a_run_goes_on_is_for_the_next_run(
 ) -> None:
     """Whatever has begun ends with the code that it began with, and is kept as what that code made."""
     old, new, home = "L1 loss (mean absolute error)", "Mean error", tmp_path / "new"
-    done = workflow(begins, "tasks/learning/labels.py", old, new, home=home, tree=own_tree, code=EDITING)
+    done = workflow(begins, "tasks/learning/reporting/labels.py", old, new, home=home, tree=own_tree, code=EDITING)
     assert done.returncode == 0, done.stderr
     assert made(home) == made(trained.root)
     (told,) = (line for line in done.stdout.splitlines() if "while this process ran" in line)
-    assert "tasks/learning/labels.py: LOSS_LABELS changed" in told
+    assert "tasks/learning/reporting/labels.py: LOSS_LABELS changed" in told
 
     def plan_now() -> dict[str, str]:
         done = workflow("plan", "line", "--json", home=home, tree=own_tree)
@@ -354,7 +354,7 @@ def test_a_run_in_an_edited_tree_does_what_its_plan_said(
     assert done.returncode == 0, done.stderr
     states = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith("  "))
     assert [name for name, state in states.items() if state == "Completed"] == ["plot", "save"]
-    assert "tasks/learning/labels.py: LOSS_LABELS changed" in done.stdout
+    assert "tasks/learning/reporting/labels.py: LOSS_LABELS changed" in done.stdout
     assert "Mean error" in (trained.runs / "latest" / "plots" / "loss.svg").read_text()
 
 

@@ -6,13 +6,13 @@ from typing import Any, Self
 
 import pytest
 
-from flows.history import read_history
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import Store
+from flows.runs.history import read_history
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import Store
 from tests.flows.conftest import STAGES, Outcome
 
 #: The modules that look at the clock while a run is made.
-CLOCKS = ("tasks.save", "tasks.caching.store", "flows.orchestration")
+CLOCKS = ("tasks.save", "tasks.caching.storage.store", "flows.orchestration")
 
 SetClock = Callable[[timedelta], None]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from flows.turns import point_in_turn, take_turn
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import Store
+from flows.runs.latest import point_in_turn, take_turn
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import Store
 from tests.flows.asking import Api
 from tests.flows.conftest import STAGES, AtStage, Outcome, made
 from tests.flows.forking import Nursery, workflow

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import HashingSink, Store
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import HashingSink, Store
 from tests.caching.conftest import fault_at
 from tests.flows.asking import Api, until_there
 from tests.flows.conftest import STAGES, made
@@ -165,14 +165,14 @@ KEPT = ((2, 0), (3, 5), (4, 11))
 
 def keep_states_at_times() -> None:
     """Lets a training keep its state at the times that are `KEPT`, and no others."""
-    from tasks.learning.resumption import Schedule
+    from tasks.learning.training.resumption import Schedule
 
     Schedule.is_due = lambda self, position: (position.epoch, position.batch) in KEPT  # type: ignore[method-assign]
 
 
 def die_within_an_epoch(*words: str) -> None:
     """Runs a training that is killed when it has kept its last state."""
-    from tasks.caching.states import States
+    from tasks.caching.storage.states import States
 
     keep = States.keep
 
@@ -188,7 +188,7 @@ def die_within_an_epoch(*words: str) -> None:
 
 def die_within_a_state(*words: str) -> None:
     """Runs a training that is killed when half of its last state is written."""
-    from tasks.caching import states
+    from tasks.caching.storage import states
 
     keep = states.States.keep
 
@@ -208,7 +208,7 @@ def die_within_a_state(*words: str) -> None:
 
 def terminate_within_an_epoch(*words: str) -> None:
     """Runs a training that gets SIGTERM in the middle of an epoch."""
-    from tasks.learning.resumption import Schedule
+    from tasks.learning.training.resumption import Schedule
 
     def is_due(self: Any, position: Any) -> bool:
         if (position.epoch, position.batch) == KEPT[-1]:

@@ -19,13 +19,13 @@ import pytest
 import flows.train
 from flows.verify import pipeline
 from tasks.caching.decision import choose
-from tasks.caching.garbage import UnreadableStoreError, passed_verification
-from tasks.caching.inspection import inspect_store
+from tasks.caching.gc.garbage import UnreadableStoreError, passed_verification
+from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.key import order_stage
 from tasks.caching.records import Record
-from tasks.caching.reference import Outputs
 from tasks.caching.stage import Desk, Stage
-from tasks.caching.store import Store
+from tasks.caching.storage.reference import Outputs
+from tasks.caching.storage.store import Store
 from tests.damages import DAMAGES, FLIPS, flip, flipped, put_back, put_folder
 from tests.flows.test_caching import digests_of, flip_the_middle, records_of
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tasks.caching.records import read_record
-from tasks.caching.store import Store
+from tasks.caching.storage.store import Store
 from tests.flows.mutants import DATED, Laboratory, recoded, stale
 from tests.flows.served import Finish
 
@@ -68,7 +68,8 @@ WORDS = words_of(SETTINGS)
 
 
 def learning(file: str, old: str, new: str, *stages: str) -> Edit:
-    return Edit(f"tasks/learning/{file}.py", old, new, stages)
+    (path,) = (PROJECT / "tasks/learning").rglob(f"{file}.py")
+    return Edit(str(path.relative_to(PROJECT)), old, new, stages)
 
 
 TABLES = ("generate", "split", "train", "evaluate")
@@ -134,11 +135,11 @@ IMMATERIAL = [
     Edit("tasks/limits.py", "MOST_THREADS = 1024", "MOST_THREADS = 2048"),
     Edit("tasks/limits.py", "{0,63}", "{0,62}"),
     Edit("tasks/compare.py", "", "\n\nUNUSED = 1\n"),
-    Edit("tasks/caching/store.py", "artifact replaced by a link or a folder", "artifact is a link or a folder"),
-    Edit("tasks/caching/locks.py", "", "\n\nUNUSED = 1\n"),
-    Edit("tasks/caching/trouble.py", "ROOM = 16 * 1024 * 1024", "ROOM = 15 * 1024 * 1024"),
-    Edit("flows/console.py", "highlight=False", "highlight=True"),
-    Edit("flows/wording.py", "", "\n\nUNUSED = 1\n"),
+    Edit("tasks/caching/storage/store.py", "artifact replaced by a link or a folder", "artifact is a link or a folder"),
+    Edit("tasks/caching/locking/locks.py", "", "\n\nUNUSED = 1\n"),
+    Edit("tasks/caching/storage/trouble.py", "ROOM = 16 * 1024 * 1024", "ROOM = 15 * 1024 * 1024"),
+    Edit("flows/cli/terminal/console.py", "highlight=False", "highlight=True"),
+    Edit("flows/runs/wording.py", "", "\n\nUNUSED = 1\n"),
     Edit("flows/presets/line-cuda.toml", "", "\n# a comment\n"),
 ]  # fmt: skip
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from flows.settings import prefect_home
+from flows.environment.settings import prefect_home
 from tests.flows.conftest import PATIENCE, PROJECT
 
 pytestmark = pytest.mark.long

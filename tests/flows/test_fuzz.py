@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from flows.experiments import load_experiment, load_file, preset_names
-from flows.problems import InputError
-from flows.runs import RunFolder
-from tasks.caching.manifest import Manifest, ManifestError
+from flows.config.experiments import load_experiment, load_file, preset_names
+from flows.errors import InputError
+from flows.runs.folders import RunFolder
 from tasks.caching.records import UnreadableRecordError, read_record
+from tasks.caching.runs.manifest import Manifest, ManifestError
 from tests.flows.forking import Nursery
 from tests.hostile.forgery import bounded_memory, bounded_time
 from tests.hostile.mutation import mutated, mutated_json
@@ -32,27 +32,27 @@ FORBIDDEN += ("os.symlink", "os.link", "os.truncate", "shutil.", "socket.connect
 
 
 def read_table(path: Path) -> None:
-    from tasks.learning.tables import read_columns, read_table
+    from tasks.learning.data.tables import read_columns, read_table
 
     read_table(path)
     read_columns(path, ["x", "y"])
 
 
 def read_checkpoint(path: Path) -> None:
-    from tasks.learning.checkpoint import load_network
+    from tasks.learning.models.checkpoint import load_network
 
     load_network(json.loads((path.parent / "model.json.whole").read_bytes()), path.read_bytes(), "cpu")
 
 
 def read_description(path: Path) -> None:
-    from tasks.caching.strict_json import parse_object
-    from tasks.learning.checkpoint import load_network
+    from tasks.caching.storage.strict_json import parse_object
+    from tasks.learning.models.checkpoint import load_network
 
     load_network(parse_object(path.read_bytes()), (path.parent / "checkpoint.whole").read_bytes(), "cpu")
 
 
 def read_state(path: Path) -> None:
-    from tasks.learning.resumption import load_state
+    from tasks.learning.training.resumption import load_state
 
     load_state(path.read_bytes())
 
@@ -118,9 +118,9 @@ def a_state() -> bytes:
     """What a training keeps to go on from."""
     import torch
 
-    from tasks.learning.loop import fit
-    from tasks.learning.networks import build_network
-    from tests.learning.test_resumption import Shelf
+    from tasks.learning.models.networks import build_network
+    from tasks.learning.training.loop import fit
+    from tests.learning.training.test_resumption import Shelf
 
     experiment = load_experiment("line", {"training": {"epochs": 3, "checkpoint_every": "1 epoch"}})
     x = torch.linspace(0, 1, 40).reshape(-1, 1)

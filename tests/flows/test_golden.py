@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tasks.caching.manifest import Manifest
-from tasks.caching.store import Store
+from tasks.caching.runs.manifest import Manifest
+from tasks.caching.storage.store import Store
 
 #: Epoch, training loss before its update, test loss after it: torch 2.13 on an x86-64 CPU gives them bit for bit. The
 #: notebook has all but the last, which is evaluated in any case.

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.caching.inspection import inspect_store
+from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.records import Record
-from tasks.caching.reference import Reference
-from tasks.caching.store import Store
+from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.store import Store
 from tests.flows.forking import Nursery, workflow
 from tests.flows.test_caching import records_of
 from tests.flows.test_verify import CHECKPOINT, Run

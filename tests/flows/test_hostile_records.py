@@ -11,7 +11,7 @@ import pytest
 
 from tasks.caching.key import digest_of
 from tasks.caching.records import Record
-from tasks.caching.store import Store
+from tasks.caching.storage.store import Store
 from tests.flows.test_caching import records_of
 from tests.hostile.forgery import trap
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.store import Store
+from tasks.caching.storage.store import Store
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.wording import printable
-from tasks.caching.store import Store
+from flows.runs.wording import printable
+from tasks.caching.storage.store import Store
 from tests.flows.asking import Api
 
 Command = Callable[..., tuple[int, str, str]]

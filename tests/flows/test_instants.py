@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.inspection import inspect_store
+from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.records import read_record
-from tasks.caching.store import Store
+from tasks.caching.storage.store import Store
 from tests.flows.mutants import DATED, Laboratory
 from tests.flows.served import Served, Start
 from tests.flows.test_edits import MATERIAL, PROJECT, SETTINGS, STAGES, Edit, copy_project, words_of

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from flows.pages import artifact_key
-from tasks.caching.inspection import inspect_store
+from flows.ui.pages import artifact_key
+from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.records import last_ingredients
-from tasks.caching.store import Store
+from tasks.caching.storage.store import Store
 from tests.flows.conftest import STAGES
 
 #: Each is another experiment, though some would be the same file, key or page if a letter of theirs did not count.

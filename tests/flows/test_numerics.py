@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import Store
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import Store
 from tests.flows.conftest import STAGES
 from tests.flows.served import Finish
 from tests.flows.test_caching import digests_of

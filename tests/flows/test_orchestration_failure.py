@@ -11,15 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import Store
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import Store
 from tests.flows.asking import Api
 from tests.flows.conftest import STAGES, artifacts
 from tests.flows.wire import Wire
 
 Command = Callable[..., tuple[int, str, str]]
 
-#: Seconds that an answer is waited for in these tests, and how often a request is repeated; see `flows.settings`.
+#: Seconds that an answer is waited for in these tests, and how often a request is repeated.
 ANSWER_SECONDS, RETRIES = 3.0, 1
 
 #: What Prefect's server answers if a state is not to be, and what another program may answer to anything.
@@ -47,7 +47,7 @@ def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wi
         temporary_settings,
     )
 
-    from flows.contact import drain
+    from flows.runtime.connection import drain
 
     wire = Wire(httpx.URL(api_url).port or 0)
     monkeypatch.setenv("PREFECT_API_URL", wire.url)
@@ -146,7 +146,7 @@ def test_without_a_server_nothing_begins(
     store: Store, wire: Wire, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, first_home: Path
 ) -> None:
     befall, told = trouble
-    monkeypatch.setattr("flows.session.mark_ended_runs", lambda root, notify: befall())
+    monkeypatch.setattr("flows.runtime.session.mark_ended_runs", lambda root, notify: befall())
     code, out, error = command("train", "line")
     assert code == 1
     assert error.count("\n") == 1, error

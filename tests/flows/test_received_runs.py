@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flows.pages import cell
-from tasks.caching.store import Store
+from flows.ui.pages import cell
+from tasks.caching.storage.store import Store
 from tests.flows.test_hostile_runs import change
 
 Command = Callable[..., tuple[int, str, str]]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tasks.caching.store import Store
-from tasks.learning.experiment import Experiment
+from tasks.caching.storage.store import Store
+from tasks.learning.config.experiment import Experiment
 from tasks.relevance import MattersIf
 
 #: The last stage before that which writes all settings down.

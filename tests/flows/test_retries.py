@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.experiments import load_experiment
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import Store
+from flows.config.experiments import load_experiment
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import Store
 from tests.flows.asking import Api
 from tests.flows.conftest import STAGES, AtStage
 

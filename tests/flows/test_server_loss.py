@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from flows import server_process
-from flows.password import read_secret
-from flows.settings import prefect_home
+from flows.environment.settings import prefect_home
+from flows.services.prefect_server import server_process
+from flows.services.prefect_server.password import read_secret
 from tests.flows.asking import until_there
 from tests.flows.conftest import STAGES
 from tests.flows.served import Finish, Start

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flows import repetition
-from flows.identity import identity, store_tag
-from tasks.caching.store import Store
+from flows.environment.identity import identity, store_tag
+from flows.runtime import repetition
+from tasks.caching.storage.store import Store
 from tests.flows.asking import Api
 from tests.flows.conftest import enter
 
@@ -73,7 +73,7 @@ def test_the_pages_of_two_stores_have_keys_of_their_own(
         store = enter(tmp_path / home, monkeypatch)
         changes["training"] = {"epochs": 20 + number}  # type: ignore[assignment]
         shown.append(keys(api, train(changes=changes).flow_run_id))
-        monkeypatch.setattr("flows.page_keys.is_shared", is_shared_now())
+        monkeypatch.setattr("flows.ui.page_keys.is_shared", is_shared_now())
     pages = ("plan", "metrics", "plots", "report", "history")
     assert shown[0] == shown[2] == {f"shared-{page}" for page in pages}
     other = identity(tmp_path / "second")
@@ -83,7 +83,7 @@ def test_the_pages_of_two_stores_have_keys_of_their_own(
 
 def is_shared_now() -> Callable[..., bool]:
     """What tells whether keys are another store's, without what it knew before: each process asks once."""
-    from flows import page_keys
+    from flows.ui import page_keys
 
     page_keys.is_shared.cache_clear()
     return page_keys.is_shared

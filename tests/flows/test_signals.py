@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from flows.signals import Interrupted, interrupt
-from tasks.caching.inspection import inspect_store
-from tasks.caching.store import Store
+from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.store import Store
 from tests.flows.asking import Api, until_there
 from tests.flows.conftest import AtStage, heed_hangups, made
 from tests.flows.served import Finish, Start

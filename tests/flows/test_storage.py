@@ -22,10 +22,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from flows.identity import identity
-from tasks.caching.inspection import IN_USE_SECONDS, inspect_store
-from tasks.caching.ownership import own_data
-from tasks.caching.store import HashingSink, Store
+from flows.environment.identity import identity
+from tasks.caching.gc.inspection import IN_USE_SECONDS, inspect_store
+from tasks.caching.storage.ownership import own_data
+from tasks.caching.storage.store import HashingSink, Store
 from tests.caching.conftest import fault_at
 from tests.flows.conftest import PROJECT, artifacts
 from tests.flows.forking import Nursery, workflow
@@ -196,7 +196,7 @@ def test_a_training_goes_on_without_a_state_that_cannot_be_kept(
 ) -> None:
     words = ("train", "line", "--until", "train", "--training.epochs", "20", "--training.checkpoint-every")
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.caching.states.write_durably", lambda path, content: failing(errno.ENOSPC)())
+        patch.setattr("tasks.caching.storage.states.write_durably", lambda path, content: failing(errno.ENOSPC)())
         code, out, error = command(*words, "5 epochs")
     assert (code, error) == (0, "")
     assert out.count("how far it has come could not be kept: No space left on device; free some space") == 4

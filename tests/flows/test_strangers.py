@@ -15,10 +15,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from flows import server, server_process
-from flows.password import make_secret, secret_path
-from flows.settings import prefect_home
-from flows.sign_in import UiPage, write_opener
+from flows.environment.settings import prefect_home
+from flows.services.prefect_server import server, server_process
+from flows.services.prefect_server.password import make_secret, secret_path
+from flows.services.prefect_server.sign_in import UiPage, write_opener
 from tests.flows.served import Finish
 
 NOBODY = 65534
@@ -122,7 +122,7 @@ def test_nor_does_the_folder_of_the_server_let_others_in(passage: Path, python: 
 EPHEMERAL = """
 import sys, urllib.error, urllib.request
 from pathlib import Path
-from flows.session import prefect_session
+from flows.runtime.session import prefect_session
 with prefect_session(Path(sys.argv[1]), ephemeral=True):
     from prefect.client.orchestration import get_client
     with get_client(sync_client=True) as client:

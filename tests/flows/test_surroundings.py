@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.caching.store import Store, project_store
+from tasks.caching.storage.store import Store, project_store
 from tests.flows.conftest import enter, made
 from tests.flows.served import Finish
 
@@ -54,7 +54,7 @@ def unnamable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_a_folder_that_prefect_cannot_name_is_refused_before_anything_is_written(
     unnamable: Path, command: Command, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.server_process.spawn", pytest.fail)
+    monkeypatch.setattr("flows.services.prefect_server.server_process.spawn", pytest.fail)
     code, out, error = command(*words)
     assert (code, out) == (2, "")
     assert error.startswith("error: the project's folder ('")

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from flows.experiments import load_experiment
-from flows.identity import store_tag
-from flows.pages import cell
-from tasks.caching.manifest import Manifest
-from tasks.caching.store import Store
+from flows.config.experiments import load_experiment
+from flows.environment.identity import store_tag
+from flows.ui.pages import cell
+from tasks.caching.runs.manifest import Manifest
+from tasks.caching.storage.store import Store
 
 STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
 
@@ -236,7 +236,7 @@ def test_the_three_placements_give_the_same_model_on_the_cpu(store: Store, train
 
 
 def test_a_project_may_be_moved(trained: Store, train: Callable[..., Any], tmp_path: Path) -> None:
-    from tasks.caching.store import project_store
+    from tasks.caching.storage.store import project_store
 
     shutil.move(trained.root, tmp_path / "elsewhere")
     (tmp_path / "home").symlink_to("elsewhere")  # WORKFLOW_HOME still leads there
@@ -246,7 +246,7 @@ def test_a_project_may_be_moved(trained: Store, train: Callable[..., Any], tmp_p
 
 def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) -> None:
     from flows import orchestration
-    from flows.watching import extra_watchers
+    from flows.runtime.observers import extra_watchers
 
     told: list[tuple[int, int, float]] = []
 
@@ -266,11 +266,11 @@ def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) 
 def test_a_long_training_shows_its_progress_in_the_ui(
     store: Store, train: Callable[..., Any], api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.progress import LINES
+    from flows.ui.progress import LINES
 
     for name in ("FIRST_SECONDS", "PAGE_SECONDS", "LINE_SECONDS"):
-        monkeypatch.setattr(f"flows.progress.{name}", 0.0)
-    monkeypatch.setattr("tasks.learning.loop.PROGRESS_INTERVAL", 0.0)
+        monkeypatch.setattr(f"flows.ui.progress.{name}", 0.0)
+    monkeypatch.setattr("tasks.learning.training.loop.PROGRESS_INTERVAL", 0.0)
     outcome = train("line", {"training": {"epochs": 100}}, until="train")
     page = api.artifacts(outcome.flow_run_id)["line-training"]
     assert "done after epoch 100, training loss 0." in page

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.environment import describe_environment
 from tasks.caching.key import version
-from tasks.caching.reference import Reference
-from tasks.caching.store import Store, run_path
-from tasks.caching.sums import SUMS, list_sums
+from tasks.caching.runs.environment import describe_environment
+from tasks.caching.runs.sums import SUMS, list_sums
+from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.store import Store, run_path
 from tests.hostile.forgery import trap, with_pickle_of
 
 CHECKPOINT = "01_workflow_model_0.pth"
@@ -250,7 +250,7 @@ def test_a_model_that_predicts_otherwise_under_no_grad_is_caught(
 ) -> None:
     import torch
 
-    from tasks.learning import predictions
+    from tasks.learning.evaluation import predictions
 
     predict = predictions.predict
     monkeypatch.setattr(

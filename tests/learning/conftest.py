@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.learning.columns import to_column
-from tasks.learning.experiment import Experiment
-from tasks.learning.lines import line_table
-from tasks.learning.splitting import split_rows
+from tasks.learning.config.experiment import Experiment
+from tasks.learning.data.columns import to_column
+from tasks.learning.data.lines import line_table
+from tasks.learning.data.splitting import split_rows
 
 PRESETS = Path(__file__).parents[2] / "flows" / "presets"
 

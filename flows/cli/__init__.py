@@ -1,0 +1,17 @@
+"""The command line, `workflow`: one thin module a group of commands, and the only package that prints.
+
+Signals are handled before anything is imported that takes a while. Until a command has begun, nothing has to be cleaned
+up: Ctrl-C then ends the process at once, without a traceback.
+"""
+
+from collections.abc import Sequence
+
+from flows.signals import handle, leave
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits; see `flows.cli.app.run`."""
+    handle(leave)
+    from flows.cli.app import run
+
+    run(arguments)

@@ -1,0 +1,1 @@
+"""Experiment files and schedules: from text to a validated experiment."""

@@ -1,0 +1,1 @@
+"""Deployments, what carries out their runs, and alerts."""

@@ -1,0 +1,125 @@
+"""`workflow selftest resume`: kills a real training of the user's own experiment, and shows that nothing is lost."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.errors import InputError
+from flows.maintenance.isolated_training import finish, homes_elsewhere, train_elsewhere, training, write_experiment
+from tasks.caching.records import open_envelope
+from tasks.learning.config.experiment import Experiment
+
+#: What Prefect shows of the trainings.
+PURPOSE = "selftest"
+
+#: States in the course of a training, about: enough to be killed anywhere, few enough to cost little.
+STATES = 1000
+
+#: Seconds between two looks at how far a training has come.
+LOOK_SECONDS = 0.002
+
+
+@dataclass(frozen=True)
+class ResumeReport:
+    """What came of a self-test of the resumption.
+
+    Attributes:
+        killed_after: the epoch after which each training was killed, at least.
+        resumed_after: the epoch after which each next one went on.
+        outputs: for each artifact of the stage, its digest without and with the kills.
+    """
+
+    killed_after: list[int]
+    resumed_after: list[int]
+    outputs: dict[str, tuple[str, str]]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every training went on, and the end is the same to the last byte."""
+        went_on = len(self.resumed_after) == len(self.killed_after) > 0
+        return went_on and all(without == killed for without, killed in self.outputs.values())
+
+
+def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], None]) -> ResumeReport:
+    """Trains once without and once with kills, each in an empty store, and compares what came of it.
+
+    Args:
+        experiment: any.
+        kills: how often the second training is killed, evenly over its epochs.
+        notify: is told what goes on.
+
+    Raises:
+        InputError: the training has too few epochs to be killed so often, or ended before it could be.
+        TrainingError: a training failed by itself.
+    """
+    epochs = experiment.training.epochs
+    if epochs <= kills:
+        raise InputError(f"training.epochs ({epochs}) must be above the number of kills ({kills})")
+    with homes_elsewhere("selftest") as folder:
+        source = folder / "selftest.toml"
+        write_experiment(with_states(experiment), source)
+        notify(f"training {experiment.name} without a kill")
+        train_elsewhere(source, folder / "without", "train", PURPOSE)
+        resumed, targets = [], [epochs * number // (kills + 1) for number in range(1, kills + 1)]
+        for target in targets:
+            notify(f"killing it after epoch {target:,} of {epochs:,}")
+            resumed += kill_after(target * batches_of(experiment), source, folder / "killed")
+        notify("letting it end")
+        resumed += went_on_after(train_elsewhere(source, folder / "killed", "train", PURPOSE))
+        return ResumeReport(targets, resumed, compare_outputs(folder / "without", folder / "killed"))
+
+
+def with_states(experiment: Experiment) -> Experiment:
+    """The experiment with states kept so often that it can be killed anywhere."""
+    every = max(1, experiment.training.epochs // STATES)
+    training = experiment.training.model_copy(update={"checkpoint_every": f"{every} epochs"})
+    return experiment.model_copy(update={"training": training})
+
+
+def batches_of(experiment: Experiment) -> int:
+    """Updates in an epoch."""
+    rows = experiment.split.sizes(experiment.data.row_count)["train"]
+    return -(-rows // (experiment.training.batch_size or rows))
+
+
+def kill_after(updates: int, source: Path, home: Path) -> list[int]:
+    """Kills a training once it has kept a state of so many updates; the epoch after which it had gone on, if it had.
+
+    Raises:
+        InputError: it ended before.
+        TrainingError: it failed.
+    """
+    with training(source, home, "train", PURPOSE) as process:
+        while newest_state(home) < updates:
+            if process.poll() is not None:
+                finish(process)
+                raise InputError("the training ended before it could be killed: give it more --training.epochs")
+            time.sleep(LOOK_SECONDS)
+        process.kill()
+        out, _ = process.communicate()
+    return went_on_after(out)
+
+
+def newest_state(home: Path) -> int:
+    """Updates in the newest state of the training in a store; -1 if there is none."""
+    names = (path.name for path in (home / "artifacts/states/train").glob("*/*.pth"))
+    return max((int(name.partition("-")[0]) for name in names), default=-1)
+
+
+def went_on_after(out: str) -> list[int]:
+    """The epoch after which a training said that it went on; empty if it began anew."""
+    return [int(number.replace(",", "")) for number in re.findall(r"goes on after epoch ([\d,]+)", out)]
+
+
+def compare_outputs(one: Path, other: Path) -> dict[str, tuple[str, str]]:
+    """The digests of everything that the train stage made in two stores, by name; empty for what is not there."""
+    first, second = outputs_of(one), outputs_of(other)
+    return {name: (first.get(name, ""), second.get(name, "")) for name in sorted({*first, *second})}
+
+
+def outputs_of(home: Path) -> dict[str, str]:
+    """The digest of everything that the only record of the train stage names."""
+    (path,) = (home / "artifacts/records/train").glob("*.json")
+    return {name: made.digest for name, made in open_envelope(path.read_bytes(), path.stem).outputs.items()}

@@ -1,0 +1,1 @@
+"""Run folders: finding one, `latest`, their history and their comparison."""

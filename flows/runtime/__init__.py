@@ -1,0 +1,1 @@
+"""What happens while a flow runs: engine, session, events, observers, concurrency, zombie runs."""

@@ -1,0 +1,1 @@
+"""Programs that keep running: Prefect's server, `workflow serve`, the report server."""

@@ -1,0 +1,80 @@
+"""The Prefect server of `--ephemeral`, which ends with the process that started it.
+
+It is the project's own, of the same database, with the same guard and password, but on a port that no other process is
+given, without web pages, and without the services that belong to a server which stays: it schedules nothing.
+Prefect would start such a server too, but imports all of itself into the flow's process first, and lets a Ctrl-C in the
+terminal end the server before the flow can report how it ended.
+"""
+
+import contextlib
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from flows.environment.settings import LOOPBACK, Api, ServerError, make_home
+from flows.services.prefect_server import server_process
+from flows.services.prefect_server.password import own_password
+from flows.services.prefect_server.server import STARTUP_SECONDS, check_database
+
+
+class TemporaryServer:
+    """A server that was started, and may not answer yet."""
+
+    def __init__(self, root: Path, home: Path, output: IO[bytes]) -> None:
+        self._home = home
+        self._output = output
+        self._process = server_process.launch(root, home, free_port(), output, temporary=True)
+
+    @property
+    def api(self) -> Api:
+        """The API that it serves or will serve, with its password."""
+        return replace(self._process.api, password=own_password(self._home))
+
+    def wait(self) -> None:
+        """Returns as soon as it answers.
+
+        Raises:
+            ServerError: it ends before, or takes too long; with what it printed.
+        """
+        try:
+            if server_process.wait_until_ready(self._process, self._home, STARTUP_SECONDS):
+                return
+            what = "ended while it started"
+        except TimeoutError:
+            what = f"did not answer within {STARTUP_SECONDS:g} s"
+        self._output.seek(0)
+        printed = self._output.read().decode(errors="replace").strip()
+        raise ServerError(f"The Prefect server of --ephemeral {what}.\n{printed or '(it printed nothing)'}")
+
+    def end(self) -> None:
+        """Ends it; what it was sent is in the database."""
+        server_process.terminate(self._process)
+
+
+@contextlib.contextmanager
+def temporary_server(root: Path, notify: Callable[[str], None]) -> Iterator[TemporaryServer]:
+    """Starts a server of the project's database, and ends it in the end; wait for it before it is used.
+
+    Raises:
+        ServerError: the database is damaged and still open, or of a later version of Prefect.
+        OSError: the database is damaged and cannot be moved, or nothing can be written.
+    """
+    home = make_home(root)
+    check_database(root, notify)
+    with tempfile.TemporaryFile() as output:
+        server = TemporaryServer(root, home, output)
+        try:
+            yield server
+        finally:
+            server.end()
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, and that the kernel gives nobody else soon."""
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        port: int = listener.getsockname()[1]
+        return port

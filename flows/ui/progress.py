@@ -1,0 +1,108 @@
+"""Shows how far a training has come: in lines of the log, which the UI follows, and on a page with its loss curve."""
+
+import base64
+import math
+import time
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.logging import get_run_logger
+
+from flows.runtime.connection import ask
+from flows.ui.loss_curve import Curve, draw_curve
+from flows.ui.page_keys import page_key
+from flows.ui.pages import cell
+from tasks.caching.stage import StageReport
+
+#: Seconds before a training first shows anything: a quick one need not.
+FIRST_SECONDS = 2.0
+
+#: Seconds between two updates of the page, each of which is a request, and between two lines of the log.
+PAGE_SECONDS, LINE_SECONDS = 5.0, 5.0
+
+#: What the curve shows, and the metrics of the run do not.
+MEANING = "The training loss of an epoch is taken before each of its updates; the metrics are of the final weights."
+
+#: Lines of the log that a training of up to 50 minutes gets at most; seconds after which a longer one has another line.
+LINES, SILENCE_SECONDS = 10, 300.0
+
+
+class Pace:
+    """How fast a stage goes on, from where this process began with it."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first: int | None = None
+
+    def words(self, done: int, total: int, loss: float) -> str:
+        """Where the stage is, such as `epoch 3,000 of 10,000, training loss 0.0148, 1,200 epochs/s, 6 s left`."""
+        told, now = f"epoch {done:,} of {total:,}, training loss {loss:.6g}", time.monotonic()
+        if self._first is None:  # of a training that goes on, another process did most
+            self._first, self._began = done, now
+        if done == self._first or now == self._began:
+            return told
+        rate = (done - self._first) / (now - self._began)
+        return f"{told}, {rate:,.0f} epochs/s, {(total - done) / rate:,.0f} s left"
+
+
+class TrainingProgress:
+    """Is told how far a stage has come, and shows it."""
+
+    def __init__(self, experiment: str) -> None:
+        self._experiment = experiment
+        self._log = get_run_logger()
+        self._stage, self._pace, self._curve = "", Pace(), Curve()
+        self._page: UUID | None = None
+        self._page_due = self._line_due = self._line_overdue = math.inf
+        self._told = 0.0
+        self._last = 0, math.nan
+
+    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+        """Begins anew."""
+        self._stage, self._pace, self._curve, self._page = name, Pace(), Curve(), None
+        self._page_due = self._line_due = time.monotonic() + FIRST_SECONDS
+        self._line_overdue = time.monotonic() + SILENCE_SECONDS
+        self._told = 0.0
+
+    def progress(self, done: int, total: int, loss: float) -> None:
+        """Shows it if it is time to."""
+        self._curve.add(done, loss)
+        self._last = done, loss
+        words, now = self._pace.words(done, total, loss), time.monotonic()
+        if now >= self._line_due and (done / total >= self._told + 1 / LINES or now >= self._line_overdue):
+            self._log.info("%s: %s", self._stage, words)
+            self._line_due, self._line_overdue, self._told = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
+        if now >= self._page_due:
+            self._show(words, total)
+            self._page_due = now + PAGE_SECONDS
+
+    def notice(self, name: str, text: str) -> None:
+        """Shows nothing: the log tells it."""
+
+    def finished(self, report: StageReport) -> None:
+        """Shows the end of what had a page."""
+        if self._page is not None:
+            last, loss = self._last
+            self._show(f"done after epoch {last:,}, training loss {loss:.6g}, in {report.seconds:,.1f} s", last)
+
+    def _show(self, words: str, epochs: int) -> None:
+        curve = draw_curve(self._curve.points, epochs, f"Training loss of {self._experiment}")
+        image = base64.b64encode(curve.encode()).decode()
+        markdown = (
+            f"# Training of {cell(self._experiment)}\n\n{cell(words)}\n\n"
+            f"![Training loss](data:image/svg+xml;base64,{image})\n\n{MEANING}"
+        )
+        if self._page is None:
+            key = page_key(self._experiment, "training")
+            self._page = ask(lambda: cast(UUID, create_markdown_artifact(markdown, key=key, description=words)))
+        else:
+            ask(lambda: update_page(cast(UUID, self._page), markdown, words))
+
+
+def update_page(page: UUID, markdown: str, summary: str) -> None:
+    """Puts something else on a page of the UI."""
+    with get_client(sync_client=True) as client:
+        client.update_artifact(page, ArtifactUpdate(data=markdown, description=summary))

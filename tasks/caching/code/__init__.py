@@ -1,0 +1,1 @@
+"""The fingerprint of a stage's code, and the code as this process runs it."""

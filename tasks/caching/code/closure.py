@@ -1,0 +1,379 @@
+"""The code that a function reaches: names are followed to the statements that give them their values."""
+
+import builtins
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
+from pathlib import Path
+
+from tasks.caching.code.names import IMPORTS, ORDER, Chain, Import, defined_words
+from tasks.caching.code.reader import Form
+from tasks.caching.code.sources import INSTALLED, edited_elsewhere
+from tasks.caching.code.syntax import Module, parse, short_hash
+
+#: The packages whose code belongs to the project where it is installed among others.
+PACKAGES = ("flows", "tasks")
+
+#: What loads or reaches code by names that are computed while it runs.
+DYNAMIC = (
+    "builtins.__import__",
+    "builtins.compile",
+    "builtins.eval",
+    "builtins.exec",
+    "builtins.globals",
+    "importlib.__import__",
+    "importlib.import_module",
+    "importlib.machinery",
+    "importlib.metadata.EntryPoint",
+    "importlib.metadata.entry_points",
+    "importlib.reload",
+    "importlib.util.module_from_spec",
+    "inspect.currentframe",
+    "inspect.getmodule",
+    "inspect.stack",
+    "pkgutil",
+    "pydantic.ImportString",
+    "pydoc.locate",
+    "runpy",
+    "site.addsitedir",
+    "sys._getframe",
+    "sys.meta_path",
+    "sys.modules",
+    "sys.path",
+    "sys.path_hooks",
+    "types.FunctionType",
+    "zipimport",
+)
+
+#: How files of modules end, in the order in which Python looks for them. Of one that is no source, all counts.
+ENDINGS = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
+
+#: Attributes that every module has, and that lead to nothing that is defined in it.
+OF_ANY_MODULE = frozenset({"__doc__", "__file__", "__name__", "__package__", "__path__", "__spec__"})
+
+#: Reads a file of the project.
+Read = Callable[[Path], bytes]
+
+
+class UnseenCodeError(ValueError):
+    """A stage loads code by a name that is not written out, so that its key could not know it."""
+
+
+class Closure:
+    """The statements that code reaches, by module.
+
+    Args:
+        project: the folder that holds the project's packages.
+        read: gives a file's bytes.
+        settings: full names of the classes of settings.
+        machinery: the package that is left out.
+        allows_dynamic: whether code may be loaded by a name that is computed.
+    """
+
+    def __init__(
+        self, project: Path, read: Read, settings: frozenset[str], machinery: str, *, allows_dynamic: bool
+    ) -> None:
+        self.project, self.read, self.settings = project, read, settings
+        self.machinery, self.allows_dynamic = machinery, allows_dynamic
+        self.modules: dict[str, Module] = {}
+        self.reached: dict[str, dict[int, Form]] = {}
+        self.imported: dict[str, set[str]] = {}
+        self.whole: set[str] = set()
+        self.has_hooks = False
+        self._files: dict[str, tuple[tuple[str, Path], ...]] = {}
+        self._listed: dict[Path, frozenset[str]] = {}
+        self._tops: dict[str, Path | None] = {}
+        self._waiting: list[tuple[str, int, Form]] = []
+
+    def places(self) -> dict[str, str]:
+        """What was reached: a hash by place, in the order of the files."""
+        found: dict[str, str] = {}
+        for name in sorted(self.modules, key=self._place):
+            place = self._place(name)
+            found |= {f"{place}: {part}": digest for part, digest in self._parts(name).items()}
+        return found
+
+    def _parts(self, name: str) -> dict[str, str]:
+        """The hashes of what was reached of a module, by what it defines."""
+        module, forms = self.modules[name], self.reached[name]
+        texts: dict[str, list[str]] = {}
+        if self.imported[name]:
+            texts[IMPORTS] = sorted(self.imported[name])
+        for index in sorted(forms):
+            statement = module.statement(index, forms[index])
+            if statement.text:
+                texts.setdefault(statement.name, []).append(statement.text)
+        parts = {part: short_hash("\n".join(lines)) for part, lines in texts.items()}
+        order = [index for index, _ in enumerate(module.body) if self._is_in_order(name, index)]
+        if len(order) > 1:
+            words = (defined_words(module.body[index]) for index in sorted(order, key=module.position))
+            parts[ORDER] = short_hash("\n".join(words))
+        return parts
+
+    def _is_in_order(self, name: str, index: int) -> bool:
+        """Whether it may matter what runs before a statement, or after it."""
+        module, forms = self.modules[name], self.reached[name]
+        if module.is_import(index):
+            return index in module.ordered or not self._run_by(name, module.run_by(index)).isdisjoint(self._acting)
+        return index in forms and (index in module.ordered or (self.has_hooks and index in module.classes))
+
+    def _run_by(self, name: str, imported: Iterable[str]) -> set[str]:
+        """The modules of the project that a module runs by importing others: not the packages that it lies in."""
+        found = {run for module in imported for run, _ in self.files(module)}
+        return {run for run in found & self.modules.keys() if not f"{name}.".startswith(f"{run}.")}
+
+    @functools.cached_property
+    def _acting(self) -> set[str]:
+        """The modules that have effects when they are imported, or import one that has."""
+        runs = {name: self._run_by(name, module.runs) for name, module in self.modules.items()}
+        acting = {name for name, module in self.modules.items() if module.effective}
+        while more := {name for name in runs if name not in acting and not runs[name].isdisjoint(acting)}:
+            acting |= more
+        return acting
+
+    # --- Modules
+
+    def files(self, name: str) -> tuple[tuple[str, Path], ...]:
+        """The modules that importing `name` runs, with their files: its packages and itself, if it is the project's."""
+        if name not in self._files:
+            self._files[name] = tuple(self._find_files(name))
+        return self._files[name]
+
+    def _find_files(self, name: str) -> Iterator[tuple[str, Path]]:
+        package, _, _ = name.rpartition(".")
+        yield from self.files(package) if package else ()
+        top, *inner = name.split(".")
+        if (found := self._top(top)) is None:
+            return
+        place = found.joinpath(*inner)
+        for folder, stem in ((place, "__init__"), (place.parent, place.name)):
+            listed = self._list(folder)
+            for ending in ENDINGS:
+                if f"{stem}{ending}" in listed:
+                    yield name, folder / f"{stem}{ending}"
+                    return
+
+    def _list(self, folder: Path) -> frozenset[str]:
+        """The names of what lies in a folder; none if there is no such folder."""
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = frozenset(os.listdir(folder))  # noqa: PTH208 (names, which Path would make paths of)
+            except (FileNotFoundError, NotADirectoryError):
+                self._listed[folder] = frozenset()
+        return self._listed[folder]
+
+    def _top(self, name: str) -> Path | None:
+        """Where a module or a package of one word lies, without an ending; None if it is not the project's."""
+        if name not in self._tops:
+            self._tops[name] = self._find_top(name)
+        return self._tops[name]
+
+    def _find_top(self, name: str) -> Path | None:
+        place = self.project / name
+        if self.project.name in INSTALLED:
+            return place if name in PACKAGES else None
+        if name in PACKAGES:
+            return place
+        has_code = (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file()
+        if name in sys.stdlib_module_names and not has_code:
+            return None
+        # Python may find another one of the name first, by PYTHONPATH, and any before a folder without code of its own.
+        return edited_elsewhere(name) or (place if has_code or place.is_dir() else None)
+
+    def _place(self, name: str) -> str:
+        """The path of a module's file as people read it: from the folder that its package lies in."""
+        path, top = self.modules[name].path, self._top(name.partition(".")[0])
+        return path.relative_to(self.project if top is None else top.parent).as_posix()
+
+    def is_module(self, name: str) -> bool:
+        """Whether a dotted name is that of a module of the project."""
+        return any(found == name for found, _ in self.files(name))
+
+    def is_machinery(self, name: str) -> bool:
+        """Whether a module is one of those that are left out."""
+        return bool(self.machinery) and f"{name}.".startswith(f"{self.machinery}.")
+
+    def touch(self, name: str) -> None:
+        """Imports a module: what has effects in it, and in what it imports in turn, counts."""
+        for found, path in self.files(name):
+            if found in self.modules or self.is_machinery(found):
+                continue
+            package = found if path.name.startswith("__init__.") else found.rpartition(".")[0]
+            content = self.read(path)
+            is_source = path.suffix == ".py"
+            module = parse(path, content if is_source else b"", package)
+            self.modules[found], self.reached[found], self.imported[found] = module, {}, set()
+            if not is_source:
+                self.imported[found].add(f"compiled {hashlib.sha256(content).hexdigest()}")
+            for imported in module.imports:
+                self._touch_import(imported)
+                if not self._is_ours(imported.module) and imported.module.partition(".")[0] not in (
+                    sys.stdlib_module_names
+                ):
+                    self._note(found, imported)  # it may have effects, such as a registration
+            for star in module.stars:
+                self._touch_star(found, star)
+            for index in module.effective:
+                self._reach(found, index, "code")
+            self.has_hooks |= module.has_hooks
+
+    def _is_ours(self, name: str) -> bool:
+        return bool(self.files(name))
+
+    def _touch_import(self, imported: Import) -> None:
+        self.touch(imported.module)
+        if imported.member:
+            self.touch(imported.origin)
+
+    def _touch_star(self, name: str, star: str) -> None:
+        """Imports all names of a module, which are those of modules too where its `__all__` says so."""
+        self.imported[name].add(f"* is {star}")
+        self.reach_all(star)
+        for listed in self.modules[star].listed if star in self.modules else ():
+            self.reach_all(f"{star}.{listed}")
+
+    def _note(self, name: str, imported: Import) -> None:
+        """Takes note that a module's name stands for what it imports."""
+        self.imported[name].add(f"{imported.alias} is {imported.origin}")
+
+    def reach(self, name: str, member: str) -> None:
+        """Reaches what a module defines under a name; all of it, if there is no such name."""
+        self.touch(name)
+        indices = self.modules[name].binders.get(member) if name in self.modules else None
+        if not indices:
+            self.reach_all(name)
+        for index in indices or ():
+            self._reach(name, index, "code")
+
+    def reach_all(self, name: str) -> None:
+        """Reaches every statement of a module."""
+        if name in self.whole or self.is_machinery(name) or not self.is_module(name):
+            return
+        self.whole.add(name)
+        self.touch(name)
+        module = self.modules[name]
+        for imported in module.imports:  # which may be taken from it, too
+            self._note(name, imported)
+            self._follow_import(name, imported, (), 0, "code")
+            self.reach_all(imported.origin)
+        for index, _ in enumerate(module.body):
+            self._reach(name, index, "code")
+
+    # --- Statements
+
+    def _reach(self, name: str, index: int, form: Form) -> None:
+        """Reaches a statement; one that is reached as code counts as a whole, even if it is a setting's as well."""
+        module = self.modules[name]
+        if form == "setting" and not module.is_setting(index, self._settings_in(name)):
+            form = "code"
+        if not module.is_import(index) and self.reached[name].get(index) not in ("code", form):
+            self.reached[name][index] = form
+            self._waiting.append((name, index, form))
+
+    def _settings_in(self, name: str) -> frozenset[str]:
+        """The names of the classes of settings in a module."""
+        return frozenset(full.rpartition(".")[2] for full in self.settings if full.rpartition(".")[0] == name)
+
+    def follow_all(self) -> None:
+        """Follows what was reached, until there is nothing new."""
+        while self._waiting or self._reach_subclasses() or self._reach_submodules():
+            name, index, form = self._waiting.pop()
+            statement = self.modules[name].statement(index, form)
+            for imported in statement.imports:
+                self._touch_import(imported)
+            for chain, line in statement.uses.items():
+                self._follow(name, chain, line, "code", statement.imports)
+            for chain, line in statement.annotated.items():
+                self._follow(name, chain, line, "setting", statement.imports)
+
+    def _reach_subclasses(self) -> bool:
+        """Reaches every class of what was imported, if its base class may find it; whether there was a new one."""
+        for name, module in self.modules.items() if self.has_hooks else ():
+            for index in module.classes:
+                self._reach(name, index, "code")
+        return bool(self._waiting)
+
+    def _reach_submodules(self) -> bool:
+        """Reaches all of the modules in packages that are handed on; whether there was a new one."""
+        for name in [name for name in self.modules if name not in self.whole]:
+            package = name
+            while package := package.rpartition(".")[0]:
+                if package in self.whole:
+                    self.reach_all(name)
+        return bool(self._waiting)
+
+    def _follow(self, name: str, chain: Chain, line: int, form: Form, local: tuple[Import, ...]) -> None:
+        """Follows a dotted name that a statement of a module reads.
+
+        Args:
+            name: of the module.
+            chain: the dotted name.
+            line: where it stands.
+            form: how what it leads to is looked at.
+            local: what the statement itself imports.
+        """
+        module, (head, *rest) = self.modules[name], chain
+        if "__globals__" in rest:
+            self._refuse_dynamic(name, "builtins.globals", line)
+        known = False
+        for imported in local:
+            if imported.alias == head:
+                self._follow_import(name, imported, tuple(rest), line, form)
+                known = True
+        for imported in module.imports:
+            if imported.alias == head:
+                self._note(name, imported)
+                self._follow_import(name, imported, tuple(rest), line, form)
+                known = True
+        for index in module.binders.get(head, ()):
+            self._reach(name, index, form)
+            known = True
+        if not known and hasattr(builtins, head):
+            self._refuse_dynamic(name, f"builtins.{head}", line)
+
+    def _follow_import(self, name: str, imported: Import, rest: Chain, line: int, form: Form) -> None:
+        """Follows a name that stands for an import, and what is read of it."""
+        if not self._is_ours(imported.module):
+            self._refuse_dynamic(name, ".".join([imported.origin, *rest]), line)
+        elif imported.member is None:
+            self._follow_module(imported.binds, rest, form)
+        else:
+            self._follow_module(imported.module, (imported.member, *rest), form)
+
+    def _follow_module(self, name: str, rest: Chain, form: Form) -> None:
+        """Follows what is read of a module; all of it, if the module itself is handed on."""
+        if self.is_machinery(name) or not self.is_module(name):
+            return
+        self.touch(name)
+        if not rest:
+            self.reach_all(name)
+            return
+        head, *further = rest
+        module, known = self.modules[name], False
+        if self.is_module(f"{name}.{head}"):
+            self._follow_module(f"{name}.{head}", tuple(further), form)
+            known = True
+        if head in module.binders:
+            self._follow(name, rest, 0, form, ())
+            known = True
+        if not known and head not in OF_ANY_MODULE:
+            self.reach_all(name)
+
+    def _refuse_dynamic(self, name: str, origin: str, line: int) -> None:
+        """Refuses what loads code by a name that is computed.
+
+        Raises:
+            UnseenCodeError: it is that.
+        """
+        dynamic = next((known for known in DYNAMIC if f"{origin}.".startswith(f"{known}.")), None)
+        if dynamic is None and origin in ("importlib", "builtins"):
+            dynamic = origin
+        if dynamic and not self.allows_dynamic:
+            raise UnseenCodeError(
+                f"{self._place(name)}, line {line}: {dynamic.removeprefix('builtins.')} can run code that the cache "
+                "does not see, so that an edit of it would not be noticed. Import by name, or list the modules in the "
+                "stage's `loads`"
+            )

@@ -1,0 +1,293 @@
+"""A module of the project as the fingerprint sees it: top-level statements, without what never shapes a result."""
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.caching.code.effects import Effects
+from tasks.caching.code.names import (
+    Chain,
+    Import,
+    bound_names,
+    defined_name,
+    full_name,
+    imports_in,
+    imports_of,
+    is_import,
+    stars_in,
+)
+from tasks.caching.code.reader import Form, Reader, in_import_order, is_type
+
+#: Where TYPE_CHECKING is what it says.
+TYPING = frozenset({"typing", "typing_extensions"})
+
+#: Metaclasses that do nothing with subclasses but what everybody knows.
+METACLASSES = frozenset({"abc.ABCMeta", "enum.EnumMeta", "enum.EnumType"})
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A top-level statement in one of its forms.
+
+    Attributes:
+        name: what it defines, for the words in which a change is told.
+        text: what of it shapes a result.
+        uses: the names that it reads, with the line of each.
+        annotated: the names that its annotations of fields and its base classes read.
+        imports: what is imported anywhere in it.
+    """
+
+    name: str
+    text: str
+    uses: Mapping[Chain, int]
+    annotated: Mapping[Chain, int]
+    imports: tuple[Import, ...]
+
+    @property
+    def digest(self) -> str:
+        """A hash of its text."""
+        return short_hash(self.text)
+
+
+@dataclass
+class Module:
+    """A parsed module.
+
+    Attributes:
+        path: its file.
+        body: its statements, without what never runs.
+        binders: the statements that give a name its value, by the name.
+        imports: what is imported at its top level, blocks such as `try` included.
+        stars: modules from which all names are imported.
+        effective: the statements that do more than to define something.
+        ordered: the statements of which it may matter which ran before them.
+        has_hooks: whether it may find classes that nothing names: their base class hears of them, or asks for them.
+        package: the dotted name of the package that relative imports start from.
+        keeps_typing: whether blocks under `if TYPE_CHECKING:` may run.
+    """
+
+    path: Path
+    body: list[ast.stmt]
+    binders: dict[str, list[int]]
+    imports: tuple[Import, ...]
+    stars: tuple[str, ...]
+    effective: frozenset[int]
+    ordered: frozenset[int]
+    has_hooks: bool
+    package: str
+    keeps_typing: bool
+    forms: dict[tuple[int, Form], Statement] = field(default_factory=dict)
+    _run_by: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def aliases(self) -> dict[str, str]:
+        """What names stand for that it imports."""
+        return {found.alias: found.origin for found in self.imports}
+
+    @functools.cached_property
+    def classes(self) -> tuple[int, ...]:
+        """The statements that define classes."""
+        return tuple(index for index, node in enumerate(self.body) if isinstance(node, ast.ClassDef))
+
+    @functools.cached_property
+    def runs(self) -> tuple[str, ...]:
+        """The modules that are imported at its top level, in any order; some names may be none of modules."""
+        found = (name for imported in self.imports for name in (imported.module, imported.origin))
+        return tuple(dict.fromkeys((*found, *self.stars)))
+
+    def run_by(self, index: int) -> tuple[str, ...]:
+        """The modules that an import runs; some names may be none of modules."""
+        if index not in self._run_by:
+            node = self.body[index]
+            parts = imports_in(node, self.package) if isinstance(node, ast.Import | ast.ImportFrom) else ()
+            found = [name for part in parts for name in (part.module, part.origin)]
+            self._run_by[index] = (*found, *stars_in([node], self.package))
+        return self._run_by[index]
+
+    @functools.cached_property
+    def listed(self) -> tuple[str, ...]:
+        """What its `__all__` lists, as far as that is written out."""
+        return tuple(
+            node.value
+            for index in self.binders.get("__all__", ())
+            for node in ast.walk(self.body[index])
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+
+    def position(self, index: int) -> tuple[int, int]:
+        """Where a statement stands in the file; of an import that was taken apart, where the name stands."""
+        node = self.body[index]
+        place = node.names[0] if isinstance(node, ast.Import | ast.ImportFrom) else node
+        return place.lineno, place.col_offset
+
+    def is_import(self, index: int) -> bool:
+        """Whether a statement is an import."""
+        return is_import(self.body[index])
+
+    def is_setting(self, index: int, classes: frozenset[str]) -> bool:
+        """Whether a statement can be looked at as a setting's: one of these classes, or another name of a type."""
+        match self.body[index]:
+            case ast.ClassDef(name=name):
+                return name in classes
+            case ast.Assign(value=value):
+                return is_type(value, self.aliases)
+            case _:
+                return False
+
+    def statement(self, index: int, form: Form) -> Statement:
+        """A statement in a form."""
+        if (index, form) not in self.forms:
+            self.forms[index, form] = self._read(self.body[index], form)
+        return self.forms[index, form]
+
+    def _read(self, node: ast.stmt, form: Form) -> Statement:
+        reader = Reader(self.aliases, self.package, keeps_typing=self.keeps_typing, form=form)
+        if form == "setting" and isinstance(node, ast.Assign):
+            reader.read_alias(node)
+        else:
+            reader.read(node)
+        return Statement(
+            defined_name(node), " ".join(reader.text), reader.uses, reader.annotated, tuple(reader.imports)
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def parse(path: Path, source: bytes, package: str) -> Module:
+    """A module from its source.
+
+    Args:
+        path: the module's file.
+        source: its content.
+        package: the dotted name of the package that relative imports start from.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    tree = ast.parse(source, filename=str(path))
+    aliases = {found.alias: found.origin for found in imports_of(tree.body, package)}
+    stars = tuple(stars_in(tree.body, package)) if b"*" in source else ()
+    # A star may bring a TYPE_CHECKING with a value of its own.
+    keeps_typing = b"TYPE_CHECKING" in source and (bool(stars) or rebinds_type_checking(tree))
+    body = in_import_order(Reader(aliases, package, keeps_typing=keeps_typing).cleaned(tree.body))
+    imports = tuple(imports_of(body, package))
+    binders: dict[str, list[int]] = {}
+    for index, statement in enumerate(body):
+        for name in bound_names(statement):
+            binders.setdefault(name, []).append(index)
+    effects = Effects(aliases, frozenset(binders))
+    effective = frozenset(index for index, statement in enumerate(body) if effects.of(statement))
+    shared = {index for found in binders.values() if len(found) > 1 for index in found}
+    unsettled = {name for name, found in binders.items() if len(found) > 1 or is_unsettled(body[found[0]])}
+    made = {index for index, statement in enumerate(body) if is_made(statement, unsettled)}
+    # A star may bind any name.
+    order = range(len(body)) if stars else effective | shared | made
+    has_hooks = (
+        b"__init_subclass__" in source
+        or b"__subclasses__" in source
+        or (b"metaclass" in source and has_metaclass(tree, aliases))
+    )
+    return Module(path, body, binders, imports, stars, effective, frozenset(order), has_hooks, package, keeps_typing)
+
+
+def short_hash(text: str) -> str:
+    """A hash of 16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def rebinds_type_checking(tree: ast.Module) -> bool:
+    """Whether a module gives TYPE_CHECKING a value of its own, so that what stands under it may run."""
+    name = "TYPE_CHECKING"
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=found, ctx=ast.Store()) | ast.arg(arg=found) if found == name:
+                return True
+            case ast.FunctionDef(name=found) | ast.ClassDef(name=found) if found == name:
+                return True
+            case ast.ImportFrom(module=module, names=names) if module not in TYPING:
+                if any(name in (alias.name, alias.asname) for alias in names):
+                    return True
+            case ast.Import(names=names):
+                if any(alias.asname in (name, "typing") and alias.name not in TYPING for alias in names):
+                    return True
+    return False
+
+
+def has_metaclass(tree: ast.Module, aliases: Mapping[str, str]) -> bool:
+    """Whether a class has a metaclass of the project's, which hears of its subclasses."""
+    found = (keyword for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for keyword in node.keywords)
+    return any(
+        keyword.arg in (None, "metaclass") and full_name(keyword.value, aliases) not in METACLASSES for keyword in found
+    )
+
+
+def is_made(statement: ast.stmt, unsettled: Set[str]) -> bool:
+    """Whether what a statement defines may depend on what ran before.
+
+    Args:
+        statement: at the top level.
+        unsettled: names whose values may change while the module is run.
+    """
+    match statement:
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            return not is_literal(value)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return any(
+                isinstance(node, ast.Name) and node.id in unsettled
+                for expression in evaluated(statement)
+                for node in ast.walk(expression)
+            )
+        case _:
+            return False
+
+
+def evaluated(statement: ast.stmt) -> Iterator[ast.expr]:
+    """The expressions that run when a function or a class is defined."""
+    match statement:
+        case ast.FunctionDef(args=given) | ast.AsyncFunctionDef(args=given):
+            yield from (*given.defaults, *filter(None, given.kw_defaults), *statement.decorator_list)
+        case ast.ClassDef():
+            yield from (*statement.bases, *(keyword.value for keyword in statement.keywords), *statement.decorator_list)
+            for part in statement.body:
+                yield from evaluated(part)
+        case ast.AnnAssign(value=value):
+            yield from () if value is None else (value,)
+        case _:
+            yield from (node for node in ast.walk(statement) if isinstance(node, ast.expr))
+
+
+def is_unsettled(statement: ast.stmt) -> bool:
+    """Whether what a statement gives a name may change: all but functions, classes, imports and constants."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
+            return False
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            return not is_constant(value)
+        case _:
+            return True
+
+
+def is_constant(value: ast.expr) -> bool:
+    """Whether an expression is a constant, or a tuple of constants, which nothing changes."""
+    match value:
+        case ast.Constant():
+            return True
+        case ast.Tuple(elts=parts):
+            return all(map(is_constant, parts))
+        case ast.UnaryOp(operand=operand):
+            return is_constant(operand)
+        case ast.BinOp(left=left, right=right):
+            return is_constant(left) and is_constant(right)
+        case _:
+            return False
+
+
+def is_literal(value: ast.expr) -> bool:
+    """Whether an expression is written out, so that nothing else shapes its value."""
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True

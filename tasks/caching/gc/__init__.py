@@ -1,0 +1,1 @@
+"""Garbage collection, inspection and repair of a store."""

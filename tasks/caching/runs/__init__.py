@@ -1,0 +1,1 @@
+"""The folder of a run: manifest, list of digests, verification, pointers."""

@@ -1,0 +1,1 @@
+"""The experiment: one module a part of its configuration."""

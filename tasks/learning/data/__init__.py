@@ -1,0 +1,1 @@
+"""Tables and tensors: made, written, read, split and put into batches."""

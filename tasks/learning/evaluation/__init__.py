@@ -1,0 +1,1 @@
+"""Predictions, metrics, and how far apart two results are."""

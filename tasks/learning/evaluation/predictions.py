@@ -1,0 +1,70 @@
+"""Predictions: what a network says for every row, and the table that keeps it."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import nn
+
+from tasks.learning.data.columns import to_column, to_values
+from tasks.learning.data.tables import repeat_text, to_arrow, to_numpy
+
+Floats = npt.NDArray[np.float32]
+
+#: Rows predicted at once. Fixed, because the last bit of a matrix product may depend on how many rows share it.
+CHUNK = 1 << 20
+
+SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("split", pa.string()),
+        ("x", pa.float32()),
+        ("target", pa.float32()),
+        ("prediction", pa.float32()),
+        ("residual", pa.float32()),
+    ]
+)
+
+
+#: Turns the recording of gradients off: torch.inference_mode or torch.no_grad.
+GradientMode = Callable[[], AbstractContextManager[Any]]
+
+
+def predict(network: nn.Module, x: Floats, device: str, mode: GradientMode = torch.inference_mode) -> Floats:
+    """Predictions, float32 of shape [rows], for inputs of the same shape, by a network on the device."""
+    network.eval()
+    predictions = np.empty_like(x)
+    with mode():
+        for start in range(0, len(x), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            predictions[chunk] = to_values(network(to_column(x[chunk], device)))
+    return predictions
+
+
+def predict_part(
+    network: nn.Module, part: str, rows: pa.Table, device: str, mode: GradientMode = torch.inference_mode
+) -> pa.Table:
+    """The predictions for one part of the dataset.
+
+    Args:
+        part: its name, such as "test", kept in the column split.
+        rows: columns row (int64), x and y (float32).
+
+    Returns:
+        Columns row (int64), split (string), x, target, prediction and residual = target − prediction (float32).
+    """
+    x, target = (np.array(to_numpy(rows[name]), dtype=np.float32) for name in ("x", "y"))
+    prediction = predict(network, x, device, mode)
+    floats = [to_arrow(values) for values in (x, target, prediction, target - prediction)]
+    return pa.Table.from_arrays([rows["row"], repeat_text(part, rows.num_rows), *floats], schema=SCHEMA)
+
+
+def predict_parts(
+    network: nn.Module, parts: Mapping[str, pa.Table], device: str, mode: GradientMode = torch.inference_mode
+) -> pa.Table:
+    """The predictions for several parts, by name, as one table, part after part; see `predict_part`."""
+    return pa.concat_tables([predict_part(network, part, rows, device, mode) for part, rows in parts.items()])

@@ -1,0 +1,59 @@
+"""A checkpoint: weights, and the JSON with what is needed to rebuild the model around them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from tasks.learning.models.networks import describe, rebuild
+from tasks.learning.models.plain_file import CheckpointError
+from tasks.learning.models.weights import apply_weights, load_weights, specify
+
+if TYPE_CHECKING:
+    # For types alone: whoever loads a checkpoint does not depend on the code that trained it.
+    from tasks.learning.config.experiment import Model, Training
+
+
+def describe_checkpoint(
+    network: nn.Module, model: "Model", training: "Training", ending: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is needed to rebuild and use a fitted network, as JSON.
+
+    Args:
+        network: that was fitted.
+        model: its section of the experiment.
+        training: likewise.
+        ending: how the training ended; see `tasks.learning.training.loop.Fit`.
+
+    Returns:
+        Its architecture and arguments; its tensors by name, with shape and dtype; the columns that it reads and
+        predicts; how inputs are scaled (not at all: null); the loss; and how its training ended.
+    """
+    return describe(model) | {
+        "tensors": specify(network),
+        "features": ["x"],
+        "targets": ["y"],
+        "scaling": None,
+        "loss": training.loss,
+        **ending,
+    }
+
+
+def load_network(description: Mapping[str, Any], weights: bytes, device: str) -> nn.Module:
+    """A fresh network on the device, built from its description, with the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: the description names no known architecture or other tensors than it has, or the weights
+            are damaged or not exactly the network's.
+    """
+    try:
+        network = rebuild(description, device)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    expected = specify(network)
+    if description.get("tensors") != expected:
+        raise CheckpointError(
+            f"the description lists the tensors {description.get('tensors')}, the model has {expected}"
+        )
+    apply_weights(network, load_weights(weights, expected))
+    return network

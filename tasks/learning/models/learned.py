@@ -1,0 +1,51 @@
+"""What a model has learned: how many parameters it has and, if they are few, their values."""
+
+import math
+from dataclasses import dataclass
+
+from tasks.learning.models.weights import Specification, load_weights
+
+#: Parameters whose values are listed, at most.
+MOST_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The parameters of a trained model.
+
+    Attributes:
+        count: of the single numbers.
+        values: by name, such as `bias` or `layer.weight[0, 1]`; empty if there are too many to list.
+    """
+
+    count: int
+    values: dict[str, float]
+
+
+def read_learned(weights: bytes, tensors: Specification) -> Learned:
+    """The learned parameters of a checkpoint.
+
+    Args:
+        weights: the state_dict as it was saved.
+        tensors: shape and dtype of each tensor by name, as the model's description has them.
+
+    Raises:
+        CheckpointError: the weights are not what the description says.
+    """
+    count = sum(math.prod(tensor["shape"]) for tensor in tensors.values())
+    if count > MOST_LISTED:
+        return Learned(count, {})
+    values: dict[str, float] = {}
+    for name, tensor in load_weights(weights, tensors).items():
+        numbers = tensor.flatten().tolist()
+        places = [""] if len(numbers) == 1 else [f"[{place}]" for place in indices(tensor.shape)]
+        values |= {f"{name}{place}": float(number) for place, number in zip(places, numbers, strict=True)}
+    return Learned(count, values)
+
+
+def indices(shape: tuple[int, ...]) -> list[str]:
+    """The places of a tensor in their order, such as `0, 1`."""
+    places = [""]
+    for size in shape:
+        places = [f"{place}, {index}" if place else str(index) for place in places for index in range(size)]
+    return places

@@ -1,0 +1,1 @@
+"""Fitting a network: loop, losses, optimizers, resumable state."""

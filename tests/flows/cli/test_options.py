@@ -1,0 +1,54 @@
+from collections.abc import Callable
+
+import pytest
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from flows.cli.options import ExperimentOptions
+from tasks.learning.config.descriptions import full_description
+from tasks.learning.config.experiment import Experiment
+
+Describe = Callable[[FieldInfo], str | None]
+
+
+def leaves(model: type[BaseModel], describe: Describe, prefix: str = "") -> dict[str, str | None]:
+    """The fields of a model at any depth, with their descriptions."""
+    found: dict[str, str | None] = {}
+    for name, info in model.model_fields.items():
+        kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
+        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        found |= leaves(nested[0], describe, f"{prefix}{name}.") if nested else {f"{prefix}{name}": describe(info)}
+    return found
+
+
+def given(**values: object) -> dict[str, object]:
+    """The options as the command line hands them on."""
+    options: dict[str, object] = ExperimentOptions.model_validate(values).model_dump(exclude_unset=True)
+    return options
+
+
+def test_every_field_of_the_experiment_is_an_option_with_its_help() -> None:
+    options = leaves(ExperimentOptions, lambda info: info.description)
+    assert options == leaves(Experiment, full_description)
+    assert all(options.values())
+
+
+def test_options_that_are_not_given_change_nothing() -> None:
+    assert given() == {}
+
+
+def test_texts_become_what_the_field_holds() -> None:
+    changes = given(training={"epochs": "7", "learning_rate": "0.5", "shuffle": "false"}, data={"rows": "10"})
+    assert changes == {"training": {"epochs": 7, "learning_rate": 0.5, "shuffle": False}, "data": {"rows": 10}}
+
+
+def test_none_clears_a_field_that_may_be_empty() -> None:
+    assert given(training={"batch_size": "none"}) == {"training": {"batch_size": None}}
+    with pytest.raises(ValidationError):
+        given(training={"epochs": "none"})
+
+
+@pytest.mark.parametrize(("field", "value"), [("epochs", "0"), ("epochs", "1.5"), ("momentum", "1"), ("loss", "l3")])
+def test_bounds_and_choices_are_those_of_the_experiment(field: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        given(training={field: value})

@@ -1,0 +1,84 @@
+"""The server of `--ephemeral` comes with a session and goes with it, however the process ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.environment.settings import ServerError
+from flows.services.prefect_server import server_process
+from flows.services.prefect_server.server_process import Server
+from flows.services.prefect_server.temporary import TemporaryServer, temporary_server
+
+#: Starts a server and prints its process, once it answers; then waits to be ended.
+START = """
+import sys
+from pathlib import Path
+from flows.environment.settings import configure_prefect
+from flows.services.prefect_server.temporary import temporary_server
+root = Path(sys.argv[1])
+configure_prefect(root)
+with temporary_server(root, print) as server:
+    server.wait()
+    print(server._process.pid, server._process.identity, server._process.port, flush=True)
+    sys.stdin.read()
+"""
+
+
+def start(root: Path) -> tuple[subprocess.Popen[str], Server]:
+    """A process that has a temporary server, at the head of a group as a shell makes it; and that server."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(root)],
+        env=os.environ | {"PREFECT_API_URL": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    pid, identity, port = process.stdout.readline().split()
+    return process, Server(int(pid), int(port), identity, time.time())
+
+
+def ends(server: Server, seconds: float = 20.0) -> bool:
+    """Whether a server's process ends in time."""
+    deadline = time.monotonic() + seconds
+    while server_process.lives(server) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not server_process.lives(server)
+
+
+def test_it_outlives_a_signal_of_the_terminal_and_no_kill(prefect_root: Path) -> None:
+    process, server = start(prefect_root)
+    try:
+        assert server_process.lives(server)
+        assert os.getsid(server.pid) != os.getsid(process.pid), "a Ctrl-C is sent to the group of the command alone"
+        with process:
+            process.send_signal(signal.SIGKILL)
+        assert ends(server)
+    finally:
+        server_process.terminate(server)
+
+
+def test_it_ends_with_the_session(prefect_root: Path) -> None:
+    process, server = start(prefect_root)
+    process.communicate("")
+    assert process.returncode == 0
+    assert not server_process.lives(server)
+
+
+def test_it_says_why_it_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "flows.services.prefect_server.server_process.COMMAND",
+        (sys.executable, "-c", "raise SystemExit('no such luck')"),
+    )
+    servers: list[TemporaryServer] = []
+    with temporary_server(tmp_path, print) as server:
+        servers.append(server)
+        with pytest.raises(ServerError, match=r"(?s)of --ephemeral ended while it started\..*no such luck"):
+            server.wait()
+    assert not server_process.lives(servers[0]._process)
