@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from flows.environment.settings import prefect_home
-from tasks.caching.storage.store import locked_folder, temporary_file
+from tasks.caching.storage.durable import locked_folder, temporary_file
 from tasks.caching.storage.trouble import placed
 
 #: How the tag begins that names the store of a flow run or a deployment.

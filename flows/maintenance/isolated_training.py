@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.runtime.zombie_runs import mark_ended_runs
 from tasks.caching.interruption import postponed_interruption
 from tasks.caching.key import flatten
-from tasks.caching.storage.store import named
+from tasks.caching.storage.durable import named
 from tasks.learning.config.experiment import Experiment
 
 #: Seconds in which a training that is told to end has to do so.

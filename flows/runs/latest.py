@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.caching.runs.pointers import point, pointers
-from tasks.caching.storage.store import Store, locked_folder, temporary_file
+from tasks.caching.storage.durable import locked_folder, temporary_file
+from tasks.caching.storage.store import Store
 
 #: The number that was taken last; under a pointer's name stands the number of the flow that set it last.
 BEGUN = "begun"

@@ -11,7 +11,8 @@ from flows.runs.history import DIGESTS, METRICS, History
 from flows.runs.wording import figure
 from flows.services.prefect_server.sign_in import UiPage
 from flows.ui.pages import cell, embedded, markdown_table
-from tasks.caching.storage.store import Store, replace_file
+from tasks.caching.storage.durable import replace_file
+from tasks.caching.storage.store import Store
 from tasks.learning.evaluation.drift import CUT, FEWEST_BEFORE, FLOOR, MOST_BEFORE, QUARTILE
 
 if TYPE_CHECKING:

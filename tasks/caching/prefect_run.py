@@ -12,11 +12,8 @@ tells it under which key, in what form, and when a record may be believed. Facts
 - `key_storage` is not set: with it only metadata would be read at a hit, and a damaged artifact never be noticed.
 """
 
-import importlib
-import importlib.util
 import inspect
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,16 +29,18 @@ from prefect.tasks import exponential_backoff
 from prefect.transactions import IsolationLevel
 from pydantic import BaseModel, PrivateAttr
 
-from tasks.caching.decision import DONE_ANEW, choose, edited_meanwhile, examine, is_forced
-from tasks.caching.interruption import postponed_interruption, require_uninterrupted
+from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced
+from tasks.caching.execution import perform
+from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import Order, order_stage
 from tasks.caching.locking.locks import FlockManager
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.stage import Desk, Stage, StageReport
+from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.ownership import own_data
-from tasks.caching.storage.reference import Expected, Pending, Reference
+from tasks.caching.storage.reference import Expected, Pending
 from tasks.caching.storage.states import States
-from tasks.caching.storage.store import Store, project_store, read_file, replace_file
+from tasks.caching.storage.store import Store, project_store, read_file
 from tasks.caching.storage.trouble import is_transient, require_no_folder, require_room, tell_error
 
 #: Seconds before a stage is tried a second time; from one try to the next they double.
@@ -343,43 +342,3 @@ def times_tried() -> int:
     """How often the task that this is called in has been tried, this time included."""
     context = TaskRunContext.get()
     return 1 if context is None else context.task_run.run_count
-
-
-def perform(order: Order, desk: Desk) -> Record:
-    """Does the work of a stage.
-
-    Raises:
-        DamagedArtifactError: an input is missing or altered, before the work or after it.
-    """
-    started = time.perf_counter()
-    import_libraries(order.stage.libraries)
-    outputs = order.stage.function(order.view, order.inputs, desk)
-    _check_outputs(order.stage, outputs)
-    for reference in order.inputs.values():
-        # An input that changed while the stage read it must not be cached under the old input's key.
-        desk.store.path(reference)
-    if edited := edited_meanwhile(order.stage):
-        desk.notice(edited)
-    seconds = round(time.perf_counter() - started, 6)
-    return Record(order.stage.name, order.key, order.ingredients, dict(outputs), seconds)
-
-
-def import_libraries(names: Iterable[str]) -> None:
-    """Imports what a stage computes with; Ctrl-C, SIGTERM and SIGHUP wait until this is done.
-
-    Torch calls Python from C++ as it is imported: an exception that comes of a signal there aborts the process.
-
-    Args:
-        names: of distributions. One whose module has another name is imported by another of them.
-    """
-    with postponed_interruption():
-        for name in names:
-            if importlib.util.find_spec(name) is not None:
-                importlib.import_module(name)
-
-
-def _check_outputs(stage: Stage[Any], outputs: Mapping[str, Reference]) -> None:
-    promised = {name.removesuffix("?") for name in stage.outputs}
-    owed = {name for name in stage.outputs if not name.endswith("?")}
-    if not owed <= outputs.keys() <= promised:
-        raise RuntimeError(f"stage {stage.name} must make {sorted(promised)}, but made {sorted(outputs)}")

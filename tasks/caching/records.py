@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Self
 
 from tasks.caching.key import Ingredients, Order, digest_of
+from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.caching.storage.store import DamagedArtifactError, Store, UnusableFileError, read_file, replace_file
+from tasks.caching.storage.store import DamagedArtifactError, Store, UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_object
 
 #: Raised when the form of a record changes; a record of another schema is not read. The checksum stays what it is, so

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
+from tasks.caching.storage.durable import Content
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.states import Keepsake, States
-from tasks.caching.storage.store import Content, Store
+from tasks.caching.storage.store import Store
 
 
 class View(BaseModel):

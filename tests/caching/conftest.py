@@ -14,8 +14,9 @@ from tasks.caching.records import Record, last_file, record_name, remember_last
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Environment, Manifest, StageEntry
 from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.stage import Desk, StageReport, View, stage
+from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.caching.storage.store import Store, replace_file, run_path
+from tasks.caching.storage.store import Store, run_path
 
 PROJECT = Path(__file__).parents[2]
 

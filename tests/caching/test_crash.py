@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.storage.durable import HashingSink, replace_link
 from tasks.caching.storage.states import States
-from tasks.caching.storage.store import HashingSink, Store, replace_link
+from tasks.caching.storage.store import Store
 from tests.caching.conftest import fault_at, finish
 
 #: What the store does to the disk, by where it is found.

@@ -19,8 +19,9 @@ from tasks.caching.decision import (
 from tasks.caching.key import order_stage
 from tasks.caching.records import Record, find_record, last_file, record_name, remember_last
 from tasks.caching.stage import Desk, Run, Stage, View, stage
+from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Expected, Outputs, Pending, Reference
-from tasks.caching.storage.store import Store, replace_file
+from tasks.caching.storage.store import Store
 
 
 class Settings(BaseModel):

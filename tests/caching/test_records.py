@@ -24,8 +24,9 @@ from tasks.caching.records import (
     remember_last,
 )
 from tasks.caching.stage import Desk, View, stage
+from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.caching.storage.store import Store, replace_file
+from tasks.caching.storage.store import Store
 
 
 class FitView(View):

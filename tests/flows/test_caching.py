@@ -30,7 +30,7 @@ DRIVER = """
 import dataclasses, functools, os, signal, sys
 import flows.train
 from flows.cli import main
-from tasks.caching.storage import store
+from tasks.caching.storage import durable, store
 
 name, *arguments = sys.argv[1:]
 stage = getattr(flows.train, name)
@@ -41,7 +41,7 @@ def write_half(path, content):
 
 @functools.wraps(stage.function)
 def work(view, inputs, desk):
-    store.write_durably = write_half
+    store.write_durably = durable.write_durably = write_half
     return stage.function(view, inputs, desk)
 
 setattr(flows.train, name, dataclasses.replace(stage, function=work))

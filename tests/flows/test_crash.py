@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from tasks.caching.gc.inspection import inspect_store
-from tasks.caching.storage.store import HashingSink, Store
+from tasks.caching.storage.durable import HashingSink
+from tasks.caching.storage.store import Store
 from tests.caching.conftest import fault_at
 from tests.flows.asking import Api, until_there
 from tests.flows.conftest import STAGES, made

@@ -19,8 +19,9 @@ import pytest
 import flows.train
 from flows.verify import pipeline
 from tasks.caching.decision import choose
-from tasks.caching.gc.garbage import UnreadableStoreError, passed_verification
+from tasks.caching.gc.garbage import passed_verification
 from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.gc.inventory import UnreadableStoreError
 from tasks.caching.key import order_stage
 from tasks.caching.records import Record
 from tasks.caching.stage import Desk, Stage

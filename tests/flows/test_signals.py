@@ -254,7 +254,7 @@ def test_one_that_comes_while_a_library_is_imported_waits(
     own_signals: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Torch would abort the process."""
-    from tasks.caching.prefect_run import import_libraries
+    from tasks.caching.execution import import_libraries
 
     (tmp_path / "interrupting.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\ncomplete = True\n")
     monkeypatch.syspath_prepend(tmp_path)

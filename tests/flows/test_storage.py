@@ -24,8 +24,9 @@ import pytest
 
 from flows.environment.identity import identity
 from tasks.caching.gc.inspection import IN_USE_SECONDS, inspect_store
+from tasks.caching.storage.durable import HashingSink
 from tasks.caching.storage.ownership import own_data
-from tasks.caching.storage.store import HashingSink, Store
+from tasks.caching.storage.store import Store
 from tests.caching.conftest import fault_at
 from tests.flows.conftest import PROJECT, artifacts
 from tests.flows.forking import Nursery, workflow

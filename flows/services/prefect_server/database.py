@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flows.environment.settings import ServerError
-from tasks.caching.storage.store import fsync_folder
+from tasks.caching.storage.durable import fsync_folder
 
 #: The database's file, and those in which SQLite keeps the latest changes and what of them is where.
 NAMES = ("prefect.db", "prefect.db-wal", "prefect.db-shm")

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from flows.environment.settings import ServerError
-from tasks.caching.storage.store import locked_folder, temporary_file
+from tasks.caching.storage.durable import locked_folder, temporary_file
 
 #: Where a user may set the password, the first that is set.
 VARIABLES = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")

@@ -5,20 +5,15 @@ The project's own is one background process, reached on the loopback interface o
 later, with its settings made.
 """
 
-import http.client
-import json
-import os
-import socket
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flows.environment.settings import (
-    LOOPBACK,
     Api,
     ServerError,
     configure_prefect,
@@ -27,7 +22,6 @@ from flows.environment.settings import (
     named_api,
     prefect_home,
 )
-from flows.environment.variables import is_on_loopback
 from flows.services.prefect_server import server_process
 from flows.services.prefect_server.database import (
     LONG_CHECK_SECONDS,
@@ -36,14 +30,14 @@ from flows.services.prefect_server.database import (
     set_aside_if_damaged,
 )
 from flows.services.prefect_server.password import make_secret, own_password
-from flows.services.prefect_server.server_process import ANSWER_SECONDS, Server
+from flows.services.prefect_server.ports import PORTS_TRIED, first_port, is_free
+from flows.services.prefect_server.reachability import why_unreachable
+from flows.services.prefect_server.server_process import Server
 from flows.services.prefect_server.sign_in import UiPage
 from tasks.caching.storage.trouble import require_free, tell_error
 
 __all__ = ["Api", "Server", "ServerError", "Status", "configure_prefect", "find_api", "start", "status", "stop"]
 
-DEFAULT_PORT = 4200
-PORTS_TRIED = 100
 # A first start creates the database, which takes 11 to 17 s on two cores; later ones take 4 s.
 STARTUP_SECONDS = 120.0
 HANG_SECONDS = 10.0
@@ -53,8 +47,6 @@ LOG_LINES_SHOWN = 40
 
 #: What uvicorn logs where it cannot have its port.
 PORT_TAKEN = "address already in use"
-# Prefect's server says `true` when it is asked how it is.
-HEALTH_BYTES = 1024
 
 #: What is said of a server that cannot show that it is this project's, with the password that counts.
 UNPROVEN = (
@@ -87,18 +79,6 @@ class Status:
             return UNPROVEN.format(pid=self.pid, url=self.api.ui_url)
         return f"The project's Prefect server (process {self.pid}) is {self.state}; UI: {self.api.ui_url}"
 
-    def to_json(self) -> dict[str, Any]:
-        """The same for a program."""
-        return {
-            "state": self.state,
-            "url": self.api.url if self.api else None,
-            "ui_url": self.api.ui_url if self.api else None,
-            "external": bool(self.api and self.api.external),
-            "named_in": self.api.named_in if self.api else None,
-            "pid": self.pid,
-            "since": self.since.isoformat() if self.since else None,
-        }
-
 
 def find_api(root: Path, notify: Callable[[str], None] | None = None) -> Api:
     """The API that a run of the project in `root` uses; starts the project's own server if no other is named.
@@ -109,7 +89,7 @@ def find_api(root: Path, notify: Callable[[str], None] | None = None) -> Api:
     api = named_api(root)
     if api is None:
         return own_api(start(root, notify), root)
-    if reason := _why_unreachable(api.url):
+    if reason := why_unreachable(api.url):
         raise ServerError(
             f"The Prefect server at {api.url} does not answer ({reason}). Its address comes from {api.named_in}. "
             "Start that server or correct the address; without one, the project uses a server of its own."
@@ -202,7 +182,7 @@ def status(root: Path) -> Status:
         ServerError: a file that could name a server cannot be read.
     """
     if api := named_api(root):
-        return Status("not answering" if _why_unreachable(api.url) else "running", api)
+        return Status("not answering" if why_unreachable(api.url) else "running", api)
     return own_status(root)
 
 
@@ -279,16 +259,16 @@ def _start_on_a_port(root: Path, home: Path, notify: Callable[[str], None]) -> S
     Raises:
         ServerError: it ends or does not answer in time, or no port is free.
     """
-    first = _first_port()
+    first = first_port()
     notify("Starting the project's Prefect server (4 s; the first time, which creates its database, 12 s).")
-    for port in filter(_is_free, range(first, min(first + PORTS_TRIED, 65536))):
+    for port in filter(is_free, range(first, min(first + PORTS_TRIED, 65536))):
         server = server_process.spawn(root, home, port)
         if _came_up(server, home):
             link = UiPage(own_api(server, root)).link(sys.stderr)
             notify(f"The Prefect UI is at {link}; `workflow server stop` ends the server.")
             return server
         # Another program may have taken the port while the server was loading, and have freed it since.
-        if _is_free(port) and PORT_TAKEN not in _log_tail(home):
+        if is_free(port) and PORT_TAKEN not in _log_tail(home):
             _require_settings()
             raise ServerError(f"The Prefect server ended while it started.\n{_log_tail(home)}")
     raise ServerError(f"No port from {first} on is free for the Prefect server. Name another in WORKFLOW_SERVER_PORT.")
@@ -327,66 +307,6 @@ def _came_up(server: Server, home: Path) -> bool:
             server_process.terminate(server)
             server_process.forget(home)
     return ready
-
-
-def _why_unreachable(url: str) -> str | None:
-    """Why a server that others run cannot be used, or None if it answers."""
-    import urllib.error
-
-    if not url.startswith(("http://", "https://")):
-        return "the address must start with http:// or https://"
-    try:
-        return server_process.within(2 * ANSWER_SECONDS, lambda: _ask_health(url))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        return "another program answers there"
-    except urllib.error.HTTPError as error:
-        error.close()
-        # A refusal is an answer: Prefect's client brings the credentials that this question does without.
-        return f"HTTP {error.code}" if error.code >= 500 else None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = str(getattr(error, "reason", error)) or type(error).__name__
-        # Likewise: Prefect's client has its own settings for certificates.
-        return None if "CERTIFICATE_VERIFY_FAILED" in reason else reason
-
-
-def _ask_health(url: str) -> str | None:
-    """Why what answers is no server of Prefect's, or None if it may be.
-
-    Raises:
-        Exception: of urllib or json: it does not answer, refuses, or answers something else.
-    """
-    import urllib.request
-
-    proxies = [urllib.request.ProxyHandler({})] if is_on_loopback(url) else []
-    with urllib.request.build_opener(*proxies).open(f"{url}/health", timeout=ANSWER_SECONDS) as response:
-        if "html" in response.headers.get("Content-Type", ""):
-            return "it serves a web page, not an API: the address usually ends with /api"
-        json.loads(response.read(HEALTH_BYTES))
-        return None
-
-
-def _first_port() -> int:
-    """The first port to try.
-
-    Raises:
-        ServerError: WORKFLOW_SERVER_PORT is no port.
-    """
-    text = os.environ.get("WORKFLOW_SERVER_PORT") or str(DEFAULT_PORT)
-    # Below 1024 an ordinary user may not listen.
-    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
-        raise ServerError(f"WORKFLOW_SERVER_PORT must be a whole number from 1024 to 65535, not {text!r}.")
-    return int(text)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as listener:
-        # As the server does: connections of its predecessor that are still winding down do not take the port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
 
 
 def _log_tail(home: Path) -> str:

@@ -7,16 +7,16 @@ terminal end the server before the flow can report how it ended.
 """
 
 import contextlib
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from flows.environment.settings import LOOPBACK, Api, ServerError, make_home
+from flows.environment.settings import Api, ServerError, make_home
 from flows.services.prefect_server import server_process
 from flows.services.prefect_server.password import own_password
+from flows.services.prefect_server.ports import free_port
 from flows.services.prefect_server.server import STARTUP_SECONDS, check_database
 
 
@@ -70,11 +70,3 @@ def temporary_server(root: Path, notify: Callable[[str], None]) -> Iterator[Temp
             yield server
         finally:
             server.end()
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, and that the kernel gives nobody else soon."""
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        port: int = listener.getsockname()[1]
-        return port

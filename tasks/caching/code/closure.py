@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from pathlib import Path
 
+from tasks.caching.code.dynamic import UnseenCodeError, find_dynamic
 from tasks.caching.code.names import IMPORTS, ORDER, Chain, Import, defined_words
 from tasks.caching.code.reader import Form
 from tasks.caching.code.sources import INSTALLED, edited_elsewhere
@@ -16,37 +17,6 @@ from tasks.caching.code.syntax import Module, parse, short_hash
 
 #: The packages whose code belongs to the project where it is installed among others.
 PACKAGES = ("flows", "tasks")
-
-#: What loads or reaches code by names that are computed while it runs.
-DYNAMIC = (
-    "builtins.__import__",
-    "builtins.compile",
-    "builtins.eval",
-    "builtins.exec",
-    "builtins.globals",
-    "importlib.__import__",
-    "importlib.import_module",
-    "importlib.machinery",
-    "importlib.metadata.EntryPoint",
-    "importlib.metadata.entry_points",
-    "importlib.reload",
-    "importlib.util.module_from_spec",
-    "inspect.currentframe",
-    "inspect.getmodule",
-    "inspect.stack",
-    "pkgutil",
-    "pydantic.ImportString",
-    "pydoc.locate",
-    "runpy",
-    "site.addsitedir",
-    "sys._getframe",
-    "sys.meta_path",
-    "sys.modules",
-    "sys.path",
-    "sys.path_hooks",
-    "types.FunctionType",
-    "zipimport",
-)
 
 #: How files of modules end, in the order in which Python looks for them. Of one that is no source, all counts.
 ENDINGS = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
@@ -56,10 +26,6 @@ OF_ANY_MODULE = frozenset({"__doc__", "__file__", "__name__", "__package__", "__
 
 #: Reads a file of the project.
 Read = Callable[[Path], bytes]
-
-
-class UnseenCodeError(ValueError):
-    """A stage loads code by a name that is not written out, so that its key could not know it."""
 
 
 class Closure:
@@ -368,10 +334,7 @@ class Closure:
         Raises:
             UnseenCodeError: it is that.
         """
-        dynamic = next((known for known in DYNAMIC if f"{origin}.".startswith(f"{known}.")), None)
-        if dynamic is None and origin in ("importlib", "builtins"):
-            dynamic = origin
-        if dynamic and not self.allows_dynamic:
+        if not self.allows_dynamic and (dynamic := find_dynamic(origin)):
             raise UnseenCodeError(
                 f"{self._place(name)}, line {line}: {dynamic.removeprefix('builtins.')} can run code that the cache "
                 "does not see, so that an edit of it would not be noticed. Import by name, or list the modules in the "

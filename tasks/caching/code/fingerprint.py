@@ -17,7 +17,8 @@ itself stands in the key as one number (`tasks.caching.stage.FORMAT`).
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from tasks.caching.code.closure import Closure, Read, UnseenCodeError
+from tasks.caching.code.closure import Closure, Read
+from tasks.caching.code.dynamic import UnseenCodeError
 from tasks.caching.code.sources import PROJECT, imported_otherwise, pin_place, source_of
 
 #: The package that is left out.

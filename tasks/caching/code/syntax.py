@@ -19,7 +19,8 @@ from tasks.caching.code.names import (
     is_import,
     stars_in,
 )
-from tasks.caching.code.reader import Form, Reader, in_import_order, is_type
+from tasks.caching.code.reader import Form, Reader, in_import_order
+from tasks.caching.code.settings_syntax import is_type
 
 #: Where TYPE_CHECKING is what it says.
 TYPING = frozenset({"typing", "typing_extensions"})

@@ -13,20 +13,13 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-from tasks.caching.gc.garbage import (
-    VERIFIED,
-    Garbage,
-    Keep,
-    artifacts_of,
-    is_wanted_now,
-    named_by_records,
-    read_manifests,
-    runs_among,
-)
+from tasks.caching.gc.garbage import VERIFIED, Garbage, Keep, is_wanted_now, named_by_records
 from tasks.caching.gc.inspection import IN_USE_SECONDS, is_older_than
+from tasks.caching.gc.inventory import artifacts_of, read_manifests, runs_among
 from tasks.caching.locking.locks import FlockManager
 from tasks.caching.locking.uses import find_uses
-from tasks.caching.storage.store import Store, fsync_folder
+from tasks.caching.storage.durable import fsync_folder
+from tasks.caching.storage.store import Store
 
 #: Name under which a collection holds the lock of a record.
 HOLDER = "collection"

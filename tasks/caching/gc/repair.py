@@ -10,7 +10,8 @@ from tasks.caching.gc.inspection import Finding, Inspection, inspect_store
 from tasks.caching.records import record_of
 from tasks.caching.runs.manifest import MANIFEST, REPORT, Manifest, ManifestError
 from tasks.caching.runs.sums import SUMS, rebuilt
-from tasks.caching.storage.store import Store, replace_file
+from tasks.caching.storage.durable import replace_file
+from tasks.caching.storage.store import Store
 
 #: Looks at the store; what is set aside can leave something that named it, and that something else again.
 ROUNDS = 8

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.caching.storage.store import temporary_file
+from tasks.caching.storage.durable import temporary_file
 from tasks.caching.storage.trouble import placed
 
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from tasks.caching.storage.store import Store, replace_link
+from tasks.caching.storage.durable import replace_link
+from tasks.caching.storage.store import Store
 from tasks.limits import NAME
 
 #: The pointer to the last successful run of any experiment; NAME-latest points to that of one experiment.

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.caching.stage import Desk
+from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Reference
-from tasks.caching.storage.store import UnusableFileError, read_file, replace_file
+from tasks.caching.storage.store import UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_json, parse_object
 
 #: Name of the outcome in the run folder.

@@ -14,18 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks.caching.storage.contents import OWNER
-from tasks.caching.storage.layout import LayoutError, require_folders
-from tasks.caching.storage.store import (
-    Store,
-    UnusableFileError,
+from tasks.caching.storage.durable import (
     ensure_folder,
     fsync_folder,
     locked_folder,
-    read_file,
     replace_file,
     temporary_file,
     write_durably,
 )
+from tasks.caching.storage.layout import LayoutError, require_folders
+from tasks.caching.storage.store import Store, UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_object
 
 

@@ -12,16 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks.caching.storage.store import (
-    Content,
-    Store,
-    UnusableFileError,
-    ensure_folder,
-    fsync_folder,
-    read_file,
-    temporary_file,
-    write_durably,
-)
+from tasks.caching.storage.durable import Content, ensure_folder, fsync_folder, temporary_file, write_durably
+from tasks.caching.storage.store import Store, UnusableFileError, read_file
 from tasks.caching.storage.trouble import tell_error
 
 #: States kept of a stage: should the newest be damaged, there is the one before.

@@ -9,24 +9,27 @@ import errno
 import fcntl
 import functools
 import hashlib
-import io
-import itertools
 import os
-import shutil
 import stat
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from tasks.caching.code.sources import PROJECT
+from tasks.caching.storage.durable import (
+    Content,
+    ensure_folder,
+    fsync_folder,
+    locked_folder,
+    make_folder,
+    replace_file,
+    temporary_file,
+    temporary_folder,
+    write_durably,
+)
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.strict_json import parse_object
-
-#: An artifact's content: its bytes, or what writes them into an open binary file.
-Content = bytes | Callable[[BinaryIO], object]
-
 
 #: The folders of the store, which may be links to another disk.
 TOPS = ("data", "artifacts")
@@ -333,134 +336,3 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
         if error.errno in EXHAUSTED:
             raise
         raise UnusableFileError(error.strerror) from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Puts `content` at `path` durably and atomically: readers see the old file or the new one."""
-    ensure_folder(path.parent)
-    with temporary_file(path.parent) as temporary:
-        write_durably(temporary, content)
-        temporary.replace(path)
-    fsync_folder(path.parent)
-
-
-def replace_link(link: Path, target: str) -> None:
-    """Points the symbolic link `link` at `target` atomically."""
-    ensure_folder(link.parent)
-    with temporary_folder(link.parent) as temporary:
-        (temporary / "link").symlink_to(target)
-        (temporary / "link").replace(link)
-    fsync_folder(link.parent)
-
-
-def write_durably(path: Path, content: Content) -> tuple[str, int]:
-    """Writes a file through to the disk; returns its SHA-256 and its size in bytes.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    with named(path), path.open("xb") as file:
-        sink = HashingSink(file)
-        if callable(content):
-            content(cast(BinaryIO, sink))
-        else:
-            sink.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return sink.hash.hexdigest(), sink.size
-
-
-class HashingSink(io.RawIOBase):
-    """A write-only file that hashes and counts what passes through it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self.hash = hashlib.sha256()
-        self.size = 0
-        self._file = file
-
-    def writable(self) -> bool:
-        """True: that is all it does."""
-        return True
-
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # Buffer has a name only from Python 3.12 on
-        """Writes and hashes all of `data`; returns the number of bytes."""
-        self._file.write(data)
-        self.hash.update(data)
-        size = memoryview(data).nbytes  # len() counts the items of a buffer, which may be wider than a byte
-        self.size += size
-        return size
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        return self.size
-
-
-def make_folder(folder: Path) -> bool:
-    """Makes a folder; False if there is one already."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def ensure_folder(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing, durably: what is kept in it is not lost with its name."""
-    missing = list(itertools.takewhile(lambda above: not above.exists(), (folder, *folder.parents)))
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in reversed(missing):
-        fsync_folder(made.parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes the renames inside a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with named(folder):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Lets an error name what it befell, which the operating system does only when something is opened."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
-
-
-@contextlib.contextmanager
-def locked_folder(folder: Path, operation: int) -> Iterator[None]:
-    """Holds a folder locked: shared (LOCK_SH) by those who publish in it, for one alone (LOCK_EX) to do more."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, operation)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[Path]:
-    """A name for a new file in `folder`; what lies there at the end, because it was not renamed, is removed."""
-    path = folder / f".tmp-{uuid.uuid4().hex}"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new empty folder in `parent`, removed at the end unless it was renamed."""
-    path = parent / f".tmp-{uuid.uuid4().hex}"
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.caching.storage.store import Store, temporary_file, write_durably
+from tasks.caching.storage.durable import temporary_file, write_durably
+from tasks.caching.storage.store import Store
 
 #: Bytes that must be free before a stage runs: ten times what a run of a preset writes.
 ROOM = 16 * 1024 * 1024

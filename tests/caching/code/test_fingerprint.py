@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tasks.caching.code import fingerprint as caching
-from tasks.caching.code.closure import UnseenCodeError
+from tasks.caching.code.dynamic import UnseenCodeError
 from tasks.caching.code.syntax import parse
 
 #: A small project: two stages, of which only `fit` reaches RATE, and only through `descend`.

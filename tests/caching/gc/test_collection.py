@@ -16,17 +16,9 @@ import pytest
 
 from tasks.caching.gc import garbage as garbage_module
 from tasks.caching.gc.collection import HOLDER, collect
-from tasks.caching.gc.garbage import (
-    VERIFIED,
-    ForeignStoreError,
-    Garbage,
-    Keep,
-    UnreadableStoreError,
-    artifacts_of,
-    find_garbage,
-    read_records,
-)
+from tasks.caching.gc.garbage import VERIFIED, Garbage, Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.gc.inventory import ForeignStoreError, UnreadableStoreError, artifacts_of, read_records
 from tasks.caching.gc.repair import repair_store
 from tasks.caching.locking.locks import FlockManager
 from tasks.caching.locking.uses import find_uses, store_in_use, uses_folder
@@ -34,9 +26,10 @@ from tasks.caching.records import Record, last_file, open_envelope
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import VERIFICATION, Check, write_verification
 from tasks.caching.stage import Desk
+from tasks.caching.storage.durable import replace_link
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.states import States
-from tasks.caching.storage.store import Store, replace_link
+from tasks.caching.storage.store import Store
 from tests.caching.conftest import StartPython, fault_at, of_another_version, put_record, save_run
 
 DAY = 24 * 3600.0

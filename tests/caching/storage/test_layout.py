@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.caching.gc.garbage import Keep, UnreadableStoreError, find_garbage
+from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.gc.inventory import UnreadableStoreError
 from tasks.caching.storage.layout import LayoutError, require_folders
 from tasks.caching.storage.ownership import own_data
 from tasks.caching.storage.store import Store

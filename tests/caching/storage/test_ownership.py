@@ -9,8 +9,9 @@ from threading import Barrier
 import pytest
 
 from tasks.caching.gc.collection import collect
-from tasks.caching.gc.garbage import Keep, UnreadableStoreError, find_garbage
+from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
+from tasks.caching.gc.inventory import UnreadableStoreError
 from tasks.caching.storage.contents import OWNER
 from tasks.caching.storage.layout import LayoutError
 from tasks.caching.storage.ownership import own_data, read_artifacts, read_note, require_own_data, require_sole_owner

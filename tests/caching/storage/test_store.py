@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.caching.storage import store as module
+from tasks.caching.storage.durable import ensure_folder, locked_folder, replace_file, replace_link
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import (
@@ -25,12 +26,8 @@ from tasks.caching.storage.store import (
     OutsideStoreError,
     Store,
     UnusableFileError,
-    ensure_folder,
-    locked_folder,
     project_store,
     read_file,
-    replace_file,
-    replace_link,
 )
 from tasks.caching.storage.trouble import tell_error
 from tests.caching.conftest import Disk

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.caching.locking.uses import store_in_use, uses_folder
+from tasks.caching.storage.durable import HashingSink, fsync_folder, write_durably
 from tasks.caching.storage.states import Keepsake, States
-from tasks.caching.storage.store import HashingSink, fsync_folder, write_durably
 from tasks.caching.storage.trouble import (
     ADVICE,
     DESCRIPTORS,

@@ -17,7 +17,7 @@ from flows.environment.settings import Api, configure_prefect, prefect_home, ser
 from flows.environment.validation import readable_settings
 from flows.environment.variables import database_url, is_on_loopback, reach_loopback_directly
 from flows.errors import InputError
-from flows.services.prefect_server.server import _why_unreachable
+from flows.services.prefect_server.reachability import why_unreachable
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import made
 from tests.flows.served import Finish
@@ -51,6 +51,7 @@ def test_a_user_without_one_gets_the_projects(lack: str, tmp_path: Path, monkeyp
     def know_nobody(number: int) -> None:
         raise KeyError(number)
 
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
     if lack == "no entry":
         monkeypatch.delenv("HOME")
         monkeypatch.setattr(pwd, "getpwuid", know_nobody)
@@ -423,7 +424,7 @@ def test_a_server_on_this_machine_is_reached_without_a_proxy(
         monkeypatch.delenv(name)
     for name, value in proxies.items():
         monkeypatch.setenv(name, value)
-    assert _why_unreachable(api_url) is None, "before anything is arranged, as for `workflow server status`"
+    assert why_unreachable(api_url) is None, "before anything is arranged, as for `workflow server status`"
     with get_client(sync_client=True) as client:
         assert client.api_healthcheck() is None
     reach_loopback_directly(os.environ)

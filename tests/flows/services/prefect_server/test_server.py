@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from flows.environment import settings
-from flows.services.prefect_server import database, password, server, server_process
+from flows.services.prefect_server import database, password, reachability, server, server_process
 from flows.services.prefect_server.server import Api, Server, ServerError
 
 PROJECT = Path(__file__).parents[4]
@@ -557,7 +557,7 @@ def test_an_answer_without_an_end_is_silence(
 
 
 def test_a_named_server_whose_answer_has_no_end(root: Path, dripping: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(reachability, "ANSWER_SECONDS", 0.5)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{dripping}/api"
     with pytest.raises(ServerError, match=r"does not answer \(no whole answer within 1 s\)"):
         server.find_api(root)
@@ -626,7 +626,7 @@ def test_start_find_stop(root: Path, fake: None) -> None:
     assert server.start(root, told.append) == running
     assert server.find_api(root) == running.api == Api(f"http://127.0.0.1:{os.environ['WORKFLOW_SERVER_PORT']}/api")
     assert [text.split()[0] for text in told] == ["Starting", "The"]
-    assert server.status(root).to_json()["pid"] == running.pid
+    assert server.status(root).pid == running.pid
     assert running.ui_url in server.status(root).describe()
 
     assert server.stop(root)
@@ -647,13 +647,13 @@ def test_port_lost_while_loading_gives_the_next(root: Path, fake: None, monkeypa
     """The server of another project may take the port between our look at it and our server's."""
     with Answering(b'{"home": "/of/another/project"}') as other:
         os.environ["WORKFLOW_SERVER_PORT"] = str(other.port)
-        free, looks = server._is_free, []
+        free, looks = server.is_free, []
 
         def is_free(port: int) -> bool:
             looks.append(port)
             return len(looks) == 1 or free(port)
 
-        monkeypatch.setattr(server, "_is_free", is_free)
+        monkeypatch.setattr(server, "is_free", is_free)
         running = server.start(root)
 
     assert looks[:2] == [other.port, other.port]
@@ -669,7 +669,7 @@ def test_bad_port(root: Path, text: str) -> None:
 
 
 def test_no_free_port(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_is_free", lambda port: False)
+    monkeypatch.setattr(server, "is_free", lambda port: False)
 
     with pytest.raises(ServerError, match="No port from"):
         server.start(root)
@@ -1040,7 +1040,10 @@ def test_prefects_server(odd_root: Path) -> None:
     os.environ |= OF_OTHERS
     home.mkdir()
     (home / "prefect.db").write_text("garbage")
-    code = "import pathlib, sys; from flows import server; print(server.start(pathlib.Path(sys.argv[1])).pid)"
+    code = (
+        "import pathlib, sys; from flows.services.prefect_server.server import start\n"
+        "print(start(pathlib.Path(sys.argv[1])).pid)"
+    )
     starts = [
         subprocess.Popen([sys.executable, "-c", code, str(root)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
         for _ in range(2)

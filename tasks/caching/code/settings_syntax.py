@@ -1,0 +1,131 @@
+"""What statements of a class of settings say: which values there are, or something that no key has."""
+
+import ast
+from collections.abc import Mapping
+
+from tasks.caching.code.names import (
+    FIELD,
+    decorator_name,
+    full_name,
+)
+
+#: What makes a class of annotated names that takes its values as they are.
+HOLDERS = frozenset({"dataclasses.dataclass", "typing.NamedTuple", "typing.Protocol"})
+
+
+#: What may only refuse a value or change it before it stands in the key.
+VALIDATORS = frozenset({"pydantic.field_validator", "pydantic.model_validator"})
+
+
+#: What annotates names of a class that are constants of it, and no fields.
+NO_FIELDS = frozenset({"typing.ClassVar", "typing.Final"})
+
+
+#: A method of pydantic's that shapes a description of the model, and nothing that is computed.
+DESCRIBING_METHODS = frozenset({"__get_pydantic_json_schema__"})
+
+
+def only_holds(node: ast.ClassDef, aliases: Mapping[str, str]) -> bool:
+    """Whether a class takes the values of its annotated names as they are, as a dataclass does."""
+    names = [decorator_name(decorator, aliases) for decorator in node.decorator_list]
+    names += [full_name(base, aliases) for base in node.bases]
+    return bool(names) and all(name in HOLDERS for name in names)
+
+
+def annotation_of(node: ast.expr) -> ast.expr:
+    """An annotation; that in a text, if it is one."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            return ast.parse(node.value, mode="eval").body
+        except SyntaxError:
+            return node
+    return node
+
+
+def is_type(node: ast.expr, aliases: Mapping[str, str]) -> bool:
+    """Whether an expression can be a type, such as another name of a class."""
+    match bare_type(node, aliases):
+        case ast.Name() | ast.Attribute() | ast.Constant(value=None):
+            return True
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return is_type(left, aliases) and is_type(right, aliases)
+        case _:
+            return False
+
+
+def bare_type(node: ast.expr, aliases: Mapping[str, str]) -> ast.expr:
+    """A type without what Annotated says of its values."""
+    match node:
+        case ast.Subscript(value=base, slice=ast.Tuple(elts=[kind, *_])) if (
+            full_name(base, aliases) == "typing.Annotated"
+        ):
+            return bare_type(kind, aliases)
+        case _:
+            return node
+
+
+def is_private(node: ast.stmt) -> bool:
+    """Whether a statement of a class gives it a private attribute."""
+    match node:
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name.startswith("_")
+        case _:
+            return False
+
+
+def is_beside_the_key(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
+    """Whether a statement of a class of settings makes a value that is in no key, or may set one."""
+    if is_private(node):
+        return True
+    calls = (part for part in ast.walk(node) if isinstance(part, ast.Call) and full_name(part.func, aliases) == FIELD)
+    if any(keyword.arg == "exclude" for call in calls for keyword in call.keywords):
+        return True
+    if is_validator(node, aliases):
+        return any(map(sets_something, ast.walk(node)))
+    return any(map(makes_its_own, ast.walk(node)))
+
+
+def makes_its_own(node: ast.AST) -> bool:
+    """Whether a part of a method makes settings of its own class, whose defaults stand in no key then."""
+    match node:
+        case ast.Call(func=ast.Name(id="cls") | ast.Attribute(attr="__class__")):
+            return True
+        case ast.Call(func=ast.Call(func=ast.Name(id="type"))):
+            return True
+        case _:
+            return False
+
+
+def sets_something(node: ast.AST) -> bool:
+    """Whether a part of a function gives a value to anything but a name of its own."""
+    match node:
+        case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()) | ast.Global():
+            return True
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name in ("setattr", "__setattr__", "__dict__")
+        case _:
+            return False
+
+
+def is_validator(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
+    """Whether a statement of a class is a validator."""
+    return isinstance(node, ast.FunctionDef) and any(
+        decorator_name(decorator, aliases) in VALIDATORS for decorator in node.decorator_list
+    )
+
+
+def is_about_values(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
+    """Whether a statement in a class of settings only says which values there are."""
+    match node:
+        case ast.AnnAssign():
+            return not (is_private(node) or is_class_variable(node, aliases))
+        case ast.FunctionDef(name=name):
+            return name in DESCRIBING_METHODS or is_validator(node, aliases)
+        case _:
+            return False
+
+
+def is_class_variable(node: ast.AnnAssign, aliases: Mapping[str, str]) -> bool:
+    """Whether an annotated name of a class is no field."""
+    kind = annotation_of(node.annotation)
+    return full_name(kind.value if isinstance(kind, ast.Subscript) else kind, aliases) in NO_FIELDS

@@ -1,0 +1,54 @@
+"""Does the work of a stage, and makes the record of it."""
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tasks.caching.decision import edited_meanwhile
+from tasks.caching.interruption import postponed_interruption
+from tasks.caching.key import Order
+from tasks.caching.records import Record
+from tasks.caching.stage import Desk, Stage
+from tasks.caching.storage.reference import Reference
+
+
+def perform(order: Order, desk: Desk) -> Record:
+    """Does the work of a stage.
+
+    Raises:
+        DamagedArtifactError: an input is missing or altered, before the work or after it.
+    """
+    started = time.perf_counter()
+    import_libraries(order.stage.libraries)
+    outputs = order.stage.function(order.view, order.inputs, desk)
+    _check_outputs(order.stage, outputs)
+    for reference in order.inputs.values():
+        # An input that changed while the stage read it must not be cached under the old input's key.
+        desk.store.path(reference)
+    if edited := edited_meanwhile(order.stage):
+        desk.notice(edited)
+    seconds = round(time.perf_counter() - started, 6)
+    return Record(order.stage.name, order.key, order.ingredients, dict(outputs), seconds)
+
+
+def import_libraries(names: Iterable[str]) -> None:
+    """Imports what a stage computes with; Ctrl-C, SIGTERM and SIGHUP wait until this is done.
+
+    Torch calls Python from C++ as it is imported: an exception that comes of a signal there aborts the process.
+
+    Args:
+        names: of distributions. One whose module has another name is imported by another of them.
+    """
+    with postponed_interruption():
+        for name in names:
+            if importlib.util.find_spec(name) is not None:
+                importlib.import_module(name)
+
+
+def _check_outputs(stage: Stage[Any], outputs: Mapping[str, Reference]) -> None:
+    promised = {name.removesuffix("?") for name in stage.outputs}
+    owed = {name for name in stage.outputs if not name.endswith("?")}
+    if not owed <= outputs.keys() <= promised:
+        raise RuntimeError(f"stage {stage.name} must make {sorted(promised)}, but made {sorted(outputs)}")

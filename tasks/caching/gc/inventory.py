@@ -1,0 +1,181 @@
+"""What the runs and records of a store name: all of it is read, or nothing may be removed."""
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
+from tasks.caching.runs.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
+from tasks.caching.runs.pointers import is_pointer
+from tasks.caching.runs.sums import SUMS, is_altered
+from tasks.caching.storage.contents import ARTIFACT_NAME, artifact_files, files, saved_runs
+from tasks.caching.storage.store import Store, UnusableFileError, read_file
+from tasks.caching.storage.strict_json import parse_object
+from tasks.limits import RUN
+
+
+class CollectionRefusedError(Exception):
+    """Nothing may be removed: it is not known what all the runs and records of the store need."""
+
+
+class ForeignStoreError(CollectionRefusedError):
+    """Another version of this project shares the store, and only that version knows what its runs descend from."""
+
+
+class UnreadableStoreError(CollectionRefusedError):
+    """A run, a record or a file beside them cannot be read, so that what it needs is not known."""
+
+
+def artifacts_of(sources: Iterable[Record | Manifest]) -> set[str]:
+    """The paths of all artifacts that records and runs name."""
+    named: set[str] = set()
+    for source in sources:
+        if isinstance(source, Record):
+            named |= {reference.path for reference in source.outputs.values()}
+        else:
+            named |= {entry.path for entry in source.files.values()}
+            named |= {entry.path for stage in source.stages for entry in stage.outputs.values()}
+    return named
+
+
+def runs_among(paths: Iterable[str]) -> set[str]:
+    """The names of the runs whose files are among some paths."""
+    parts = (PurePosixPath(path).parts for path in paths)
+    return {names[2] for names in parts if names[:2] == ("artifacts", "runs") and len(names) > 3}
+
+
+def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
+    """Each run's name with its manifest.
+
+    Raises:
+        ForeignStoreError: another version of this project has made one of them.
+        UnreadableStoreError: one of them is missing or damaged, cannot be read now, or is behind a link.
+    """
+    for folder in sorted(store.runs.iterdir()) if store.runs.is_dir() else ():
+        if not is_run(folder) or (folder.is_dir() and not any(folder.iterdir())):
+            continue
+        if folder.is_symlink():
+            raise unreadable(store.relative(folder), "is a link")
+        try:
+            manifest = Manifest.read(folder)
+            if is_altered(store, folder.name, MANIFEST):
+                raise unreadable(store.relative(folder / MANIFEST), f"is not as {SUMS} beside it says")
+        except ForeignManifestError as error:
+            raise foreign(store.relative(folder)) from error
+        except ManifestError as error:
+            raise unreadable(store.relative(folder / MANIFEST)) from error
+        except (UnusableFileError, FileNotFoundError) as error:
+            if not folder.exists():  # another collection has just removed it
+                continue
+            raise unreadable(store.relative(folder / SUMS)) from error
+        yield folder.name, manifest
+
+
+def require_together(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:
+    """Checks that artifacts/ is there with its records, on which all that names tables lies: its disk may be away.
+
+    Raises:
+        UnreadableStoreError: there are tables, and nothing that could name one; or there are runs, and no record.
+    """
+    if manifests and not records:
+        raise UnreadableStoreError(
+            "collection refused: artifacts/records has no record, though there are runs: bring back what it had, or "
+            "train once if that is gone for good"
+        )
+    if not (manifests or records or saved_runs(store)) and any(path.startswith("data/") for path in published(store)):
+        raise UnreadableStoreError(
+            "collection refused: artifacts/ has no run and no record, though data/ has tables: bring back what it had, "
+            "such as its disk, or remove data/ yourself if that is gone for good"
+        )
+
+
+def is_run(folder: Path) -> bool:
+    """Whether something beside the runs may be one, or lead to one: it is named as runs are."""
+    named = re.fullmatch(RUN, folder.name) is not None and not is_pointer(folder.name)
+    return named and (folder.is_dir() or folder.is_symlink())
+
+
+def require_named(manifests: Mapping[str, Manifest], store: Store) -> None:
+    """Checks that no run was given another name: what is kept is kept by its own.
+
+    Raises:
+        UnreadableStoreError: a folder has the manifest of a run that is not there.
+    """
+    for path in store.runs.glob(f"[!.]*/{MANIFEST}"):
+        if is_run(path.parent) or path.parent.is_symlink():
+            continue
+        with contextlib.suppress(OSError, UnusableFileError, ValueError):
+            run = parse_object(read_file(path)).get("run")
+            if isinstance(run, str) and run not in manifests:
+                raise unreadable(store.relative(path.parent), f"is the run {run!r} under another name")
+
+
+def read_records(store: Store) -> Iterator[tuple[str, Record]]:
+    """Each record's path, relative to the root, with the record.
+
+    Raises:
+        ForeignStoreError: another version of this project has made one of them.
+        UnreadableStoreError: one of them is damaged, or cannot be read now.
+    """
+    for path in files(store.records):
+        if path.relative_to(store.records).parts[0] in {"locks", "last"} or path.name.startswith(".tmp-"):
+            continue
+        try:
+            yield str(store.relative(path)), read_record(path)
+        except FileNotFoundError:  # another collection has just removed it
+            continue
+        except ForeignRecordError as error:
+            raise foreign(store.relative(path)) from error
+        except UnreadableRecordError as error:
+            raise unreadable(store.relative(path)) from error
+
+
+def require_saved(manifests: Mapping[str, Manifest], store: Store) -> None:
+    """Checks that each run that was saved is there: one that was moved away may be put back.
+
+    Raises:
+        UnreadableStoreError: a run is not there.
+    """
+    for run in saved_runs(store) - manifests.keys():
+        # A run may have been saved after the manifests were read, or another collection have removed it.
+        if not (store.runs / run / MANIFEST).exists() and (store.saved / run).exists():
+            raise unreadable(PurePosixPath("artifacts/runs", run, MANIFEST))
+
+
+def require_runs(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:
+    """Checks that each run that a record names is there: one that was moved away may be put back.
+
+    Raises:
+        UnreadableStoreError: a run is not there.
+    """
+    for path, record in records.items():
+        for run in runs_among(artifacts_of([record])) - manifests.keys():
+            # A run may have been saved after the manifests were read, or another collection have removed both.
+            saved = store.runs / run
+            if (saved.is_symlink() or not (saved / MANIFEST).exists()) and store.locate(path).exists():
+                raise unreadable(PurePosixPath("artifacts/runs", run, MANIFEST))
+
+
+def foreign(path: PurePosixPath) -> ForeignStoreError:
+    """The error that another version has made a record or a run."""
+    return ForeignStoreError(
+        f"collection refused: another version of pytorch-workflow made {path} and only that version can tell "
+        "which files it needs: collect with that version, or move it out of the store first"
+    )
+
+
+def unreadable(path: PurePosixPath, why: str = "cannot be read") -> UnreadableStoreError:
+    """The error that a file which names others cannot be read or believed."""
+    return UnreadableStoreError(
+        f"collection refused: {path} {why}, and may name files that are needed: restore it, or give it up with "
+        "`workflow check --repair`, after which a collection removes what it was made of; `workflow check` says what "
+        "is wrong with it"
+    )
+
+
+def published(store: Store) -> Iterator[str]:
+    """The path of every artifact that a stage has published."""
+    for path, relative in artifact_files(store):
+        if ARTIFACT_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            yield relative
