@@ -34,7 +34,7 @@ from flows.runtime.concurrency import IfRunning, one_at_a_time
 from flows.runtime.connection import ask
 from flows.runtime.engine import LastingFlow
 from flows.runtime.events import CONFIRMED, DRIFTED, REJECTED, REVERIFIED, TRAINED, VERIFIED, announce
-from flows.runtime.observers import RunLog, extra_watchers
+from flows.runtime.observers import RunLog, extra_observers
 from flows.runtime.run_names import tag_run, train_run_name, verify_run_name
 from flows.runtime.zombie_runs import is_given_up
 from flows.train import Refreshable, StageName
@@ -46,7 +46,7 @@ from flows.verify import pipeline as verify_pipeline
 from tasks.caching.key import pin_code
 from tasks.caching.locking.exclusion import StandBackError
 from tasks.caching.locking.uses import store_in_use
-from tasks.caching.prefect_run import PrefectRun, StageError, Watcher
+from tasks.caching.prefect_run import Observer, PrefectRun, StageError
 from tasks.caching.runs.manifest import MANIFEST, manifest_digest
 from tasks.caching.runs.pointers import LATEST, require_pointers
 from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_verification
@@ -173,9 +173,9 @@ def train_now(
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
     plan = plan_training(settled, store, forced, until)
     show_page(experiment.name, "plan", pages.plan_page(experiment.name, plan, notes), pages.plan_summary(plan))
-    watchers: tuple[Watcher, ...] = (RunLog(), TrainingProgress(experiment.name), *extra_watchers.get())
+    observers: tuple[Observer, ...] = (RunLog(), TrainingProgress(experiment.name), *extra_observers.get())
     with store_in_use(store) as use:
-        walk = PrefectRun(experiment.name, settled, store, watchers, forced, until, use, retries)
+        walk = PrefectRun(experiment.name, settled, store, observers, forced, until, use, retries)
         saved = train_pipeline(walk)[MANIFEST]
     if not isinstance(saved, Reference):
         return None
@@ -254,11 +254,11 @@ def verify_now(run: str, device: str, retries: int, expect: str | None, store: S
     settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=digest_of(folder))
     again = was_verified(folder, settings.digest)
     ask(lambda: tag_run((experiment_of(folder), settings.device)))
-    watchers = (RunLog(), *extra_watchers.get())
+    observers = (RunLog(), *extra_observers.get())
     with store_in_use(store) as use:
         use(str(store.relative(folder)))
         try:
-            outcome = verify_pipeline(PrefectRun(folder.name, settings, store, watchers, retries=retries))
+            outcome = verify_pipeline(PrefectRun(folder.name, settings, store, observers, retries=retries))
         except StageError as error:
             record_verification(folder, settings, failed_checks(error))
             raise

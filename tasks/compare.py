@@ -8,7 +8,7 @@ from tasks.caching.records import DamagedArtifactError, check_record, record_of
 from tasks.caching.runs.manifest import MANIFEST, REPORT, Environment, Manifest
 from tasks.caching.runs.sums import SUMS, find_altered
 from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_checks
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import Store, run_path
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXACT_WITH = ("torch", "numpy")
 
 
-class CompareView(View):
+class CompareConfig(StageConfig):
     """Which run is verified, and where it was predicted anew."""
 
     run: str
@@ -27,13 +27,13 @@ class CompareView(View):
 
 
 @stage(
-    CompareView,
+    CompareConfig,
     inputs=("model", "metrics", "predictions", "repeated", "reload_checks", "predict_checks"),
     outputs=("checks",),
     libraries=(),
     cached=False,
 )
-def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+def compare(config: CompareConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Compares predictions row by row and the metrics made of them: exactly where that can be asked, else closely.
 
     Raises:
@@ -43,34 +43,34 @@ def compare(view: CompareView, inputs: Mapping[str, Reference], desk: Desk) -> O
     from tasks.learning.evaluation.comparison import ACROSS_DEVICES_ATOL, ACROSS_DEVICES_RTOL, compare_predictions
     from tasks.learning.evaluation.metrics import metrics_by_part
 
-    manifest = Manifest.read(desk.store.runs / view.run)
-    exact = is_where_it_was_trained(view, manifest.environment)
+    manifest = Manifest.read(context.store.runs / config.run)
+    exact = is_where_it_was_trained(config, manifest.environment)
     rtol, atol = (0.0, 0.0) if exact else (ACROSS_DEVICES_RTOL, ACROSS_DEVICES_ATOL)
-    repeated = read_table(desk.store.path(inputs["repeated"]))
-    recorded = read_table(desk.store.path(inputs["predictions"]), repeated.num_rows)
-    before, description = (desk.store.read_object(inputs[name]) for name in ("metrics", "model"))
+    repeated = read_table(context.store.path(inputs["repeated"]))
+    recorded = read_table(context.store.path(inputs["predictions"]), repeated.num_rows)
+    before, description = (context.store.read_object(inputs[name]) for name in ("metrics", "model"))
     now = metrics_by_part(repeated, description["loss"])
     asked = "exactly" if exact else f"within {rtol:g} of the value and {atol:g}"
     checks = (
         *(
             check
             for name in ("reload_checks", "predict_checks")
-            for check in read_checks(desk.store.read(inputs[name]))
+            for check in read_checks(context.store.read(inputs[name]))
         ),
         check_rows(compare_predictions(recorded, repeated, rtol, atol), asked),
         check_metrics("metrics.json", flatten(before), flatten(now), rtol, atol, asked),
         check_metrics("model.json", flatten(description["metrics"]), flatten(now), rtol, atol, asked),
-        check_folder(manifest, desk.store),
+        check_folder(manifest, context.store),
     )
     if failed := [check.detail for check in checks if not check.passed]:
         raise VerificationError("; ".join(failed), checks)
-    return {"checks": write_checks(desk, "checks.json", checks)}
+    return {"checks": write_checks(context, "checks.json", checks)}
 
 
-def is_where_it_was_trained(view: CompareView, environment: Environment) -> bool:
+def is_where_it_was_trained(config: CompareConfig, environment: Environment) -> bool:
     """Whether predictions can be asked to agree to the last bit: same device and library versions."""
     versions = {name: version(name) for name in EXACT_WITH}
-    return view.device == environment.device and versions.items() <= environment.versions.items()
+    return config.device == environment.device and versions.items() <= environment.versions.items()
 
 
 def check_rows(comparison: "Comparison", asked: str) -> Check:

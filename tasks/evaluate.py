@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.experiment import PARTS
 
 
-class Scoring(View):
+class Scoring(StageConfig):
     """The part of the training section that shapes predictions and metrics; device and threads are resolved ones."""
 
     loss: str
@@ -17,19 +17,19 @@ class Scoring(View):
     threads: int
 
 
-class EvaluateView(View):
+class EvaluateConfig(StageConfig):
     """What shapes the evaluation; the model itself comes with its description."""
 
     training: Scoring
 
 
 @stage(
-    EvaluateView,
+    EvaluateConfig,
     inputs=("train", "validation?", "test", "weights", "model"),
     outputs=("predictions", "metrics"),
     libraries=("torch", "numpy", "pyarrow"),
 )
-def evaluate(view: EvaluateView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+def evaluate(config: EvaluateConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Predicts every row of every part, and computes the metrics by part."""
     import torch
 
@@ -38,13 +38,15 @@ def evaluate(view: EvaluateView, inputs: Mapping[str, Reference], desk: Desk) ->
     from tasks.learning.evaluation.predictions import predict_parts
     from tasks.learning.models.checkpoint import load_network
 
-    scoring = view.training
+    scoring = config.training
     torch.set_num_threads(scoring.threads)
-    parts = {name: read_table(desk.store.path(inputs[name])) for name in PARTS if name in inputs}
-    network = load_network(desk.store.read_object(inputs["model"]), desk.store.read(inputs["weights"]), scoring.device)
+    parts = {name: read_table(context.store.path(inputs[name])) for name in PARTS if name in inputs}
+    network = load_network(
+        context.store.read_object(inputs["model"]), context.store.read(inputs["weights"]), scoring.device
+    )
     predictions = predict_parts(network, parts, scoring.device)
     metrics = metrics_by_part(predictions, scoring.loss)
     return {
-        "predictions": desk.publish("predictions.parquet", partial(write_table, predictions)),
-        "metrics": desk.publish("metrics.json", json.dumps(metrics, indent=2).encode()),
+        "predictions": context.publish("predictions.parquet", partial(write_table, predictions)),
+        "metrics": context.publish("metrics.json", json.dumps(metrics, indent=2).encode()),
     }

@@ -5,12 +5,12 @@ from functools import partial
 
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import Check, VerificationError, write_checks
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.experiment import PARTS, rows_by_part
 
 
-class PredictView(View):
+class PredictConfig(StageConfig):
     """Which run is verified, and where."""
 
     run: str
@@ -18,13 +18,13 @@ class PredictView(View):
 
 
 @stage(
-    PredictView,
+    PredictConfig,
     inputs=("checkpoint", "model", "train", "validation?", "test"),
     outputs=("repeated", "predict_checks"),
     libraries=("torch", "numpy", "pyarrow"),
     cached=False,
 )
-def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+def predict(config: PredictConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Predicts every row of every part, and shows `inference_mode` and `no_grad` to agree."""
     import torch
 
@@ -32,19 +32,21 @@ def predict(view: PredictView, inputs: Mapping[str, Reference], desk: Desk) -> O
     from tasks.learning.evaluation.predictions import predict_parts
     from tasks.learning.models.checkpoint import load_network
 
-    manifest = Manifest.read(desk.store.runs / view.run)
+    manifest = Manifest.read(context.store.runs / config.run)
     # As many as in training: the last bit of a sum may depend on how many threads share it.
     torch.set_num_threads(manifest.environment.threads)
-    network = load_network(desk.store.read_object(inputs["model"]), desk.store.read(inputs["checkpoint"]), view.device)
+    network = load_network(
+        context.store.read_object(inputs["model"]), context.store.read(inputs["checkpoint"]), config.device
+    )
     rows = expected_rows(manifest)
-    parts = {name: read_table(desk.store.path(inputs[name]), rows.get(name, 0)) for name in PARTS if name in inputs}
-    repeated = predict_parts(network, parts, view.device)
-    if not repeated.equals(predict_parts(network, parts, view.device, torch.no_grad)):
+    parts = {name: read_table(context.store.path(inputs[name]), rows.get(name, 0)) for name in PARTS if name in inputs}
+    repeated = predict_parts(network, parts, config.device)
+    if not repeated.equals(predict_parts(network, parts, config.device, torch.no_grad)):
         raise VerificationError("the model predicts otherwise under no_grad than under inference_mode")
     checks = (Check("modes", True, f"inference_mode and no_grad predict the same for {repeated.num_rows:,} rows"),)
     return {
-        "repeated": desk.publish("repeated.parquet", partial(write_table, repeated)),
-        "predict_checks": write_checks(desk, "predict_checks.json", checks),
+        "repeated": context.publish("repeated.parquet", partial(write_table, repeated)),
+        "predict_checks": write_checks(context, "predict_checks.json", checks),
     }
 
 

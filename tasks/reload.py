@@ -7,7 +7,7 @@ from typing import Any
 from tasks.caching.key import flatten
 from tasks.caching.runs.manifest import MANIFEST, Manifest, ManifestError, manifest_digest
 from tasks.caching.runs.verification import Check, VerificationError, write_checks
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import DamagedArtifactError, Store
 from tasks.learning.reporting.plots import PLOTS
@@ -16,7 +16,7 @@ from tasks.learning.reporting.plots import PLOTS
 EXPECTED = ("model.json", "metrics.json", *(f"plots/{file}" for file in PLOTS.values()))
 
 
-class ReloadView(View):
+class ReloadConfig(StageConfig):
     """What is verified, and where; with the digest that its manifest must have, if one is expected."""
 
     run: str
@@ -25,29 +25,29 @@ class ReloadView(View):
 
 
 @stage(
-    ReloadView,
+    ReloadConfig,
     outputs=("checkpoint", "model", "metrics", "train", "validation?", "test", "predictions", "reload_checks"),
     libraries=("torch", "numpy", "pyarrow"),
     cached=False,
 )
-def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+def reload(config: ReloadConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Checks the manifest and every digest that it names, and loads the checkpoint strictly into a fresh model."""
     from tasks.learning.models.checkpoint import load_network
 
-    folder = desk.store.runs / view.run
+    folder = context.store.runs / config.run
     manifest = Manifest.read(folder)
-    expected = check_expected(folder, view.expect)
+    expected = check_expected(folder, config.expect)
     require_consistent(manifest)
     files = [manifest.file(name) for name in (manifest.checkpoint, *EXPECTED)]
     artifacts = {"predictions": manifest.artifact("evaluate", "predictions")}
     artifacts |= {part: entry.reference() for part, entry in manifest.stage("split").outputs.items()}
     for reference in (*files, *artifacts.values()):
-        require_whole(desk.store, reference)
+        require_whole(context.store, reference)
     checkpoint, model, metrics, *_ = files
-    description = desk.store.read_object(model)
+    description = context.store.read_object(model)
     require_description(description)
     require_digests(description, checkpoint, artifacts["predictions"])
-    load_network(description, desk.store.read(checkpoint), view.device)
+    load_network(description, context.store.read(checkpoint), config.device)
     checks = (
         *expected,
         Check("digests", True, f"{len(files) + len(artifacts)} files are as the manifest and model.json say"),
@@ -57,7 +57,7 @@ def reload(view: ReloadView, inputs: Mapping[str, Reference], desk: Desk) -> Out
         "checkpoint": checkpoint,
         "model": model,
         "metrics": metrics,
-        "reload_checks": write_checks(desk, "reload_checks.json", checks),
+        "reload_checks": write_checks(context, "reload_checks.json", checks),
         **artifacts,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.caching.runs.environment import describe_environment
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
 from tasks.caching.runs.sums import SUMS, list_sums
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import Store, run_path
 from tasks.learning.config.acceptance import Accept
@@ -22,7 +22,7 @@ MODEL, METRICS = "model.json", "metrics.json"
 COPIES = {"metrics": METRICS} | {name: f"plots/{file}" for name, file in PLOTS.items()}
 
 
-class SaveView(View):
+class SaveConfig(StageConfig):
     """All of the experiment: the manifest and the report tell it."""
 
     immaterial = frozenset({"training.checkpoint_every"})
@@ -39,29 +39,29 @@ class SaveView(View):
 
 
 @stage(
-    SaveView,
+    SaveConfig,
     # With the dataset and the parts, so that the manifest of a run always names the rows that it was made of.
     inputs=("dataset", "train", "validation?", "test", "weights", "model", "predictions", *COPIES),
     outputs=("checkpoint", MODEL, *COPIES.values(), MANIFEST, REPORT, SUMS),
     libraries=("jinja2", "markupsafe"),
 )
-def save(view: SaveView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+def save(config: SaveConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest, report and their digests."""
     now = datetime.now(UTC)
-    with desk.store.claimed_run(f"{view.name}-{now:%Y%m%d-%H%M%S}") as run:
-        files = compose_files(view, inputs, desk, run, now)
-        saved = desk.store.publish_run(run, files | {SUMS: list_sums(files)})
-    checkpoint = checkpoint_name(view)
+    with context.store.claimed_run(f"{config.name}-{now:%Y%m%d-%H%M%S}") as run:
+        files = compose_files(config, inputs, context, run, now)
+        saved = context.store.publish_run(run, files | {SUMS: list_sums(files)})
+    checkpoint = checkpoint_name(config)
     return {"checkpoint" if file == checkpoint else file: reference for file, reference in saved.items()}
 
 
-def checkpoint_name(view: SaveView) -> str:
+def checkpoint_name(config: SaveConfig) -> str:
     """File name of the checkpoint in the run folder."""
-    return view.checkpoint or f"{view.name}.pth"
+    return config.checkpoint or f"{config.name}.pth"
 
 
 def compose_files(
-    view: SaveView, inputs: Mapping[str, Reference], desk: Desk, run: str, now: datetime
+    config: SaveConfig, inputs: Mapping[str, Reference], context: StageContext, run: str, now: datetime
 ) -> dict[str, bytes]:
     """The content of the run folder, by file."""
     from tasks.learning.data.tables import read_table
@@ -69,15 +69,15 @@ def compose_files(
     from tasks.learning.models.learned import read_learned
     from tasks.learning.reporting.report import render_report
 
-    files = {file: desk.store.read(inputs[name]) for name, file in COPIES.items()}
-    files[checkpoint_name(view)] = desk.store.read(inputs["weights"])
-    metrics = desk.store.read_object(inputs["metrics"])
-    files[MODEL] = complete_description(inputs, desk.store, checkpoint_name(view), metrics)
-    manifest = write_manifest(view, desk, run, now, files)
+    files = {file: context.store.read(inputs[name]) for name, file in COPIES.items()}
+    files[checkpoint_name(config)] = context.store.read(inputs["weights"])
+    metrics = context.store.read_object(inputs["metrics"])
+    files[MODEL] = complete_description(inputs, context.store, checkpoint_name(config), metrics)
+    manifest = write_manifest(config, context, run, now, files)
     plots = {name.removesuffix("_svg"): files[COPIES[name]] for name in PLOTS if name.endswith("_svg")}
-    predictions = read_table(desk.store.path(inputs["predictions"]))
+    predictions = read_table(context.store.path(inputs["predictions"]))
     plots["predicted"] = draw_predicted(predictions)
-    learned = read_learned(files[checkpoint_name(view)], desk.store.read_object(inputs["model"])["tensors"])
+    learned = read_learned(files[checkpoint_name(config)], context.store.read_object(inputs["model"])["tensors"])
     report = render_report(manifest.model_dump(mode="json"), metrics, plots, learned, worst_rows(predictions))
     return files | {MANIFEST: manifest.model_dump_json(indent=2).encode(), REPORT: report.encode()}
 
@@ -95,19 +95,21 @@ def complete_description(
     return json.dumps(description, indent=2).encode()
 
 
-def write_manifest(view: SaveView, desk: Desk, run: str, now: datetime, files: Mapping[str, bytes]) -> Manifest:
+def write_manifest(
+    config: SaveConfig, context: StageContext, run: str, now: datetime, files: Mapping[str, bytes]
+) -> Manifest:
     """The manifest of a run that holds these files."""
-    training = view.training
+    training = config.training
     entries = {file: Reference.of_content(run_path(run, file), files[file]) for file in sorted(files)}
     return Manifest(
         run=run,
         created=now.isoformat(timespec="seconds"),
-        checkpoint=checkpoint_name(view),
-        experiment=view.model_dump(mode="json", exclude={"device_asked_for"}),
+        checkpoint=checkpoint_name(config),
+        experiment=config.model_dump(mode="json", exclude={"device_asked_for"}),
         seed=training.seed,
         environment=describe_environment(
-            training.device, fallback_notice(view.device_asked_for, training.device) or "", training.threads
+            training.device, fallback_notice(config.device_asked_for, training.device) or "", training.threads
         ),
-        stages=[StageEntry.of(report) for report in desk.lineage],
+        stages=[StageEntry.of(report) for report in context.lineage],
         files={file: ArtifactEntry(**reference.to_json()) for file, reference in entries.items()},
     )

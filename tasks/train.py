@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.experiment import Model, SettledTraining
 
 
-class TrainView(View):
+class TrainConfig(StageConfig):
     """What shapes the fit."""
 
     immaterial = frozenset({"training.checkpoint_every"})
@@ -19,12 +19,12 @@ class TrainView(View):
 
 
 @stage(
-    TrainView,
+    TrainConfig,
     inputs=("train", "validation?", "test"),
     outputs=("weights", "model", "history", "untrained"),
     libraries=("torch", "numpy", "pyarrow"),
 )
-def train(view: TrainView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Makes the weights (a state_dict), the model's description, the loss history and the untrained predictions."""
     import torch
 
@@ -37,18 +37,18 @@ def train(view: TrainView, inputs: Mapping[str, Reference], desk: Desk) -> Outpu
     from tasks.learning.training.history import history_table
     from tasks.learning.training.loop import fit
 
-    model, training = view.model, view.training
+    model, training = config.model, config.training
     torch.set_num_threads(training.threads)
-    paths = {name: desk.store.path(reference) for name, reference in inputs.items()}
+    paths = {name: context.store.path(reference) for name, reference in inputs.items()}
     batches = {name: read_batch(path, training.device) for name, path in paths.items()}
     network = build_network(model, training.placement, training.device, training.seed)
     untrained = predict_parts(network, {name: read_table(path) for name, path in paths.items()}, training.device)
-    with desk.resumable() as keepsake:
-        fitted = fit(network, training, batches.pop("train"), batches, desk.progress, keepsake)
+    with context.resumable() as checkpointer:
+        fitted = fit(network, training, batches.pop("train"), batches, context.progress, checkpointer)
     description = describe_checkpoint(network, model, training, fitted.ending())
     return {
-        "weights": desk.publish("weights.pth", dump_weights(network)),
-        "model": desk.publish("model.json", json.dumps(description, indent=2).encode()),
-        "history": desk.publish("history.parquet", partial(write_table, history_table(fitted.history))),
-        "untrained": desk.publish("untrained.parquet", partial(write_table, untrained)),
+        "weights": context.publish("weights.pth", dump_weights(network)),
+        "model": context.publish("model.json", json.dumps(description, indent=2).encode()),
+        "history": context.publish("history.parquet", partial(write_table, history_table(fitted.history))),
+        "untrained": context.publish("untrained.parquet", partial(write_table, untrained)),
     }

@@ -29,6 +29,10 @@ TRUSTING = {"cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "pickle", 
 TRUSTING_NAMES = {"add_safe_globals", "allow_pickle", "read_pickle", "safe_globals"}
 TRUSTING_BUILTINS = {"eval", "exec"}
 
+#: What a package and a module may hold before they are to be split.
+MOST_MODULES = 12
+MOST_LINES = 350
+
 SHAPELESS = {"utils", "helpers", "common", "core"}
 
 
@@ -114,6 +118,18 @@ def circles(project: Path) -> set[frozenset[str]]:
         mutual = (frozenset(other for other in reached[name] if name in reached.get(other, ())) for name in graph)
         found |= {circle for circle in mutual if circle}
     return found
+
+
+def drawers(project: Path) -> dict[str, int]:
+    """The packages that hold more than 12 modules, with how many."""
+    packages = Counter(path.parent for path in modules(project).values() if path.name != "__init__.py")
+    return {str(place.relative_to(project)): count for place, count in packages.items() if count > MOST_MODULES}
+
+
+def long_modules(project: Path) -> dict[str, int]:
+    """The modules of more than 350 lines, with how many."""
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules(project).items()}
+    return {name: count for name, count in lines.items() if count > MOST_LINES}
 
 
 def any_imports(module: str, project: Path) -> set[str]:
@@ -212,8 +228,10 @@ class TestTheProject:
         assert circles(PROJECT) == set()
 
     def test_no_package_is_a_drawer(self) -> None:
-        counts = Counter(str(path.parent) for path in modules(PROJECT).values() if path.name != "__init__.py")
-        assert {place: count for place, count in counts.items() if count > 15} == {}
+        assert drawers(PROJECT) == {}
+
+    def test_no_module_is_long(self) -> None:
+        assert long_modules(PROJECT) == {}
 
     def test_only_one_module_of_the_cache_imports_prefect(self) -> None:
         assert importing_prefect("tasks.caching", PROJECT) == {"tasks.caching.prefect_run"}
@@ -273,6 +291,16 @@ class TestTheChecks:
         )
         write(project, "tasks/caching/key.py", "from ..limits import x")
         assert against_the_stream(project) == set()
+
+    def test_a_drawer_is_found(self, project: Path) -> None:
+        for number in range(13):
+            write(project, f"flows/drawer/m{number}.py", "")
+        assert drawers(project) == {"flows/drawer": 13}
+
+    def test_a_long_module_is_found(self, project: Path) -> None:
+        write(project, "flows/short.py", "x = 1\n" * 350)
+        write(project, "flows/long.py", "x = 1\n" * 351)
+        assert long_modules(project) == {"flows.long": 351}
 
     @pytest.mark.parametrize(
         ("edits", "found"),

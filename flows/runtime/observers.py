@@ -4,12 +4,12 @@ from contextvars import ContextVar
 
 from prefect.logging import get_run_logger
 
-from tasks.caching.prefect_run import Watcher
+from tasks.caching.prefect_run import Observer
 from tasks.caching.stage import StageReport
 
 #: Watchers that the caller of a flow adds, such as a terminal's. They are no flow parameters: they change no result,
 #: and no form in the UI could fill them in.
-extra_watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("extra_watchers", default=())
+extra_observers: ContextVar[tuple[Observer, ...]] = ContextVar("extra_observers", default=())
 
 
 class RunLog:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from tasks.caching.explanation import differences
-from tasks.caching.key import Order, code_of, code_on_disk, order_stage, own_ingredients
+from tasks.caching.key import StageCall, code_of, code_on_disk, own_ingredients, stage_call
 from tasks.caching.records import (
     DamagedArtifactError,
     Record,
@@ -67,7 +67,7 @@ class Planner:
 
     Attributes:
         experiment: name under which the last ingredients are kept.
-        settings: what the stages take their views from.
+        settings: what the stages take their configs from.
         store: where records and artifacts lie.
         refresh: names of the stages that are to run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
@@ -99,8 +99,8 @@ class Planner:
         if awaited:
             return Decision(stage.name, "depends", self._while_waiting(stage, tuple(awaited)), pending)
         known = {name: value for name, value in inputs.items() if isinstance(value, Reference)}
-        order = order_stage(stage, self.settings, known)
-        record, reasons = examine(order, self.experiment, self.store)
+        call = stage_call(stage, self.settings, known)
+        record, reasons = examine(call, self.experiment, self.store)
         if record is None:
             return Decision(stage.name, "will run", reasons, pending)
         return Decision(stage.name, "reused", reasons, dict(record.outputs), record.seconds)
@@ -111,9 +111,9 @@ class Planner:
         before = last_ingredients(self.experiment, stage.name, self.store)
         if before is None:
             return reasons
-        view = stage.view.model_validate(self.settings.model_dump())
+        config = stage.config_type.model_validate(self.settings.model_dump())
         own = {name: value for name, value in before.items() if not name.startswith("input ")}
-        return reasons + differences(own, own_ingredients(stage, view))
+        return reasons + differences(own, own_ingredients(stage, config))
 
 
 def is_forced(stage: Stage[Any], refresh: frozenset[str]) -> bool:
@@ -121,18 +121,18 @@ def is_forced(stage: Stage[Any], refresh: frozenset[str]) -> bool:
     return not refresh.isdisjoint({stage.name, "all"})
 
 
-def examine(order: Order, experiment: str, store: Store) -> tuple[Record | None, tuple[str, ...]]:
-    """The record that may be reused for an order, if any, and the reasons for reusing it or not."""
-    before = last_ingredients(experiment, order.stage.name, store)
+def examine(call: StageCall, experiment: str, store: Store) -> tuple[Record | None, tuple[str, ...]]:
+    """The record that may be reused for a call, if any, and the reasons for reusing it or not."""
+    before = last_ingredients(experiment, call.stage.name, store)
     try:
-        record = find_record(order, store)
+        record = find_record(call, store)
     except (UnreadableRecordError, DamagedArtifactError) as problem:
         return None, (str(problem),)
     if record is not None:
-        return record, ("unchanged" if before == order.ingredients else "computed before",)
+        return record, ("unchanged" if before == call.ingredients else "computed before",)
     if before is None:
         return None, (f"first run of {experiment}",)
-    return None, differences(before, order.ingredients) or ("record missing",)
+    return None, differences(before, call.ingredients) or ("record missing",)
 
 
 def edited_meanwhile(stage: Stage[Any]) -> str:

@@ -8,29 +8,29 @@ from typing import Any
 
 from tasks.caching.decision import edited_meanwhile
 from tasks.caching.interruption import postponed_interruption
-from tasks.caching.key import Order
+from tasks.caching.key import StageCall
 from tasks.caching.records import Record
-from tasks.caching.stage import Desk, Stage
+from tasks.caching.stage import Stage, StageContext
 from tasks.caching.storage.reference import Reference
 
 
-def perform(order: Order, desk: Desk) -> Record:
+def perform(call: StageCall, context: StageContext) -> Record:
     """Does the work of a stage.
 
     Raises:
         DamagedArtifactError: an input is missing or altered, before the work or after it.
     """
     started = time.perf_counter()
-    import_libraries(order.stage.libraries)
-    outputs = order.stage.function(order.view, order.inputs, desk)
-    _check_outputs(order.stage, outputs)
-    for reference in order.inputs.values():
+    import_libraries(call.stage.libraries)
+    outputs = call.stage.function(call.config, call.inputs, context)
+    _check_outputs(call.stage, outputs)
+    for reference in call.inputs.values():
         # An input that changed while the stage read it must not be cached under the old input's key.
-        desk.store.path(reference)
-    if edited := edited_meanwhile(order.stage):
-        desk.notice(edited)
+        context.store.path(reference)
+    if edited := edited_meanwhile(call.stage):
+        context.notice(edited)
     seconds = round(time.perf_counter() - started, 6)
-    return Record(order.stage.name, order.key, order.ingredients, dict(outputs), seconds)
+    return Record(call.stage.name, call.key, call.ingredients, dict(outputs), seconds)
 
 
 def import_libraries(names: Iterable[str]) -> None:

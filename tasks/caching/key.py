@@ -16,7 +16,7 @@ from tasks.caching.code.closure import Read
 from tasks.caching.code.fingerprint import fingerprint
 from tasks.caching.code.sources import source_of
 from tasks.caching.processor import computing, drawing
-from tasks.caching.stage import FORMAT, Stage, View
+from tasks.caching.stage import FORMAT, Stage, StageConfig
 from tasks.caching.storage.reference import Reference
 from tasks.relevance import MattersIf
 
@@ -28,42 +28,42 @@ Ingredients = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Order:
+class StageCall:
     """A stage with all that it needs to run.
 
     Attributes:
         stage: what to run.
-        view: the part of the experiment that it sees.
+        config: the part of the experiment that it sees.
         inputs: the artifacts that it takes, by name.
         ingredients: what its key is made of.
         key: SHA-256 of the ingredients, 64 hexadecimal digits.
     """
 
     stage: Stage[Any]
-    view: View
+    config: StageConfig
     inputs: dict[str, Reference]
     ingredients: Ingredients
     key: str
 
 
-def order_stage(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Reference]) -> Order:
-    """Prepares a stage to run: its view of the settings and its key.
+def stage_call(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Reference]) -> StageCall:
+    """Prepares a stage to run: its config of the settings and its key.
 
     Raises:
-        ValidationError: the settings lack something that the stage's view declares.
+        ValidationError: the settings lack something that the stage's config declares.
     """
-    view = stage.view.model_validate(settings.model_dump())
-    ingredients = own_ingredients(stage, view) | {f"input {name}": made.digest for name, made in inputs.items()}
-    return Order(stage, view, dict(inputs), ingredients, digest_of(ingredients))
+    config = stage.config_type.model_validate(settings.model_dump())
+    ingredients = own_ingredients(stage, config) | {f"input {name}": made.digest for name, made in inputs.items()}
+    return StageCall(stage, config, dict(inputs), ingredients, digest_of(ingredients))
 
 
-def own_ingredients(stage: Stage[Any], view: View) -> Ingredients:
+def own_ingredients(stage: Stage[Any], config: StageConfig) -> Ingredients:
     """The ingredients of a stage's key without its inputs: settings, code and environment."""
     return {
         "cache": FORMAT,
         "stage": stage.name,
         "schema": stage.schema,
-        **material_settings(view),
+        **material_settings(config),
         **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
         **{f"library {name}": value for name, value in surroundings(stage.libraries).items()},
         **code_of(stage),
@@ -75,14 +75,14 @@ def surroundings(libraries: Collection[str]) -> dict[str, str]:
     return (computing() if "torch" in libraries else {}) | (drawing() if "matplotlib" in libraries else {})
 
 
-def material_settings(view: View) -> dict[str, Any]:
+def material_settings(config: StageConfig) -> dict[str, Any]:
     """The settings that shape a stage's result, flat: neither what it declares immaterial, nor what does not matter.
 
     The code of a stage does not have the types of settings. So a value whose type JSON does not have, such as a date,
     is told by its type as well.
     """
-    values, shown = flatten(view.model_dump()), flatten(view.model_dump(mode="json"))
-    idle = view.immaterial | set(idle_settings(view, defaults_alone=view.writes_settings))
+    values, shown = flatten(config.model_dump()), flatten(config.model_dump(mode="json"))
+    idle = config.immaterial | set(idle_settings(config, defaults_alone=config.writes_settings))
     return {
         name: value if type(values[name]) in JSON else f"{type(values[name]).__qualname__} {value}"
         for name, value in shown.items()
@@ -94,7 +94,7 @@ def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool
     """The dotted names of the settings that do not matter, by the rules that stand in their annotations.
 
     Args:
-        settings: a view, or a section of one.
+        settings: a config, or a section of one.
         prefix: of the names.
         defaults_alone: leaves those out that are not at their default: for a stage that writes the settings down, which
             it needs not do anew where one was added since, at the value that means what was done before.
@@ -134,15 +134,15 @@ def code_on_disk(stage: Stage[Any]) -> Ingredients:
 def read_code(stage: Stage[Any], read: Read) -> Ingredients:
     """The ingredients that stand for a stage's code, as `read` gives the files."""
     function = stage.function
-    settings = settings_classes(stage.view)
+    settings = settings_classes(stage.config_type)
     places = fingerprint(function.__module__, function.__qualname__, settings=settings, loads=stage.loads, read=read)
     return {f"code {place}": digest for place, digest in places.items()}
 
 
-def settings_classes(view: type[View]) -> frozenset[str]:
-    """The full names of the classes whose values a view has: itself, those of its sections, and their base classes."""
+def settings_classes(config: type[StageConfig]) -> frozenset[str]:
+    """The full names of the classes whose values a config has: itself, its sections', and their base classes."""
     found: set[type[BaseModel]] = set()
-    waiting: list[Any] = [view]
+    waiting: list[Any] = [config]
     while waiting:
         kind = waiting.pop()
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):

@@ -32,10 +32,10 @@ from pydantic import BaseModel, PrivateAttr
 from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced
 from tasks.caching.execution import perform
 from tasks.caching.interruption import require_uninterrupted
-from tasks.caching.key import Order, order_stage
+from tasks.caching.key import StageCall, stage_call
 from tasks.caching.locking.locks import FlockManager
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
-from tasks.caching.stage import Desk, Stage, StageReport
+from tasks.caching.stage import Stage, StageContext, StageReport
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.ownership import own_data
 from tasks.caching.storage.reference import Expected, Pending
@@ -122,18 +122,18 @@ def seal(record: Record, place: Path) -> bytes:
 
 @dataclass
 class KeyPolicy(CachePolicy):
-    """Hands Prefect the key that the order already has, as the name of its record."""
+    """Hands Prefect the key that the call already has, as the name of its record."""
 
     name: str = ""
 
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str:
-        """Where the order's record lies, relative to the records' folder."""
+        """Where the call's record lies, relative to the records' folder."""
         return self.name
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Is told what becomes of each stage, while it happens."""
 
     def started(self, name: str, reasons: tuple[str, ...]) -> None:
@@ -155,9 +155,9 @@ class PrefectRun:
 
     Attributes:
         experiment: name under which the last ingredients are kept.
-        settings: what the stages take their views from.
+        settings: what the stages take their configs from.
         store: where records and artifacts lie.
-        watchers: are told what becomes of each stage.
+        observers: are told what becomes of each stage.
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
         use: told of each record before it is looked up; see `tasks.caching.locking.uses`.
@@ -168,7 +168,7 @@ class PrefectRun:
     experiment: str
     settings: BaseModel
     store: Store
-    watchers: Iterable[Watcher] = ()
+    observers: Iterable[Observer] = ()
     refresh: frozenset[str] = frozenset()
     until: str | None = None
     use: Callable[[str], None] = lambda path: None
@@ -183,125 +183,125 @@ class PrefectRun:
         available = {name: output for outputs in upstream for name, output in outputs.items()}
         if self.until in {report.name for report in self.reports}:
             return {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}
-        order = order_stage(stage, self.settings, choose(stage.inputs, available, stage.name))
+        call = stage_call(stage, self.settings, choose(stage.inputs, available, stage.name))
         if stage.cached:
-            self.use(record_path(order))
-        reusable, reasons = self._look_up(order)
-        record, reused = self._perform(order, reasons)
+            self.use(record_path(call))
+        reusable, reasons = self._look_up(call)
+        record, reused = self._perform(call, reasons)
         if reused and not reusable:
             # While this run waited for the lock.
             reasons = ("computed meanwhile by another run",)
-        self._report(order, record, reasons, reused=reused)
+        self._report(call, record, reasons, reused=reused)
         return record.outputs
 
-    def _look_up(self, order: Order) -> tuple[bool, tuple[str, ...]]:
-        """Whether the stage can be reused, as far as it is known before, and why; tells the watchers if it runs."""
+    def _look_up(self, call: StageCall) -> tuple[bool, tuple[str, ...]]:
+        """Whether the stage can be reused, as far as it is known before, and why; tells the observers if it runs."""
         record: Record | None = None
-        if not order.stage.cached:
+        if not call.stage.cached:
             reasons: tuple[str, ...] = DONE_ANEW
-        elif is_forced(order.stage, self.refresh):
+        elif is_forced(call.stage, self.refresh):
             reasons = ("forced",)
         else:
-            record, reasons = examine(order, self.experiment, self.store)
+            record, reasons = examine(call, self.experiment, self.store)
         if record is None:
-            for watcher in self.watchers:
-                watcher.started(order.stage.name, reasons)
+            for observer in self.observers:
+                observer.started(call.stage.name, reasons)
         return record is not None, reasons
 
-    def _perform(self, order: Order, reasons: tuple[str, ...]) -> tuple[Record, bool]:
+    def _perform(self, call: StageCall, reasons: tuple[str, ...]) -> tuple[Record, bool]:
         """The record of a stage, and whether it was there already."""
-        asking = StageReport(order.stage.name, order.key, "running", reasons)
-        desk = self._desk(order, (*self.reports, asking))
-        forced = is_forced(order.stage, self.refresh)
-        task = order_task(order, self._work(order, desk, forced), self.store, refresh=forced, retries=self.retries)
-        taken = {reference.digest for reference in order.inputs.values()}
+        asking = StageReport(call.stage.name, call.key, "running", reasons)
+        context = self._context(call, (*self.reports, asking))
+        forced = is_forced(call.stage, self.refresh)
+        task = stage_task(call, self._work(call, context, forced), self.store, refresh=forced, retries=self.retries)
+        taken = {reference.digest for reference in call.inputs.values()}
         # Prefect draws an arrow in its UI from every earlier result that it finds among the parameters.
         upstream = [done for done in self._finished if taken & {made.digest for made in done.record.outputs.values()}]
         state: State[Finished] = task(upstream, return_state=True)
         try:
             finished = state.result()
         except Exception as error:
-            raise StageError(f"stage {order.stage.name} failed: {tell_error(error)}") from error
+            raise StageError(f"stage {call.stage.name} failed: {tell_error(error)}") from error
         self._finished.append(finished)
         reused, records = state.name == "Cached", task.result_storage
         # Prefect only logs it. That there is a record says nothing: it may be an older one, or not yet be on the disk.
         if not reused and isinstance(records, RecordFiles) and records.failure:
-            raise StageError(f"stage {order.stage.name} ran, but its record could not be written: {records.failure}")
-        if desk.states is not None:
-            desk.states.clear()
+            raise StageError(f"stage {call.stage.name} ran, but its record could not be written: {records.failure}")
+        if context.states is not None:
+            context.states.clear()
         return finished.record, reused
 
-    def _work(self, order: Order, desk: Desk, forced: bool) -> Callable[[list[Finished]], Finished]:
+    def _work(self, call: StageCall, context: StageContext, forced: bool) -> Callable[[list[Finished]], Finished]:
         """What the stage's task does, each time that it is tried."""
 
         def work(upstream: list[Finished]) -> Finished:
             tried = times_tried()
-            if forced and desk.states is not None and tried == 1:
-                desk.states.clear()
+            if forced and context.states is not None and tried == 1:
+                context.states.clear()
             try:
                 if not self._has_room:
                     require_room(self.store)
                     own_data(self.store)
                     self._has_room = True
-                if order.stage.cached:
-                    require_no_folder(self.store.locate(record_path(order)))
-                return Finished(perform(order, desk))
+                if call.stage.cached:
+                    require_no_folder(self.store.locate(record_path(call)))
+                return Finished(perform(call, context))
             except Exception as error:
                 if is_transient(error) and tried <= self.retries:
                     seconds = BACKOFF_SECONDS * 2 ** (tried - 1)
-                    desk.notice(f"try {tried} failed, the next begins in {seconds:g} s: {tell_error(error)}")
+                    context.notice(f"try {tried} failed, the next begins in {seconds:g} s: {tell_error(error)}")
                 raise
 
         return work
 
-    def _desk(self, order: Order, lineage: tuple[StageReport, ...]) -> Desk:
+    def _context(self, call: StageCall, lineage: tuple[StageReport, ...]) -> StageContext:
         """Where a stage works in this run."""
-        name = order.stage.name
+        name = call.stage.name
 
         def tell(text: str) -> None:
-            for watcher in self.watchers:
-                watcher.notice(name, text)
+            for observer in self.observers:
+                observer.notice(name, text)
 
-        states = States(self.store, name, order.key) if order.stage.cached else None
-        return Desk(name, self.store, self._tell_progress, tell, states, lineage)
+        states = States(self.store, name, call.key) if call.stage.cached else None
+        return StageContext(name, self.store, self._tell_progress, tell, states, lineage)
 
-    def _report(self, order: Order, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
+    def _report(self, call: StageCall, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
         """Keeps and tells what became of a stage."""
-        if order.stage.cached:
-            self._remember(order)
+        if call.stage.cached:
+            self._remember(call)
         status = "reused" if reused else "run"
-        report = StageReport(order.stage.name, order.key, status, reasons, record.seconds, record.outputs)
+        report = StageReport(call.stage.name, call.key, status, reasons, record.seconds, record.outputs)
         self.reports.append(report)
-        for watcher in self.watchers:
-            watcher.finished(report)
+        for observer in self.observers:
+            observer.finished(report)
 
-    def _remember(self, order: Order) -> None:
+    def _remember(self, call: StageCall) -> None:
         """Keeps what a stage was made of, so that the next run can say what changed."""
         try:
-            remember_last(self.experiment, order, self.store)
+            remember_last(self.experiment, call, self.store)
         except OSError as error:
             raise StageError(
-                f"stage {order.stage.name} ran, but what it was made of could not be noted: {tell_error(error)}"
+                f"stage {call.stage.name} ran, but what it was made of could not be noted: {tell_error(error)}"
             ) from error
 
     def _tell_progress(self, done: int, total: int, loss: float) -> None:
-        for watcher in self.watchers:
-            watcher.progress(done, total, loss)
+        for observer in self.observers:
+            observer.progress(done, total, loss)
 
 
-def order_task(
-    order: Order, work: Callable[[list[Finished]], Finished], store: Store, *, refresh: bool, retries: int
+def stage_task(
+    call: StageCall, work: Callable[[list[Finished]], Finished], store: Store, *, refresh: bool, retries: int
 ) -> Task[[list[Finished]], Finished]:
-    """An order as a Prefect task.
+    """An call as a Prefect task.
 
     Args:
-        order: of a stage.
+        call: of a stage.
         work: takes the results that the stage builds on, for the sake of the arrows in the UI.
         store: where its record lies.
         refresh: whether the work is done even if there is a record.
         retries: how often it is tried again after a fault that may pass.
     """
-    stage, records = order.stage, store.records
+    stage, records = call.stage, store.records
     described: dict[str, Any] = {
         "name": stage.name,
         "task_run_name": stage.name,
@@ -313,7 +313,7 @@ def order_task(
     if not stage.cached:
         return Task(work, **described, cache_policy=NO_CACHE, persist_result=False)
     policy = KeyPolicy(
-        name=record_name(order),
+        name=record_name(call),
         isolation_level=IsolationLevel.SERIALIZABLE,
         lock_manager=FlockManager(records / "locks"),
     )

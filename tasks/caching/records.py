@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from tasks.caching.key import Ingredients, Order, digest_of
+from tasks.caching.key import Ingredients, StageCall, digest_of
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import DamagedArtifactError, Store, UnusableFileError, read_file
@@ -88,18 +88,18 @@ def check_record(record: Record, store: Store) -> Record:
     return record
 
 
-def record_name(order: Order) -> str:
-    """Where the record of an order lies, relative to the records' folder."""
-    return f"{order.stage.name}/{order.key}.json"
+def record_name(call: StageCall) -> str:
+    """Where the record of a call lies, relative to the records' folder."""
+    return f"{call.stage.name}/{call.key}.json"
 
 
-def record_path(order: Order) -> str:
-    """Where the record of an order lies, relative to the root."""
-    return f"artifacts/records/{record_name(order)}"
+def record_path(call: StageCall) -> str:
+    """Where the record of a call lies, relative to the root."""
+    return f"artifacts/records/{record_name(call)}"
 
 
-def find_record(order: Order, store: Store) -> Record | None:
-    """The record under an order's key, checked; None if there is none.
+def find_record(call: StageCall, store: Store) -> Record | None:
+    """The record under a call's key, checked; None if there is none.
 
     Raises:
         UnreadableRecordError: there is something, but it is no record of this key.
@@ -107,7 +107,7 @@ def find_record(order: Order, store: Store) -> Record | None:
         OSError: no file can be read now, whichever it is.
     """
     try:
-        record = read_record(store.records / record_name(order))
+        record = read_record(store.records / record_name(call))
     except FileNotFoundError:
         return None
     return check_record(record, store)
@@ -173,11 +173,11 @@ def last_ingredients(experiment: str, stage: str, store: Store) -> Ingredients |
         return None
 
 
-def remember_last(experiment: str, order: Order, store: Store) -> None:
-    """Keeps an order's ingredients as the last ones of its experiment, if they are not already."""
-    if last_ingredients(experiment, order.stage.name, store) != order.ingredients:
-        content = json.dumps(order.ingredients, indent=0).encode()
-        replace_file(last_file(experiment, order.stage.name, store), content)
+def remember_last(experiment: str, call: StageCall, store: Store) -> None:
+    """Keeps a call's ingredients as the last ones of its experiment, if they are not already."""
+    if last_ingredients(experiment, call.stage.name, store) != call.ingredients:
+        content = json.dumps(call.ingredients, indent=0).encode()
+        replace_file(last_file(experiment, call.stage.name, store), content)
 
 
 def last_file(experiment: str, stage: str, store: Store) -> Path:

@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
 from tasks.caching.storage.durable import Content
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.caching.storage.states import Keepsake, States
+from tasks.caching.storage.states import Checkpointer, States
 from tasks.caching.storage.store import Store
 
 
-class View(BaseModel):
+class StageConfig(BaseModel):
     """The part of an experiment that a stage may see, in the shape of the experiment.
 
-    A stage gets its view and nothing else of the experiment, and the view is in its key: so nothing that is outside
+    A stage gets its config and nothing else of the experiment, and the config is in its key: so nothing that is outside
     its key can shape its result.
 
     Attributes:
@@ -33,7 +33,7 @@ class View(BaseModel):
     writes_settings: ClassVar[bool] = False
 
 
-V = TypeVar("V", bound=View)
+C = TypeVar("C", bound=StageConfig)
 
 #: Stands in every key for the code of `tasks.caching`. It is raised by hand when that makes other bytes of the same
 #: settings, inputs and code of stages; a test fails when the code changes and nobody has looked whether it does.
@@ -66,7 +66,7 @@ class StageReport:
 
 
 @dataclass(frozen=True)
-class Desk:
+class StageContext:
     """Where a stage works: it reads and publishes artifacts here, and tells how far it has come.
 
     Attributes:
@@ -88,7 +88,7 @@ class Desk:
     lineage: tuple[StageReport, ...] = ()
 
     @contextlib.contextmanager
-    def resumable(self) -> Iterator[Keepsake | None]:
+    def resumable(self) -> Iterator[Checkpointer | None]:
         """What keeps the states of the work inside, and has those of an earlier run that was killed.
 
         None for a stage that keeps none. Ctrl-C, SIGTERM and SIGHUP wait until the work has kept its state.
@@ -98,24 +98,24 @@ class Desk:
             return
         require_uninterrupted()
         with postponed_interruption() as is_interrupted:
-            yield Keepsake(self.states, self.notice, is_interrupted)
+            yield Checkpointer(self.states, self.notice, is_interrupted)
 
     def publish(self, name: str, content: Content) -> Reference:
         """Publishes an artifact of this stage; see `Store.publish`."""
         return self.store.publish(self.stage, name, content)
 
 
-#: The work of a stage: takes its view and its inputs, publishes its outputs on the desk, returns their references.
-StageFunction = Callable[[V, Mapping[str, Reference], Desk], Outputs]
+#: The work of a stage: takes its config and its inputs, publishes its outputs, returns references to them.
+StageFunction = Callable[[C, Mapping[str, Reference], StageContext], Outputs]
 
 
 @dataclass(frozen=True)
-class Stage(Generic[V]):
+class Stage(Generic[C]):
     """One step of a flow.
 
     Attributes:
         function: does the work.
-        view: the part of the experiment that it sees.
+        config_type: the part of the experiment that it sees.
         inputs: names of the artifacts that it takes from the stages before; one that ends in "?" may be absent.
         outputs: names of the artifacts that it makes; likewise.
         libraries: distributions whose version shapes its result.
@@ -124,8 +124,8 @@ class Stage(Generic[V]):
         cached: whether its result may be reused; a check, for one, has to be done anew each time.
     """
 
-    function: StageFunction[V]
-    view: type[V]
+    function: StageFunction[C]
+    config_type: type[C]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     libraries: tuple[str, ...]
@@ -140,18 +140,18 @@ class Stage(Generic[V]):
 
 
 def stage(
-    view: type[V],
+    config_type: type[C],
     *,
     inputs: tuple[str, ...] = (),
     outputs: tuple[str, ...],
     libraries: tuple[str, ...],
     loads: tuple[str, ...] = (),
     cached: bool = True,
-) -> Callable[[StageFunction[V]], Stage[V]]:
+) -> Callable[[StageFunction[C]], Stage[C]]:
     """Declares a function to be a stage; see `Stage` for the arguments."""
 
-    def declare(function: StageFunction[V]) -> Stage[V]:
-        return Stage(function, view, inputs, outputs, libraries, loads, cached=cached)
+    def declare(function: StageFunction[C]) -> Stage[C]:
+        return Stage(function, config_type, inputs, outputs, libraries, loads, cached=cached)
 
     return declare
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.key import code_of, digest_of, order_stage
+from tasks.caching.key import code_of, digest_of, stage_call
 from tasks.caching.records import Record, last_file, record_name, remember_last
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Environment, Manifest, StageEntry
 from tasks.caching.runs.sums import SUMS, list_sums
-from tasks.caching.stage import Desk, StageReport, View, stage
+from tasks.caching.stage import StageConfig, StageContext, StageReport, stage
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import Store, run_path
@@ -110,13 +110,13 @@ def fork():
 """
 
 
-class NoView(View):
+class NoConfig(StageConfig):
     """Sees nothing."""
 
 
-@stage(NoView, outputs=("table", "note"), libraries=())
-def make(view, inputs, desk):
-    return {"table": desk.publish("table.parquet", b"rows " * 40), "note": desk.publish("note.json", b'{"a": 1}')}
+@stage(NoConfig, outputs=("table", "note"), libraries=())
+def make(config, inputs, context):
+    return {"table": context.publish("table.parquet", b"rows " * 40), "note": context.publish("note.json", b'{"a": 1}')}
 
 
 make.function.__module__ = "tasks.generate"
@@ -124,12 +124,12 @@ make.function.__module__ = "tasks.generate"
 
 def finish(store: Store) -> Reference:
     """What a stage leaves that was carried out: its artifacts, its record, its last ingredients; gives the table."""
-    order = order_stage(make, NoView(), {})
-    outputs = make.function(order.view, {}, Desk("make", store))
-    record = Record("make", order.key, order.ingredients, outputs, 0.5)
+    call = stage_call(make, NoConfig(), {})
+    outputs = make.function(call.config, {}, StageContext("make", store))
+    record = Record("make", call.key, call.ingredients, outputs, 0.5)
     envelope = json.dumps({"metadata": {}, "result": record.to_json().decode()}).encode()
-    replace_file(store.records / record_name(order), envelope)
-    remember_last("line", order, store)
+    replace_file(store.records / record_name(call), envelope)
+    remember_last("line", call, store)
     return outputs["table"]
 
 
@@ -167,8 +167,8 @@ def save_run(store: Store, name: str, number: int, experiment: str = "line") -> 
         number: tells it from others, and orders them in time.
         experiment: whose run it is.
     """
-    made = {"table": Desk("make", store).publish("table.parquet", b"rows")}
-    trained = {"weights": Desk("train", store).publish("weights.pth", b"weights %d" % number)}
+    made = {"table": StageContext("make", store).publish("table.parquet", b"rows")}
+    trained = {"weights": StageContext("train", store).publish("weights.pth", b"weights %d" % number)}
     files = {"line.pth": b"weights %d" % number, REPORT: b"<html>"}
     ingredients = {"make": {"rows": 4}, "train": {"number": number}, "save": {"number": number, "name": experiment}}
     checkpoint = Reference.of_content(run_path(name, "line.pth"), files["line.pth"])

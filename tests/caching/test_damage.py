@@ -1,6 +1,6 @@
 """Every kind of file in a store, damaged in every way: an inspection names it, or nothing is lost by it.
 
-What reads the files in earnest is tested where it is: flows/test_damage.py.
+What reads the files in earnest is tested where it is: flows/faults/test_damage.py.
 """
 
 import json
@@ -16,7 +16,7 @@ from tasks.caching.runs.verification import Check, write_verification
 from tasks.caching.storage.states import States, whole_content
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import save_run
-from tests.damages import DAMAGES, FLIPS, flipped, put_back
+from tests.support.file_damage import DAMAGES, FLIPS, flipped, put_back
 
 #: One file of each kind. The record of the save of line-2 is gone: nothing but its list of digests vouches for it.
 FILES = {

@@ -16,9 +16,9 @@ from tasks.caching.decision import (
     examine,
     is_forced,
 )
-from tasks.caching.key import order_stage
+from tasks.caching.key import stage_call
 from tasks.caching.records import Record, find_record, last_file, record_name, remember_last
-from tasks.caching.stage import Desk, Run, Stage, View, stage
+from tasks.caching.stage import Run, Stage, StageConfig, StageContext, stage
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Expected, Outputs, Pending, Reference
 from tasks.caching.storage.store import Store
@@ -31,45 +31,45 @@ class Settings(BaseModel):
     rate: float = 0.1
 
 
-class MakeView(View):
+class MakeConfig(StageConfig):
     rows: int
     note: str
 
 
-class DivideView(View):
+class DivideConfig(StageConfig):
     validation: bool
 
 
-class FitView(View):
+class FitConfig(StageConfig):
     rate: float
 
 
-def publish(desk: Desk, name: str, text: str) -> dict[str, Reference]:
-    return {name: desk.publish(f"{name}.json", lambda file: file.write(text.encode()))}
+def publish(context: StageContext, name: str, text: str) -> dict[str, Reference]:
+    return {name: context.publish(f"{name}.json", lambda file: file.write(text.encode()))}
 
 
-@stage(MakeView, outputs=("table",), libraries=())
-def make(view: MakeView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
-    return publish(desk, "table", f"{view.rows} rows")
+@stage(MakeConfig, outputs=("table",), libraries=())
+def make(config: MakeConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
+    return publish(context, "table", f"{config.rows} rows")
 
 
-@stage(DivideView, inputs=("table",), outputs=("train", "validation?"), libraries=("pydantic",))
-def divide(view: DivideView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
-    table = desk.store.read(inputs["table"]).decode()
-    return publish(desk, "train", f"most of {table}") | (
-        publish(desk, "validation", f"some of {table}") if view.validation else {}
+@stage(DivideConfig, inputs=("table",), outputs=("train", "validation?"), libraries=("pydantic",))
+def divide(config: DivideConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
+    table = context.store.read(inputs["table"]).decode()
+    return publish(context, "train", f"most of {table}") | (
+        publish(context, "validation", f"some of {table}") if config.validation else {}
     )
 
 
-@stage(FitView, inputs=("train", "validation?"), outputs=("weights",), libraries=())
-def fit(view: FitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+@stage(FitConfig, inputs=("train", "validation?"), outputs=("weights",), libraries=())
+def fit(config: FitConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     return publish(
-        desk, "weights", f"{view.rate} {[desk.store.read(inputs[name]).decode() for name in sorted(inputs)]}"
+        context, "weights", f"{config.rate} {[context.store.read(inputs[name]).decode() for name in sorted(inputs)]}"
     )
 
 
-@stage(FitView, inputs=("weights",), outputs=("proof",), libraries=(), cached=False)
-def prove(view: FitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+@stage(FitConfig, inputs=("weights",), outputs=("proof",), libraries=(), cached=False)
+def prove(config: FitConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     raise NotImplementedError
 
 
@@ -91,15 +91,15 @@ class SimpleRun:
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         available = {name: output for outputs in upstream for name, output in outputs.items()}
-        order = order_stage(stage, self.settings, choose(stage.inputs, available, stage.name))
-        record, _ = examine(order, self.experiment, self.store)
+        call = stage_call(stage, self.settings, choose(stage.inputs, available, stage.name))
+        record, _ = examine(call, self.experiment, self.store)
         if record is None:
             self.ran.append(stage.name)
-            outputs = stage.function(order.view, order.inputs, Desk(stage.name, self.store))
-            record = Record(stage.name, order.key, order.ingredients, outputs, 1.5)
+            outputs = stage.function(call.config, call.inputs, StageContext(stage.name, self.store))
+            record = Record(stage.name, call.key, call.ingredients, outputs, 1.5)
             content = json.dumps({"result": record.to_json().decode()}).encode()
-            replace_file(self.store.records / record_name(order), content)
-        remember_last(self.experiment, order, self.store)
+            replace_file(self.store.records / record_name(call), content)
+        remember_last(self.experiment, call, self.store)
         return record.outputs
 
 
@@ -299,10 +299,10 @@ def record_path(store: Store, name: str, **settings: Any) -> Path:
 
     def walk(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         available = {name: output for outputs in upstream for name, output in outputs.items()}
-        order = order_stage(stage, Settings(**settings), choose(stage.inputs, available, stage.name))
+        call = stage_call(stage, Settings(**settings), choose(stage.inputs, available, stage.name))
         if stage.name == name:
-            paths.append(store.records / record_name(order))
-        record = find_record(order, store)
+            paths.append(store.records / record_name(call))
+        record = find_record(call, store)
         assert record is not None
         return record.outputs
 

@@ -6,18 +6,18 @@ import json
 from flows.train import pipeline
 from tasks.caching.code.fingerprint import fingerprint
 from tasks.caching.key import settings_classes
-from tasks.caching.stage import FORMAT, Desk, stages
+from tasks.caching.stage import FORMAT, StageContext, stages
 
 #: FORMAT, and the cache's code when somebody last looked whether it makes the same bytes.
-LOOKED_AT = (2, "f91f2dd103083fff")
+LOOKED_AT = (2, "1fa9b8a2550c9b15")
 
 
 def code_of_the_cache() -> dict[str, str]:
     """The code of the cache that stages reach: by what they call of it, and through their desks."""
     roots = [
-        (Desk.__module__, Desk.__name__, frozenset[str]()),
+        (StageContext.__module__, StageContext.__name__, frozenset[str]()),
         *(
-            (stage.function.__module__, stage.function.__qualname__, settings_classes(stage.view))
+            (stage.function.__module__, stage.function.__qualname__, settings_classes(stage.config_type))
             for stage in stages(pipeline)
         ),
     ]

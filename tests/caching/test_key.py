@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tasks.caching import key as module
-from tasks.caching.key import Ingredients, digest_of, flatten, material_settings, order_stage, version
-from tasks.caching.stage import FORMAT, Desk, Stage, View, stage
+from tasks.caching.key import Ingredients, digest_of, flatten, material_settings, stage_call, version
+from tasks.caching.stage import FORMAT, Stage, StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.relevance import MattersIf
 
@@ -38,13 +38,13 @@ class Settings(BaseModel):
     training: Training = Training()
 
 
-class FitView(View):
+class FitConfig(StageConfig):
     data: Data
     training: Training
 
 
-@stage(FitView, inputs=("table",), outputs=("weights",), libraries=("pydantic",))
-def fit(view: FitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+@stage(FitConfig, inputs=("table",), outputs=("weights",), libraries=("pydantic",))
+def fit(config: FitConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ def _fixed_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def key_of(settings: BaseModel | None = None, stage: Stage[Any] = fit, inputs: Mapping[str, Reference] = INPUTS) -> str:
-    return order_stage(stage, settings or Settings(), inputs).key
+    return stage_call(stage, settings or Settings(), inputs).key
 
 
 class TestFlatten:
@@ -109,8 +109,8 @@ class TestDigest:
 
 class TestOrder:
     def test_it_has_all_that_shapes_the_result(self) -> None:
-        order = order_stage(fit, Settings(), INPUTS)
-        assert order.ingredients == {
+        call = stage_call(fit, Settings(), INPUTS)
+        assert call.ingredients == {
             "cache": FORMAT,
             "stage": "fit",
             "schema": 1,
@@ -128,9 +128,9 @@ class TestOrder:
             "input table": INPUTS["table"].digest,
             "input more": INPUTS["more"].digest,
         }
-        assert order.key == digest_of(order.ingredients)
-        assert order.inputs == INPUTS
-        assert order.view == FitView(data=Data(), training=Training())
+        assert call.key == digest_of(call.ingredients)
+        assert call.inputs == INPUTS
+        assert call.config == FitConfig(data=Data(), training=Training())
 
     def test_the_same_order_has_the_same_key(self) -> None:
         assert key_of() == key_of(Settings.model_validate_json(Settings().model_dump_json()))
@@ -167,7 +167,7 @@ class TestOrder:
         assert key_of(inputs=dict(reversed(INPUTS.items()))) == key_of()
 
     def test_the_stages_name_schema_and_libraries_matter(self) -> None:
-        def refit(view: FitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+        def refit(config: FitConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
             raise NotImplementedError
 
         others = [replace(fit, function=refit), replace(fit, schema=2), replace(fit, libraries=())]
@@ -182,7 +182,7 @@ class TestOrder:
 
     def test_the_code_is_that_of_the_stages_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "fingerprint", lambda module, name, **options: {name: "0"})
-        assert order_stage(fit, Settings(), {}).ingredients["code fit"] == "0"
+        assert stage_call(fit, Settings(), {}).ingredients["code fit"] == "0"
 
     def test_the_version_of_a_library_matters(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = key_of()
@@ -191,7 +191,7 @@ class TestOrder:
 
     def test_settings_that_lack_what_the_view_declares_are_refused(self) -> None:
         with pytest.raises(ValidationError, match="training"):
-            order_stage(fit, Data(), INPUTS)
+            stage_call(fit, Data(), INPUTS)
 
     @given(
         st.builds(
@@ -213,9 +213,9 @@ class TestOrder:
         )
     )
     def test_a_key_can_be_made_of_any_settings_and_survives_json(self, settings: Settings) -> None:
-        order = order_stage(fit, settings, INPUTS)
-        assert len(order.key) == 64
-        assert digest_of(json.loads(json.dumps(order.ingredients))) == order.key
+        call = stage_call(fit, settings, INPUTS)
+        assert len(call.key) == 64
+        assert digest_of(json.loads(json.dumps(call.ingredients))) == call.key
 
     def test_a_number_that_json_does_not_have_is_refused_rather_than_hashed(self) -> None:
         with pytest.raises(ValueError, match="not JSON compliant"):
@@ -231,14 +231,14 @@ class TestVersion:
         assert start_python(code).communicate(timeout=20)[0] == "False\n"
 
 
-class PartlyImmaterialView(View):
+class PartlyImmaterialConfig(StageConfig):
     data: Data
     training: Training
     immaterial = frozenset({"training.limit"})
 
 
 def test_what_a_view_calls_immaterial_is_not_in_the_key() -> None:
-    partly = replace(fit, view=PartlyImmaterialView)
+    partly = replace(fit, config_type=PartlyImmaterialConfig)
     assert key_of(Settings(training=Training(limit=7)), partly) == key_of(stage=partly)
     assert key_of(Settings(training=Training(rate=7)), partly) != key_of(stage=partly)
 
@@ -254,18 +254,18 @@ class Rules(BaseModel):
     day: date = date(2026, 1, 1)
 
 
-class RuledView(View):
+class RuledConfig(StageConfig):
     rules: Rules = Rules()
-    all: Annotated[bool, MattersIf(lambda view: view.rules.step.every > 100)] = False
+    all: Annotated[bool, MattersIf(lambda config: config.rules.step.every > 100)] = False
 
 
-class WritingView(RuledView):
+class WritingConfig(RuledConfig):
     writes_settings = True
 
 
 class TestRules:
     def test_a_setting_is_in_the_key_where_it_matters(self) -> None:
-        found = material_settings(RuledView(rules=Rules(name="step", step=Step(every=101))))
+        found = material_settings(RuledConfig(rules=Rules(name="step", step=Step(every=101))))
         assert found == {
             "rules.name": "step",
             "rules.step.every": 101,
@@ -275,24 +275,28 @@ class TestRules:
         }
 
     def test_it_is_not_where_it_does_not_matter_nor_is_what_is_in_it(self) -> None:
-        assert material_settings(RuledView()) == {"rules.name": "constant", "rules.day": "date 2026-01-01"}
+        assert material_settings(RuledConfig()) == {"rules.name": "constant", "rules.day": "date 2026-01-01"}
 
     def test_what_writes_settings_down_has_those_that_do_not_matter_unless_at_their_default(self) -> None:
-        assert material_settings(WritingView()) == material_settings(RuledView())
-        found = material_settings(WritingView(rules=Rules(step=Step(every=99)), all=True))
-        assert found == material_settings(RuledView()) | {"rules.step.every": 99, "rules.step.factor": 0.1, "all": True}
+        assert material_settings(WritingConfig()) == material_settings(RuledConfig())
+        found = material_settings(WritingConfig(rules=Rules(step=Step(every=99)), all=True))
+        assert found == material_settings(RuledConfig()) | {
+            "rules.step.every": 99,
+            "rules.step.factor": 0.1,
+            "all": True,
+        }
 
     def test_a_setting_that_is_added_with_a_rule_keeps_every_key(self) -> None:
-        class Older(View):
+        class Older(StageConfig):
             rules: Rules = Rules()
 
-        assert material_settings(Older()) == material_settings(RuledView())
+        assert material_settings(Older()) == material_settings(RuledConfig())
 
     def test_a_value_that_json_does_not_have_is_told_by_its_type(self) -> None:
-        class Texts(View):
+        class Texts(StageConfig):
             day: str = "2026-01-01"
 
-        class Dates(View):
+        class Dates(StageConfig):
             day: date = date(2026, 1, 1)
 
         assert material_settings(Texts()) != material_settings(Dates())
@@ -301,15 +305,15 @@ class TestRules:
 def test_keys_are_the_same_in_every_process(start_python: Callable[..., Popen[str]]) -> None:
     code = """
 from pydantic import BaseModel
-from tasks.caching.key import order_stage
-from tasks.caching.stage import View, stage
+from tasks.caching.key import stage_call
+from tasks.caching.stage import StageConfig, stage
 class Settings(BaseModel):
     texts: dict[str, str] = {"b": "ü", "a": "1"}
-class AllView(View, Settings): pass
-@stage(AllView, outputs=("x",), libraries=("torch", "numpy"))
-def fit(view, inputs, desk): ...
+class AllConfig(StageConfig, Settings): pass
+@stage(AllConfig, outputs=("x",), libraries=("torch", "numpy"))
+def fit(config, inputs, context): ...
 fit.function.__module__ = "tasks.caching.records"
-print(order_stage(fit, Settings(), {}).key)
+print(stage_call(fit, Settings(), {}).key)
 """
     processes = [start_python(code, PYTHONHASHSEED=seed) for seed in ("0", "1", "4294967295")]
     keys = {process.communicate(timeout=20)[0] for process in processes}

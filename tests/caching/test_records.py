@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.caching.key import Order, digest_of, order_stage
+from tasks.caching.key import StageCall, digest_of, stage_call
 from tasks.caching.records import (
     DamagedArtifactError,
     ForeignRecordError,
@@ -23,31 +23,31 @@ from tasks.caching.records import (
     record_name,
     remember_last,
 )
-from tasks.caching.stage import Desk, View, stage
+from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import Store
 
 
-class FitView(View):
+class FitConfig(StageConfig):
     rate: float = 0.1
 
 
-@stage(FitView, outputs=("weights",), libraries=())
-def fit(view: FitView, inputs: Mapping[str, Reference], desk: Desk) -> Outputs:
+@stage(FitConfig, outputs=("weights",), libraries=())
+def fit(config: FitConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     raise NotImplementedError
 
 
 fit.function.__module__ = "tasks.generate"  # stands for a stage of the project
 
 
-ORDER = order_stage(fit, FitView(), {})
-OTHER_ORDER = order_stage(fit, FitView(rate=0.2), {})
+CALL = stage_call(fit, FitConfig(), {})
+OTHER_CALL = stage_call(fit, FitConfig(rate=0.2), {})
 
 
-def publish(store: Store, order: Order = ORDER) -> Record:
+def publish(store: Store, call: StageCall = CALL) -> Record:
     weights = store.publish("fit", "weights.pth", lambda file: file.write(b"weights"))
-    return Record("fit", order.key, order.ingredients, {"weights": weights}, 1.5)
+    return Record("fit", call.key, call.ingredients, {"weights": weights}, 1.5)
 
 
 def envelope(record: Record) -> bytes:
@@ -55,8 +55,8 @@ def envelope(record: Record) -> bytes:
     return json.dumps({"metadata": {"expiration": None}, "result": record.to_json().decode()}).encode()
 
 
-def lay(store: Store, content: bytes, order: Order = ORDER) -> Path:
-    path = store.records / record_name(order)
+def lay(store: Store, content: bytes, call: StageCall = CALL) -> Path:
+    path = store.records / record_name(call)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -146,7 +146,7 @@ class TestJson:
         with pytest.raises(UnreadableRecordError):
             Record.from_json(publish(store).to_json() + more)
         with pytest.raises(UnreadableRecordError):
-            open_envelope(envelope(publish(store)) + more, ORDER.key)
+            open_envelope(envelope(publish(store)) + more, CALL.key)
 
     @pytest.mark.parametrize("path", ["../../secret.json", "/etc/passwd", "", "data/\0"])
     def test_a_record_that_names_something_outside_is_unreadable(self, store: Store, path: str) -> None:
@@ -166,34 +166,34 @@ class TestFinding:
     def test_a_record_is_found_under_its_key(self, store: Store) -> None:
         record = publish(store)
         lay(store, envelope(record))
-        assert find_record(ORDER, store) == record
+        assert find_record(CALL, store) == record
 
     def test_there_is_none_under_another_key(self, store: Store) -> None:
         lay(store, envelope(publish(store)))
-        assert find_record(OTHER_ORDER, store) is None
+        assert find_record(OTHER_CALL, store) is None
 
     def test_a_record_of_another_key_is_not_taken_for_this_ones(self, store: Store) -> None:
-        lay(store, envelope(publish(store, OTHER_ORDER)))
+        lay(store, envelope(publish(store, OTHER_CALL)))
         with pytest.raises(UnreadableRecordError, match="belongs to another key"):
-            find_record(ORDER, store)
+            find_record(CALL, store)
 
     def test_a_file_that_ends_early_is_unreadable_wherever_it_ends(self, store: Store) -> None:
         content = envelope(publish(store))
         for end in range(len(content)):
             lay(store, content[:end])
             with pytest.raises(UnreadableRecordError, match="record unreadable: "):
-                find_record(ORDER, store)
+                find_record(CALL, store)
 
     @pytest.mark.parametrize("content", [b"\xff\xfe", b"null", b"[]", b"{}", b'"result"', b'{"result": 1}', b"\0" * 99])
     def test_a_file_that_is_something_else_is_unreadable(self, store: Store, content: bytes) -> None:
         lay(store, content)
         with pytest.raises(UnreadableRecordError, match="record unreadable: "):
-            find_record(ORDER, store)
+            find_record(CALL, store)
 
     def test_a_folder_in_its_place_is_unreadable(self, store: Store) -> None:
-        (store.records / record_name(ORDER)).mkdir(parents=True)
+        (store.records / record_name(CALL)).mkdir(parents=True)
         with pytest.raises(UnreadableRecordError, match="record unreadable: Is a directory"):
-            find_record(ORDER, store)
+            find_record(CALL, store)
 
     @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"WEIGHTS")])
     def test_a_record_whose_artifact_is_damaged_is_not_handed_out(
@@ -203,7 +203,7 @@ class TestFinding:
         lay(store, envelope(record))
         damage(store.root / record.outputs["weights"].path)
         with pytest.raises(DamagedArtifactError, match=r"artifact (missing|altered)"):
-            find_record(ORDER, store)
+            find_record(CALL, store)
 
     def test_every_artifact_of_a_record_is_checked(self, store: Store) -> None:
         record = publish(store)
@@ -215,32 +215,32 @@ class TestFinding:
 
 class TestLastIngredients:
     def test_they_are_remembered_by_experiment_and_stage(self, store: Store) -> None:
-        remember_last("line", ORDER, store)
-        remember_last("curve", OTHER_ORDER, store)
-        assert last_ingredients("line", "fit", store) == ORDER.ingredients
-        assert last_ingredients("curve", "fit", store) == OTHER_ORDER.ingredients
+        remember_last("line", CALL, store)
+        remember_last("curve", OTHER_CALL, store)
+        assert last_ingredients("line", "fit", store) == CALL.ingredients
+        assert last_ingredients("curve", "fit", store) == OTHER_CALL.ingredients
         assert last_ingredients("line", "draw", store) is None
 
     def test_only_the_newest_are_kept(self, store: Store) -> None:
-        remember_last("line", ORDER, store)
-        remember_last("line", OTHER_ORDER, store)
-        assert last_ingredients("line", "fit", store) == OTHER_ORDER.ingredients
+        remember_last("line", CALL, store)
+        remember_last("line", OTHER_CALL, store)
+        assert last_ingredients("line", "fit", store) == OTHER_CALL.ingredients
 
     def test_the_same_ones_are_not_written_again(self, store: Store) -> None:
-        remember_last("line", ORDER, store)
+        remember_last("line", CALL, store)
         before = last_file("line", "fit", store).stat()
-        remember_last("line", ORDER, store)
+        remember_last("line", CALL, store)
         assert last_file("line", "fit", store).stat() == before
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"null", b"[1]", b'"text"', b"7"])
     def test_nobody_knows_them_if_the_file_is_damaged_and_they_can_be_written_anew(
         self, store: Store, content: bytes
     ) -> None:
-        remember_last("line", ORDER, store)
+        remember_last("line", CALL, store)
         last_file("line", "fit", store).write_bytes(content)
         assert last_ingredients("line", "fit", store) is None
-        remember_last("line", ORDER, store)
-        assert last_ingredients("line", "fit", store) == ORDER.ingredients
+        remember_last("line", CALL, store)
+        assert last_ingredients("line", "fit", store) == CALL.ingredients
 
     def test_nobody_knows_them_if_a_folder_is_in_their_place(self, store: Store) -> None:
         last_file("line", "fit", store).mkdir(parents=True)
@@ -249,9 +249,9 @@ class TestLastIngredients:
 
 @pytest.mark.parametrize("content", [b"[" * 200_000, b'{"a":' * 200_000])
 def test_json_that_is_nested_without_end_is_no_record(store: Store, content: bytes) -> None:
-    replace_file(store.records / record_name(ORDER), content)
+    replace_file(store.records / record_name(CALL), content)
     with pytest.raises(UnreadableRecordError):
-        find_record(ORDER, store)
+        find_record(CALL, store)
     with pytest.raises(UnreadableRecordError):
         Record.from_json(content)
     replace_file(last_file("line", "fit", store), content)

@@ -28,9 +28,9 @@ from tasks.caching.interruption import SIGNALS
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import Store, project_store
-from tests.flows.asking import Api
-from tests.flows.forking import Nursery
-from tests.flows.served import Finish, Served, Start
+from tests.support.fork_server import ForkServer
+from tests.support.prefect_api import Api
+from tests.support.serving_project import Finish, ServingProject, Start
 
 PROJECT = Path(__file__).parents[2]
 STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
@@ -89,7 +89,7 @@ class Outcome:
 
 
 class Listener:
-    """Collects what a flow tells its watchers."""
+    """Collects what a flow tells its observers."""
 
     def __init__(self) -> None:
         self.reports: list[StageReport] = []
@@ -219,14 +219,14 @@ def train(prefect: None) -> Callable[..., Outcome]:
         may_fail: bool = False,
     ) -> Outcome:
         from flows import orchestration
-        from flows.runtime.observers import extra_watchers
+        from flows.runtime.observers import extra_observers
 
         listener = Listener()
-        token = extra_watchers.set((listener,))
+        token = extra_observers.set((listener,))
         try:
             state: Any = orchestration.train(load_experiment(source, changes), list(refresh), until, return_state=True)
         finally:
-            extra_watchers.reset(token)
+            extra_observers.reset(token)
         result = state.result(raise_on_failure=not may_fail)
         error = result if isinstance(result, BaseException) else None
         name = None if error else result
@@ -357,31 +357,31 @@ def workflow(start_process: Start) -> Finish:
 @pytest.fixture(scope="session")
 def start_nursery(
     api_url: str, password: str, prefect_root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Nursery]]:
-    """Starts processes that others are forked off; see `tests.flows.forking`."""
-    started: list[Nursery] = []
+) -> Iterator[Callable[..., ForkServer]]:
+    """Starts processes that others are forked off; see `tests.support.fork_server`."""
+    started: list[ForkServer] = []
 
-    def start(*wrapper: str) -> Nursery:
-        folder = tmp_path_factory.mktemp("nursery")
+    def start(*wrapper: str) -> ForkServer:
+        folder = tmp_path_factory.mktemp("fork_server")
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT_TRACK"))}
         own |= {"PREFECT_API_URL": api_url, "PREFECT_HOME": str(prefect_home(prefect_root)), "HOME": str(folder)}
         own |= {"PREFECT_API_AUTH_STRING": password, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
-        started.append(Nursery(own, folder, wrapper))
+        started.append(ForkServer(own, folder, wrapper))
         return started[-1]
 
     yield start
-    for nursery in started:
-        nursery.close()
+    for fork_server in started:
+        fork_server.close()
 
 
 @pytest.fixture(scope="session")
-def forked(start_nursery: Callable[..., Nursery]) -> Nursery:
+def forked(start_nursery: Callable[..., ForkServer]) -> ForkServer:
     """Calls a function in a process of its own, which has everything imported already."""
     return start_nursery()
 
 
 @pytest.fixture(scope="session")
-def forked_to_mount(start_nursery: Callable[..., Nursery]) -> Nursery:
+def forked_to_mount(start_nursery: Callable[..., ForkServer]) -> ForkServer:
     """The same for functions that mount something, which only those see that are called here."""
     apart = ("unshare", "--map-root-user", "--mount")
     try:
@@ -450,21 +450,21 @@ def own_tree(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def project(
     first_home: Path, start_process: Start, prefect: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+) -> Iterator[ServingProject]:
     """A project in which `line` was trained, not served yet. Its deployments are removed in the end."""
     from prefect.client.orchestration import get_client
 
     home = tmp_path_factory.mktemp("served") / "home"
     shutil.copytree(first_home, home, symlinks=True)
     with get_client(sync_client=True) as client:
-        yield Served(home, start_process, Api(client))
+        yield ServingProject(home, start_process, Api(client))
         for deployment in client.read_deployments():
             client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
             client.delete_deployment(deployment.id)
 
 
 @pytest.fixture(scope="module")
-def served(project: Served) -> Iterator[Served]:
+def served(project: ServingProject) -> Iterator[ServingProject]:
     """The project while it is served."""
     project.begin("--limit", "3")
     yield project

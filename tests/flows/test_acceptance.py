@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
+from tests.support.prefect_api import Api
 
 Command = Callable[..., tuple[int, str, str]]
 

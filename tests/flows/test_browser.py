@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from flows.services.prefect_server.sign_in import UiPage
-from tests.flows.asking import until_there
 from tests.flows.conftest import PATIENCE, STAGES
-from tests.flows.served import Served
+from tests.support.prefect_api import until_there
+from tests.support.serving_project import ServingProject
 
 #: Pixels of the window.
 WIDTH, HEIGHT = 1280, 900
@@ -136,7 +136,7 @@ def ask(page: Page, **fields: Any) -> None:
     submit(page)
 
 
-def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: Served, keep: Keep) -> None:
+def test_a_training_is_asked_for_and_watched_to_its_end(page: Page, served: ServingProject, keep: Keep) -> None:
     open_form(page)
     labels = [label.removesuffix(" (Optional)") for label in page.locator(LABELS).all_inner_texts()]
     assert labels[:9] == [
@@ -187,7 +187,7 @@ def test_the_pages_that_ask_another_server_are_not_offered(page: Page) -> None:
     assert "/v2/" not in page.url
 
 
-def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, keep: Keep) -> None:
+def test_a_long_training_shows_how_far_it_has_come(page: Page, served: ServingProject, keep: Keep) -> None:
     ask(page, **{"Epochs": 1_000_000, "Learning Rate": "0.000001"})
     expect_state(page, "Running")
     address = page.url
@@ -206,7 +206,7 @@ def test_a_long_training_shows_how_far_it_has_come(page: Page, served: Served, k
     expect_state(page, "Cancelled")
 
 
-def test_one_stage_is_run_again(page: Page, served: Served, keep: Keep) -> None:
+def test_one_stage_is_run_again(page: Page, served: ServingProject, keep: Keep) -> None:
     open_form(page)
     chosen = field(page, "refresh")
     chosen.scroll_into_view_if_needed()
@@ -221,7 +221,7 @@ def test_one_stage_is_run_again(page: Page, served: Served, keep: Keep) -> None:
     keep("rerun")
 
 
-def test_a_run_that_failed_is_retried(page: Page, served: Served, keep: Keep) -> None:
+def test_a_run_that_failed_is_retried(page: Page, served: ServingProject, keep: Keep) -> None:
     blocked = served.home / "artifacts" / "evaluate"
     aside = shutil.move(blocked, served.home / "aside")
     blocked.write_text("a file where a folder belongs")

@@ -17,10 +17,10 @@ import pytest
 from flows.runs.latest import point_in_turn, take_turn
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
+from tests.flows.cache.test_caching import states_in
 from tests.flows.conftest import STAGES, AtStage, Outcome, made
-from tests.flows.forking import Nursery, workflow
-from tests.flows.test_caching import states_in
+from tests.support.fork_server import ForkServer, workflow
+from tests.support.prefect_api import Api
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -54,7 +54,7 @@ def begin_together(meeting: str, runs: int, *words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_by_one(forked: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def one_by_one(forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the runs make of which none disturbs another."""
     home = tmp_path_factory.mktemp("one by one")
     for words in RUNS:
@@ -66,7 +66,7 @@ def one_by_one(forked: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dic
 @pytest.mark.parametrize("runs", TOGETHER.values(), ids=TOGETHER)
 def test_runs_that_go_on_at_once_compute_each_stage_once(
     store: Store,
-    forked: Nursery,
+    forked: ForkServer,
     api: Api,
     tmp_path_factory: pytest.TempPathFactory,
     one_by_one: dict[str, str],
@@ -121,7 +121,7 @@ def test_a_run_that_was_given_up_and_goes_on_is_not_the_latest(
 
 @pytest.mark.parametrize(("name", "stage"), [("line", "train.save"), ("other", "train.train")])
 def test_a_run_that_ends_after_one_that_began_later_is_not_the_latest(
-    trained: Store, at_stage: AtStage, train: Callable[..., Outcome], forked: Nursery, name: str, stage: str
+    trained: Store, at_stage: AtStage, train: Callable[..., Outcome], forked: ForkServer, name: str, stage: str
 ) -> None:
     newer: list[str] = []
 

@@ -9,7 +9,7 @@ import pytest
 
 from flows.runs.wording import printable
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
+from tests.support.prefect_api import Api
 
 Command = Callable[..., tuple[int, str, str]]
 

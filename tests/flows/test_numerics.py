@@ -12,10 +12,10 @@ import torch
 
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
+from tests.flows.cache.test_caching import digests_of
 from tests.flows.conftest import STAGES
-from tests.flows.served import Finish
-from tests.flows.test_caching import digests_of
 from tests.flows.test_golden import load
+from tests.support.serving_project import Finish
 
 Command = Callable[..., tuple[int, str, str]]
 

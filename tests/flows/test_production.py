@@ -20,7 +20,7 @@ from flows.config.experiments import load_experiment
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import PROJECT, STAGES
-from tests.flows.postgres import LOOPBACK, running_postgres
+from tests.support.postgres import LOOPBACK, running_postgres
 
 pytestmark = pytest.mark.long
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.forking import Nursery, workflow_in
-from tests.flows.transcripts import is_shown, transcripts
+from tests.support.fork_server import ForkServer, workflow_in
+from tests.support.transcripts import is_shown, transcripts
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -17,7 +17,7 @@ README = Path(__file__).parents[2] / "README.md"
 REFRESH = bool(os.environ.get("WORKFLOW_DOCS"))
 
 
-def test_its_commands_print_what_it_shows(forked: Nursery, tmp_path: Path) -> None:
+def test_its_commands_print_what_it_shows(forked: ForkServer, tmp_path: Path) -> None:
     document = README.read_text()
     found, wrong = transcripts(document), []
     assert found

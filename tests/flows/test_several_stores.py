@@ -9,8 +9,8 @@ import pytest
 from flows.environment.identity import identity, store_tag
 from flows.runtime import repetition
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
 from tests.flows.conftest import enter
+from tests.support.prefect_api import Api
 
 Command = Callable[..., tuple[int, str, str]]
 

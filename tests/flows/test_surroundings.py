@@ -8,7 +8,7 @@ import pytest
 
 from tasks.caching.storage.store import Store, project_store
 from tests.flows.conftest import enter, made
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -246,19 +246,19 @@ def test_a_project_may_be_moved(trained: Store, train: Callable[..., Any], tmp_p
 
 def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) -> None:
     from flows import orchestration
-    from flows.runtime.observers import extra_watchers
+    from flows.runtime.observers import extra_observers
 
     told: list[tuple[int, int, float]] = []
 
-    class Watcher:
+    class Observer:
         def started(self, name: str, reasons: tuple[str, ...]) -> None: ...
         def finished(self, report: Any) -> None: ...
         def progress(self, done: int, total: int, loss: float) -> None:
             told.append((done, total, loss))
 
-    token = extra_watchers.set((Watcher(),))
+    token = extra_observers.set((Observer(),))
     orchestration.train(load_experiment("line"), [], "train")
-    extra_watchers.reset(token)
+    extra_observers.reset(token)
     history = pq.read_table(next(store.root.glob("data/train/history-*.parquet")))
     assert told[-1] == (180, 180, history["train_loss"][-1].as_py())
 

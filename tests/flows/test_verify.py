@@ -14,7 +14,7 @@ from tasks.caching.runs.environment import describe_environment
 from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.store import Store, run_path
-from tests.hostile.forgery import trap, with_pickle_of
+from tests.support.hostile_files import trap, with_pickle_of
 
 CHECKPOINT = "01_workflow_model_0.pth"
 

@@ -21,15 +21,15 @@ def stage_lines(*, quiet: bool) -> Iterator[None]:
         yield
         return
     from flows.cli.terminal.console import StageLines
-    from flows.runtime.observers import extra_watchers
+    from flows.runtime.observers import extra_observers
 
     lines = StageLines()
-    token = extra_watchers.set((lines,))
+    token = extra_observers.set((lines,))
     try:
         yield
     finally:
         lines.close()
-        extra_watchers.reset(token)
+        extra_observers.reset(token)
 
 
 def tell(text: str) -> None:

@@ -195,9 +195,9 @@ class Reader:
     def _read_decorator(self, node: ast.expr) -> None:
         """A decorator; of one that declares a stage, the class that it names first is that of its settings."""
         match node:
-            case ast.Call(func=function, args=[view, *rest]) if full_name(function, self.aliases) == DECLARATION:
+            case ast.Call(func=function, args=[config, *rest]) if full_name(function, self.aliases) == DECLARATION:
                 self.text.append("stage")
-                self._read_setting(view)
+                self._read_setting(config)
                 self._read_value([*rest, *node.keywords])
             case _:
                 self.text.append("@")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.caching.stage import Desk
+from tasks.caching.stage import StageContext
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.store import UnusableFileError, read_file
@@ -33,9 +33,9 @@ class VerificationError(Exception):
         self.checks = checks
 
 
-def write_checks(desk: Desk, name: str, checks: Iterable[Check]) -> Reference:
+def write_checks(context: StageContext, name: str, checks: Iterable[Check]) -> Reference:
     """Publishes checks as JSON."""
-    return desk.publish(name, json.dumps([asdict(check) for check in checks], indent=2).encode())
+    return context.publish(name, json.dumps([asdict(check) for check in checks], indent=2).encode())
 
 
 def read_checks(content: bytes) -> list[Check]:

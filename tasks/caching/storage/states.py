@@ -67,7 +67,7 @@ class States:
         return []
 
 
-class Keepsake:
+class Checkpointer:
     """What a stage's work keeps its states with; says so when it goes on from one, or cannot."""
 
     def __init__(self, states: States, notice: Callable[[str], None], is_interrupted: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from tasks.learning.models.weights import require_specified, specify
 from tasks.learning.training.history import History
 from tasks.learning.training.losses import LOSSES, Loss, require_targets
 from tasks.learning.training.optimizers import build_optimizer, learning_rate_at, set_learning_rate
-from tasks.learning.training.resumption import FitState, Keepsake, Position, Resumption, Schedule, clone_tensors
+from tasks.learning.training.resumption import Checkpointer, FitState, Position, Resumption, Schedule, clone_tensors
 
 #: Rows evaluated at once, which bounds the memory of an evaluation.
 EVALUATED_ROWS = 1 << 20
@@ -64,12 +64,12 @@ def fit(
     train: Batch,
     held_out: Mapping[str, Batch],
     on_progress: OnProgress | None = None,
-    keepsake: Keepsake | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Fit:
     """Fit a network in place.
 
     It ends with the weights of the last epoch or, with `training.patience`, of the best validation loss. With a
-    `keepsake` it goes on where an earlier fit was killed, and ends as that one would have ended, to the last bit.
+    `checkpointer` it goes on where an earlier fit was killed, and ends as that one would have ended, to the last bit.
 
     Args:
         network: on the device.
@@ -78,10 +78,10 @@ def fit(
         held_out: likewise, under "validation" (if any) and "test"; evaluated at epoch 0, every
             `training.evaluate_every` epochs and at the last epoch, after the update.
         on_progress: called every PROGRESS_INTERVAL seconds, and at the end.
-        keepsake: keeps the fit's state every `training.checkpoint_every`, and tells when to stop.
+        checkpointer: keeps the fit's state every `training.checkpoint_every`, and tells when to stop.
 
     Raises:
-        InterruptedFitError: the keepsake told that the fit is to stop.
+        InterruptedFitError: the checkpointer told that the fit is to stop.
         DivergenceError: a loss or a parameter is not finite.
         ValueError: the loss is not defined for a target.
     """
@@ -90,8 +90,8 @@ def fit(
     step = _Step(network, training)
     batches = Batches(*train, training.batch_size, training.seed if training.shuffle else None)
     best, history, position = _Best(network, training.patience), History(tuple(held_out)), Position()
-    state = FitState(network, step.optimizer, best, history, position, keepsake.owner if keepsake else "")
-    resumption = _resumption(state, training, keepsake, len(batches))
+    state = FitState(network, step.optimizer, best, history, position, checkpointer.owner if checkpointer else "")
+    resumption = _resumption(state, training, checkpointer, len(batches))
     progress = _Progress(training.epochs, on_progress)
     network.train()
     while position.epoch < training.epochs and not best.patience_is_over:
@@ -114,11 +114,13 @@ def fit(
     return Fit(history, position.epoch, position.epoch < training.epochs, best.epoch)
 
 
-def _resumption(state: FitState, training: Training, keepsake: Keepsake | None, batches: int) -> Resumption | None:
-    """What keeps a fit's state and stops it, after it has restored the newest state; None without a keepsake."""
-    if keepsake is None:
+def _resumption(
+    state: FitState, training: Training, checkpointer: Checkpointer | None, batches: int
+) -> Resumption | None:
+    """What keeps a fit's state and stops it, after it has restored the newest state; None without a checkpointer."""
+    if checkpointer is None:
         return None
-    resumption = Resumption(state, Schedule(training.checkpoint_every), keepsake, batches)
+    resumption = Resumption(state, Schedule(training.checkpoint_every), checkpointer, batches)
     resumption.resume()
     return resumption
 

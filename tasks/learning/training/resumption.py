@@ -62,7 +62,7 @@ class Position:
         vars(self).update(vars(other))
 
 
-class Keepsake(Protocol):
+class Checkpointer(Protocol):
     """Keeps the states of a fit, and has those of an earlier one that was killed.
 
     Attributes:
@@ -203,16 +203,16 @@ class Resumption:
     interruption off waits for it all the same.
     """
 
-    def __init__(self, state: FitState, schedule: Schedule, keepsake: Keepsake, batches: int) -> None:
+    def __init__(self, state: FitState, schedule: Schedule, checkpointer: Checkpointer, batches: int) -> None:
         """Watch over a fit.
 
         Args:
             state: of the fit.
             schedule: when its state is due.
-            keepsake: where states are kept.
+            checkpointer: where states are kept.
             batches: of an epoch.
         """
-        self._state, self._schedule, self._keepsake, self._batches = state, schedule, keepsake, batches
+        self._state, self._schedule, self._keepsake, self._batches = state, schedule, checkpointer, batches
 
     def resume(self) -> None:
         """Restore the newest state that fits, if there is one."""

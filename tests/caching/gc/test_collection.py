@@ -25,7 +25,7 @@ from tasks.caching.locking.uses import find_uses, store_in_use, uses_folder
 from tasks.caching.records import Record, last_file, open_envelope
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import VERIFICATION, Check, write_verification
-from tasks.caching.stage import Desk
+from tasks.caching.stage import StageContext
 from tasks.caching.storage.durable import replace_link
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.states import States
@@ -131,7 +131,7 @@ def test_what_a_pointer_points_to_stays(store: Store, records: dict[str, list[st
 
 def test_what_is_young_stays(store: Store, records: dict[str, list[str]]) -> None:
     save_run(store, "line-0", 0)
-    orphan = Desk("train", store).publish("weights.pth", b"has no record yet")
+    orphan = StageContext("train", store).publish("weights.pth", b"has no record yet")
     record = put_record(store, "make", {"rows": 5}, {}, "line")
     last_file("line", "make", store).unlink()
     garbage = find_garbage(store, Keep(last=1))
@@ -365,7 +365,7 @@ def test_a_flow_that_publishes_at_any_operation_keeps_what_it_made(
         made: list[Reference] = []
 
         def publish(shared: Store = shared, made: list[Reference] = made) -> None:
-            made.append(Desk("train", shared).publish("weights.pth", b"weights 1"))
+            made.append(StageContext("train", shared).publish("weights.pth", b"weights 1"))
 
         flow = threading.Thread(target=publish)
 
@@ -428,7 +428,7 @@ def test_a_record_that_is_locked_stays(store: Store, records: dict[str, list[str
 def test_artifacts_of_a_flow_that_has_run_for_long_stay(store: Store) -> None:
     """Its first artifact may be hours old before the record that names it is written."""
     with store_in_use(store):
-        orphan = Desk("train", store).publish("weights.pth", b"has no record yet")
+        orphan = StageContext("train", store).publish("weights.pth", b"has no record yet")
         age_all(store)
         claim = next(uses_folder(store).iterdir())
         claim.write_text(f"{time.time() - 2 * DAY!r}\n")
@@ -494,7 +494,7 @@ def test_a_clock_that_is_set_lets_no_more_be_removed(
     expected = find_garbage(store, Keep(last=1)).by_kind
     now = time.time()
     with store_in_use(store):
-        orphan = Desk("make", store).publish("table.parquet", b"just published, and no record yet")
+        orphan = StageContext("make", store).publish("table.parquet", b"just published, and no record yet")
         temporary = store.root / "data/make/.tmp-1"
         temporary.write_text("half")
         for path in (store.path(orphan), temporary):

@@ -13,16 +13,16 @@ import pytest
 
 from tasks.caching.gc.inspection import IN_USE_SECONDS, Inspection, inspect_store
 from tasks.caching.gc.repair import repair_store
-from tasks.caching.key import order_stage
+from tasks.caching.key import stage_call
 from tasks.caching.locking.uses import store_in_use
 from tasks.caching.records import Record
 from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.runs.verification import VERIFICATION
-from tasks.caching.stage import Desk
+from tasks.caching.stage import StageContext
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import Store
-from tests.caching.conftest import NoView, fault_at, finish, make, of_another_version, save_run
+from tests.caching.conftest import NoConfig, fault_at, finish, make, of_another_version, save_run
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_a_missing_artifact_takes_its_record_along(store, table):
 
 
 def test_two_valid_artifacts_swapped_are_found(store, table):
-    other = Desk("make", store).publish("table.parquet", b"cells " * 40)
+    other = StageContext("make", store).publish("table.parquet", b"cells " * 40)
     first, second = store.locate(table.path), store.locate(other.path)
     (content, swapped) = first.read_bytes(), second.read_bytes()
     first.write_bytes(swapped)
@@ -227,7 +227,7 @@ def test_a_run_under_the_name_of_another_is_found(store):
 
 
 def test_orphaned_and_foreign_files_are_told_and_left(store, table):
-    orphan = store.locate(Desk("make", store).publish("table.parquet", b"more").path)
+    orphan = store.locate(StageContext("make", store).publish("table.parquet", b"more").path)
     (orphan.parent / "notes.txt").write_text("mine")
     assert kinds(inspect_store(store)) == {"data/make/notes.txt": "foreign"}
     age(orphan)
@@ -320,7 +320,7 @@ def test_what_another_version_made_is_told_and_left(store, table):
 @pytest.mark.parametrize("days", [-1, 1])
 def test_a_clock_that_is_set_takes_nothing_from_a_flow_that_runs(store, table, monkeypatch, days):
     temporary = store.locate(table.path).parent / ".tmp-0123"
-    orphan = store.locate(Desk("make", store).publish("table.parquet", b"more").path)
+    orphan = store.locate(StageContext("make", store).publish("table.parquet", b"more").path)
     now = time.time()
     with store_in_use(store):
         temporary.write_bytes(b"half")
@@ -364,15 +364,15 @@ def test_an_empty_folder_in_the_place_of_a_file_is_found_and_set_aside(store, ta
 def test_what_names_files_outside_the_store_is_damaged_and_they_are_left_alone(store, table):
     (record,) = store.records.glob("make/*.json")
     (store.root / "flows").mkdir()
-    (store.root / "flows/cli/app.py").write_text("code")
-    outside = Reference("flows/cli/app.py", "0" * 64, 4, "py")
-    order = order_stage(make, NoView(), {})
-    altered = Record("make", order.key, order.ingredients, {"table": outside}, 0.5)
+    (store.root / "flows/app.py").write_text("code")
+    outside = Reference("flows/app.py", "0" * 64, 4, "py")
+    call = stage_call(make, NoConfig(), {})
+    altered = Record("make", call.key, call.ingredients, {"table": outside}, 0.5)
     record.write_text(json.dumps({"result": altered.to_json().decode()}))
     inspection = inspect_store(store)
     assert [finding.path for finding in inspection.problems] == [str(record.relative_to(store.root))]
     repair_store(store, inspection)
-    assert (store.root / "flows/cli/app.py").read_text() == "code"
+    assert (store.root / "flows/app.py").read_text() == "code"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tasks.caching.runs.manifest import (
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.store import MOST_HELD
-from tests.hostile.forgery import bounded_memory
+from tests.support.hostile_files import bounded_memory
 
 SHA = hashlib.sha256(b"weights").hexdigest()
 WEIGHTS = Reference.of_content(f"artifacts/train/weights-{SHA}.pth", b"weights")

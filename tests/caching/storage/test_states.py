@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.caching.stage import Desk
-from tasks.caching.storage.states import Keepsake, States
+from tasks.caching.stage import StageContext
+from tasks.caching.storage.states import Checkpointer, States
 
 KEY = "a" * 64
 
@@ -24,8 +24,8 @@ def notices():
 
 
 @pytest.fixture
-def keepsake(states, notices):
-    return Keepsake(states, notices.append, lambda: False)
+def checkpointer(states, notices):
+    return Checkpointer(states, notices.append, lambda: False)
 
 
 def files(store):
@@ -72,7 +72,7 @@ def test_a_failing_write_leaves_the_states_as_they_were(states, store):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "link", "folder"])
-def test_a_damaged_state_is_set_aside_and_said_so(states, keepsake, notices, store, damage):
+def test_a_damaged_state_is_set_aside_and_said_so(states, checkpointer, notices, store, damage):
     states.keep(1, b"older")
     states.keep(2, b"newer")
     newest = files(store)[-1]
@@ -85,7 +85,7 @@ def test_a_damaged_state_is_set_aside_and_said_so(states, keepsake, notices, sto
         newest.mkdir()
     else:
         newest.write_bytes({"truncated": content[:-1], "altered": b"never", "empty": b""}[damage])
-    assert list(keepsake.states()) == [b"older"]
+    assert list(checkpointer.states()) == [b"older"]
     assert "damaged" in notices[0]
     assert not newest.exists()
     assert [path.name for path in store.root.glob(f"artifacts/set-aside/*/artifacts/states/train/{KEY}/*")] == [
@@ -93,10 +93,10 @@ def test_a_damaged_state_is_set_aside_and_said_so(states, keepsake, notices, sto
     ]
 
 
-def test_a_state_that_is_refused_is_set_aside(states, keepsake, notices, store):
+def test_a_state_that_is_refused_is_set_aside(states, checkpointer, notices, store):
     states.keep(1, b"of another training")
-    for _ in keepsake.states():
-        keepsake.refuse("it does not fit")
+    for _ in checkpointer.states():
+        checkpointer.refuse("it does not fit")
     assert files(store) == []
     assert notices[0].endswith("it does not fit")
 
@@ -121,17 +121,17 @@ def test_states_of_another_key_are_not_offered(states, store):
 
 
 def test_a_desk_without_states_has_no_keepsake(store):
-    with Desk("train", store).resumable() as keepsake:
-        assert keepsake is None
+    with StageContext("train", store).resumable() as checkpointer:
+        assert checkpointer is None
 
 
 def test_work_that_takes_long_does_not_begin_after_an_interruption_that_was_lost(states, store, monkeypatch):
     monkeypatch.setattr("tasks.caching.interruption.interruptions", [signal.SIGINT])
-    with pytest.raises(KeyboardInterrupt), Desk("train", store, states=states).resumable():
+    with pytest.raises(KeyboardInterrupt), StageContext("train", store, states=states).resumable():
         pytest.fail("it began")
 
 
-def test_no_state_is_set_aside_because_no_file_can_be_opened(states, keepsake, notices, store, monkeypatch):
+def test_no_state_is_set_aside_because_no_file_can_be_opened(states, checkpointer, notices, store, monkeypatch):
     def fail(path, *arguments, **options):
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
@@ -139,6 +139,6 @@ def test_no_state_is_set_aside_because_no_file_can_be_opened(states, keepsake, n
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", fail)
         with pytest.raises(OSError, match="Too many open files"):
-            list(keepsake.states())
-    assert list(keepsake.states()) == [b"one"]
+            list(checkpointer.states())
+    assert list(checkpointer.states()) == [b"one"]
     assert notices == []

@@ -320,7 +320,7 @@ class TestReading:
             "data/../x",
             "data/..",
             "artifacts/runs/../../../x",
-            "flows/cli/app.py",
+            "flows/app.py",
             "data/\0",
         ],
     )

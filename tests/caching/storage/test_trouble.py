@@ -8,7 +8,7 @@ import pytest
 
 from tasks.caching.locking.uses import store_in_use, uses_folder
 from tasks.caching.storage.durable import HashingSink, fsync_folder, write_durably
-from tasks.caching.storage.states import Keepsake, States
+from tasks.caching.storage.states import Checkpointer, States
 from tasks.caching.storage.trouble import (
     ADVICE,
     DESCRIPTORS,
@@ -92,17 +92,17 @@ def test_an_artifact_that_cannot_be_written_is_named(store, monkeypatch):
 def test_work_goes_on_without_a_state_that_cannot_be_kept(store, monkeypatch):
     notices = []
     states = States(store, "train", "a" * 64)
-    keepsake = Keepsake(states, notices.append, lambda: False)
-    keepsake.keep(1, b"one")
+    checkpointer = Checkpointer(states, notices.append, lambda: False)
+    checkpointer.keep(1, b"one")
 
     def fail(sink, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(HashingSink, "write", fail)
-        keepsake.keep(2, b"two")
+        checkpointer.keep(2, b"two")
     assert "No space left on device; free some space" in notices[0]
-    assert list(keepsake.states()) == [b"one"]
+    assert list(checkpointer.states()) == [b"one"]
 
 
 def test_of_a_rename_what_was_to_be_replaced_is_named(tmp_path):

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tasks.caching.storage.store import Store
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
 
 STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
 Command = Callable[..., tuple[int, str, str]]

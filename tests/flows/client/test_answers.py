@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from flows.runtime.zombie_runs import claim, claims_folder, mark_ended_runs
-from tests.flows.asking import Api
-from tests.flows.wire import Wire
+from tests.support.prefect_api import Api
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("prefect")
 
 #: What another program may say.
-REPLIES: dict[str, Callable[[Wire], None]] = {
+REPLIES: dict[str, Callable[[TcpProxy], None]] = {
     "HTML": lambda wire: wire.answer(200, "<html>It works!</html>", "text/html"),
     "JSON": lambda wire: wire.answer(200, '{"status": "ok"}'),
     "a list": lambda wire: wire.answer(200, "[1]"),
@@ -42,11 +42,11 @@ REPLIES: dict[str, Callable[[Wire], None]] = {
 
 
 @pytest.fixture
-def wire(api_url: str) -> Iterator[Wire]:
+def wire(api_url: str) -> Iterator[TcpProxy]:
     """A line to the session's server, of which Prefect is told for the time of the test."""
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    wire = Wire(httpx.URL(api_url).port or 0)
+    wire = TcpProxy(httpx.URL(api_url).port or 0)
     with temporary_settings({PREFECT_API_URL: wire.url, PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield wire
     wire.cut()
@@ -72,7 +72,7 @@ def requests(run: UUID) -> "dict[str, Callable[[SyncPrefectClient], object]]":
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-def test_it_counts_as_silence(wire: Wire, reply: Callable[[Wire], None]) -> None:
+def test_it_counts_as_silence(wire: TcpProxy, reply: Callable[[TcpProxy], None]) -> None:
     from prefect.client.orchestration import get_client
 
     from flows.runtime.connection import is_silence, silence_behind
@@ -88,7 +88,9 @@ def test_it_counts_as_silence(wire: Wire, reply: Callable[[Wire], None]) -> None
 
 
 @pytest.mark.parametrize("reply", [REPLIES["HTML"], REPLIES["JSON"], REPLIES["no page"]])
-def test_it_is_an_error_of_the_transport_for_prefects_own_loops(wire: Wire, reply: Callable[[Wire], None]) -> None:
+def test_it_is_an_error_of_the_transport_for_prefects_own_loops(
+    wire: TcpProxy, reply: Callable[[TcpProxy], None]
+) -> None:
     from prefect.client.orchestration import get_client
 
     reply(wire)
@@ -101,7 +103,7 @@ def test_it_is_an_error_of_the_transport_for_prefects_own_loops(wire: Wire, repl
         asyncio.run(read())
 
 
-def test_what_prefect_says_stays_what_it_is(wire: Wire) -> None:
+def test_what_prefect_says_stays_what_it_is(wire: TcpProxy) -> None:
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
@@ -113,7 +115,7 @@ def test_what_prefect_says_stays_what_it_is(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_proxy_that_asks_for_credentials_refuses(wire: Wire, status: int) -> None:
+def test_a_proxy_that_asks_for_credentials_refuses(wire: TcpProxy, status: int) -> None:
     from prefect.client.orchestration import get_client
 
     from flows.runtime.connection import is_refusal
@@ -146,7 +148,7 @@ def test_an_error_of_the_work_stays_what_it_is(api: Api) -> None:
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-def test_a_run_that_ended_is_not_forgotten(wire: Wire, tmp_path: Path, reply: Callable[[Wire], None]) -> None:
+def test_a_run_that_ended_is_not_forgotten(wire: TcpProxy, tmp_path: Path, reply: Callable[[TcpProxy], None]) -> None:
     left = claim(tmp_path, uuid4())
     left.let_go()
     reply(wire)

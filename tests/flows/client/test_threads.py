@@ -11,7 +11,7 @@ import pytest
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import PROJECT
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
 
 #: Has something befall a thread of Prefect's while the main thread waits for what it is to do.
 DYING = """

@@ -12,7 +12,7 @@ from flows.config.schedule import Schedule, next_moments, to_prefect
 from flows.deploy.deployments import Offer, make_deployments, to_yaml
 from tasks.caching.records import read_record
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
+from tests.support.prefect_api import Api
 
 NIGHT = datetime(2026, 11, 27, 2, 30, tzinfo=UTC)
 SCHEDULE = Schedule(

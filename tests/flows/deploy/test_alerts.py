@@ -16,8 +16,8 @@ from flows.environment.identity import ANY_STORE, identity, store_tag
 from flows.errors import InputError
 from flows.runtime.events import AWAITED, CONFIRMED, REVERIFIED, VERIFIED
 from tasks.caching.storage.store import project_store
-from tests.flows.asking import Api, until_there
 from tests.flows.conftest import enter
+from tests.support.prefect_api import Api, until_there
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -22,12 +22,12 @@ from flows.deploy.alerts import BAD_ENDS
 from flows.services import serve_process
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.asking import until_there
 from tests.flows.conftest import STAGES
-from tests.flows.served import ENDLESS, EVENT_SECONDS, Finish, Served
+from tests.support.prefect_api import until_there
+from tests.support.serving_project import ENDLESS, EVENT_SECONDS, Finish, ServingProject
 
 
-def test_every_preset_is_offered_with_its_parameters(served: Served) -> None:
+def test_every_preset_is_offered_with_its_parameters(served: ServingProject) -> None:
     deployments = {deployment.name: deployment for deployment in served.api.client.read_deployments()}
     assert set(deployments) == {"line", "line-cuda", "line-layers", "each-run"}
     asked = deployments["line"].parameters
@@ -37,7 +37,7 @@ def test_every_preset_is_offered_with_its_parameters(served: Served) -> None:
     assert all(schema["properties"][name]["description"] for name in schema["properties"])
 
 
-def test_a_training_is_followed_by_the_verification_of_its_run(served: Served) -> None:
+def test_a_training_is_followed_by_the_verification_of_its_run(served: ServingProject) -> None:
     trained = served.until(served.ask({"training": {"epochs": 21}}), "Completed")
     run = (served.store.runs / "latest").readlink().name
     assert trained.name == "line on cpu: training.epochs 180 → 21"
@@ -52,7 +52,9 @@ def test_a_training_is_followed_by_the_verification_of_its_run(served: Served) -
     assert set(verified.tags) >= {"line", "cpu"}
 
 
-def test_what_is_trained_in_another_store_is_none_of_ours(served: Served, workflow: Finish, tmp_path: Path) -> None:
+def test_what_is_trained_in_another_store_is_none_of_ours(
+    served: ServingProject, workflow: Finish, tmp_path: Path
+) -> None:
     """Nor is it offered from there under the same names, unless the user wants that store to take this one's place."""
     elsewhere = tmp_path / "elsewhere"
     done = workflow("train", "line", "--training.epochs", "24", "--json", home=elsewhere)
@@ -68,7 +70,7 @@ def test_what_is_trained_in_another_store_is_none_of_ours(served: Served, workfl
 
 
 def test_trainings_while_nobody_serves_leave_one_verification(
-    project: Served, served: Served, workflow: Finish
+    project: ServingProject, served: ServingProject, workflow: Finish
 ) -> None:
     served.end()
 
@@ -91,7 +93,7 @@ def test_trainings_while_nobody_serves_leave_one_verification(
     assert asked(run) == [pending]
 
 
-def test_one_stage_is_run_again_and_the_others_are_cached(served: Served) -> None:
+def test_one_stage_is_run_again_and_the_others_are_cached(served: ServingProject) -> None:
     served.until(served.ask(), "Completed")
     again = served.until(served.ask(refresh=["evaluate"]), "Completed")
     assert again.name == "line on cpu: evaluate forced"
@@ -99,7 +101,7 @@ def test_one_stage_is_run_again_and_the_others_are_cached(served: Served) -> Non
     assert "refreshed evaluate" in again.tags
 
 
-def test_a_run_that_failed_goes_on_at_the_stage_that_failed_when_it_is_retried(served: Served) -> None:
+def test_a_run_that_failed_goes_on_at_the_stage_that_failed_when_it_is_retried(served: ServingProject) -> None:
     from prefect.states import Scheduled
 
     blocked = served.home / "artifacts" / "evaluate"
@@ -117,7 +119,7 @@ def test_a_run_that_failed_goes_on_at_the_stage_that_failed_when_it_is_retried(s
     until_there(lambda: served.states(failed.id) == expected or None)
 
 
-def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Served) -> None:
+def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: ServingProject) -> None:
     from prefect.states import Cancelled
 
     first = served.ask(ENDLESS)
@@ -137,7 +139,7 @@ def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Served)
     assert served.api.flow_run(given_up).state.name == "Cancelled"
 
 
-def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: Served) -> None:
+def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: ServingProject) -> None:
     serving = serve_process.find(served.home)
     assert serving is not None
     run = (served.store.runs / "latest").readlink().name
@@ -181,7 +183,7 @@ def test_what_strangers_send_to_the_port_of_the_runs_is_logged_without_a_traceba
     assert sum("reset by peer" in text for text in told) == 1
 
 
-def test_a_project_is_served_once(served: Served, workflow: Finish) -> None:
+def test_a_project_is_served_once(served: ServingProject, workflow: Finish) -> None:
     done = workflow("serve", home=served.home)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"`workflow serve` runs already (process {served.process.pid if served.process else 0})" in done.stderr
@@ -196,7 +198,7 @@ def test_a_project_is_served_once(served: Served, workflow: Finish) -> None:
     ],
 )
 def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(
-    project: Served, served: Served, number: signal.Signals, whole_group: bool
+    project: ServingProject, served: ServingProject, number: signal.Signals, whole_group: bool
 ) -> None:
     if served.process is None or served.process.poll() is not None:
         project.begin()
@@ -218,7 +220,9 @@ def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_end_just_as_a_run_begins_is_no_crash(project: Served, served: Served, number: signal.Signals) -> None:
+def test_an_end_just_as_a_run_begins_is_no_crash(
+    project: ServingProject, served: ServingProject, number: signal.Signals
+) -> None:
     served.end()
     project.begin("line")
     run = project.ask({"training": {"epochs": 26}})
@@ -234,7 +238,7 @@ def test_an_end_just_as_a_run_begins_is_no_crash(project: Served, served: Served
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_end_just_before_a_scheduled_time_is_no_crash(
-    project: Served, served: Served, tmp_path: Path, number: signal.Signals
+    project: ServingProject, served: ServingProject, tmp_path: Path, number: signal.Signals
 ) -> None:
     served.end()
     file = tmp_path / "minutely.toml"
@@ -255,7 +259,9 @@ def test_an_end_just_before_a_scheduled_time_is_no_crash(
     assert project.api.flow_run(run.id).state.is_scheduled()
 
 
-def test_schedules_are_planned_by_the_server(project: Served, served: Served, tmp_path: Path, workflow: Finish) -> None:
+def test_schedules_are_planned_by_the_server(
+    project: ServingProject, served: ServingProject, tmp_path: Path, workflow: Finish
+) -> None:
     served.end()
     file = tmp_path / "nightly.toml"
     file.write_text("[training]\nepochs = 3\n[schedule]\ncron = '30 3 * * *'\ntimezone = 'Europe/Berlin'\n")
@@ -297,7 +303,7 @@ def test_a_schedule_that_is_none_is_refused(
     assert "Traceback" not in error
 
 
-def test_of_missed_runs_one_is_made_up_for(project: Served, served: Served, tmp_path: Path) -> None:
+def test_of_missed_runs_one_is_made_up_for(project: ServingProject, served: ServingProject, tmp_path: Path) -> None:
     from prefect.client.schemas.filters import FlowRunFilter
 
     served.end()

@@ -12,8 +12,8 @@ import pytest
 from flows.deploy.deployments import POOL, make_deployments, read_offers
 from flows.environment.identity import identity, store_tag
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
 from tests.flows.conftest import enter
+from tests.support.prefect_api import Api
 
 Command = Callable[..., tuple[int, str, str]]
 RULE = "[schedule]\ncron = '30 3 * * *'\ntimezone = 'Europe/Berlin'\n"

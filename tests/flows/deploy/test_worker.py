@@ -5,13 +5,13 @@ import time
 from typing import Any
 
 from flows.deploy.alerts import BAD_ENDS
-from tests.flows.asking import until_there
 from tests.flows.conftest import PROJECT
-from tests.flows.served import ENDLESS, EVENT_SECONDS, Finish, Served, Start
+from tests.support.prefect_api import until_there
+from tests.support.serving_project import ENDLESS, EVENT_SECONDS, Finish, ServingProject, Start
 
 
 def test_a_worker_trains_verifies_and_ends_in_good_order(
-    project: Served, start_process: Start, workflow: Finish
+    project: ServingProject, start_process: Start, workflow: Finish
 ) -> None:
     for words in (
         ("work-pool", "create", "workflow", "--type", "process", "--overwrite"),

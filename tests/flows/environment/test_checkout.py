@@ -17,7 +17,7 @@ from flows.errors import InputError
 from flows.runtime.session import prefect_session
 from flows.services import serve_process
 from flows.services.prefect_server import server, server_process
-from tests.flows.asking import until_there
+from tests.support.prefect_api import until_there
 
 #: What a folder may be called; make and the shell have a meaning of their own for each of its signs.
 NAME = """copy (1) of 'mine', "$HOME" `#` %.o & ~"""

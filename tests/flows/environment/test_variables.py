@@ -20,7 +20,7 @@ from flows.errors import InputError
 from flows.services.prefect_server.reachability import why_unreachable
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import made
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
 
 PROJECT = Path(__file__).parents[3]
 

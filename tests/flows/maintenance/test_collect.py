@@ -13,7 +13,7 @@ from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.locking.uses import find_uses
 from tasks.caching.storage.store import Store
-from tests.flows.asking import until_there
+from tests.support.prefect_api import until_there
 
 Command = Callable[..., tuple[int, str, str]]
 FASTER = {"training": {"learning_rate": 0.02}}

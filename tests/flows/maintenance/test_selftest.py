@@ -19,7 +19,7 @@ from flows.maintenance.isolated_training import write_experiment
 from flows.maintenance.selftest import ResumeReport, selftest_resume, went_on_after
 from flows.runtime.zombie_runs import claim
 from tasks.learning.config.experiment import Experiment
-from tests.flows.asking import Api
+from tests.support.prefect_api import Api
 
 SAME, OTHER = ("a" * 64, "a" * 64), ("a" * 64, "b" * 64)
 

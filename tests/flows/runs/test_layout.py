@@ -7,7 +7,7 @@ import pytest
 
 from tasks.caching.storage.ownership import own_data, read_artifacts, read_note
 from tasks.caching.storage.store import Store
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -8,7 +8,7 @@ import pytest
 from flows.config.experiments import load_experiment
 from tasks.caching.decision import Decision, Status
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
+from tests.support.prefect_api import Api
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun

@@ -9,7 +9,7 @@ import pytest
 from flows.errors import InputError
 from flows.runtime.session import project_root
 from tasks.caching.storage.store import Store
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
 
 PROJECT = Path(__file__).parents[3]
 

@@ -14,7 +14,7 @@ from flows.environment.identity import ANY_STORE, PREFIX, store_tag
 from flows.runtime.unstarted_runs import GRACE, hand_back_orphans, handed_back, is_orphan, may_live
 from flows.runtime.zombie_runs import claim
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
+from tests.support.prefect_api import Api
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun

@@ -13,9 +13,9 @@ from flows.config.experiments import load_experiment
 from flows.environment.identity import PREFIX
 from flows.runtime import zombie_runs
 from flows.runtime.zombie_runs import claim, claims_folder, ends_as, is_given_up, mark_ended_runs
-from tests.flows.asking import Api
 from tests.flows.conftest import AtStage
-from tests.flows.forking import Nursery, workflow
+from tests.support.fork_server import ForkServer, workflow
+from tests.support.prefect_api import Api
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def die_when_created(*words: str) -> None:
     workflow(*words)
 
 
-def test_a_run_whose_process_died_before_it_knew_of_it_is_found(tmp_path: Path, forked: Nursery, api: Api) -> None:
+def test_a_run_whose_process_died_before_it_knew_of_it_is_found(tmp_path: Path, forked: ForkServer, api: Api) -> None:
     killed = forked(die_when_created, "train", "line", home=tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     (path,) = claims_folder(tmp_path).iterdir()

@@ -64,18 +64,18 @@ def pace(progress: ModuleType, clock: Clock) -> "Pace":
 
 
 @pytest.fixture
-def watcher(progress: ModuleType, clock: Clock, shown: list[Any]) -> "TrainingProgress":
+def observer(progress: ModuleType, clock: Clock, shown: list[Any]) -> "TrainingProgress":
     """Watches a training of `line`, whose train stage has begun."""
-    watcher: TrainingProgress = progress.TrainingProgress("line")
-    watcher.started("train", ())
-    return watcher
+    observer: TrainingProgress = progress.TrainingProgress("line")
+    observer.started("train", ())
+    return observer
 
 
-def go(watcher: "TrainingProgress", clock: Clock, seconds: float, epochs: int) -> None:
+def go(observer: "TrainingProgress", clock: Clock, seconds: float, epochs: int) -> None:
     """A training of so many epochs, evenly over the time."""
     for epoch in range(1, epochs + 1):
         clock.now += seconds / epochs
-        watcher.progress(epoch, epochs, 1 / epoch)
+        observer.progress(epoch, epochs, 1 / epoch)
 
 
 def test_where_it_is_how_fast_and_how_long_it_takes(pace: "Pace", clock: Clock) -> None:
@@ -92,19 +92,19 @@ def test_what_another_process_did_does_not_count_as_fast(pace: "Pace", clock: Cl
 
 
 def test_a_quick_training_shows_nothing(
-    watcher: "TrainingProgress", clock: Clock, shown: list[Any], caplog: pytest.LogCaptureFixture
+    observer: "TrainingProgress", clock: Clock, shown: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        go(watcher, clock, 1.9, 180)
-        watcher.finished(StageReport("train", "key", "run", (), 1.9, {}))
+        go(observer, clock, 1.9, 180)
+        observer.finished(StageReport("train", "key", "run", (), 1.9, {}))
     assert (shown, caplog.messages) == ([], [])
 
 
 def test_a_long_one_has_one_page_that_is_kept_up(
-    progress: ModuleType, watcher: "TrainingProgress", clock: Clock, shown: list[Any]
+    progress: ModuleType, observer: "TrainingProgress", clock: Clock, shown: list[Any]
 ) -> None:
-    go(watcher, clock, 60.0, 6000)
-    watcher.finished(StageReport("train", "key", "run", (), 60.0, {}))
+    go(observer, clock, 60.0, 6000)
+    observer.finished(StageReport("train", "key", "run", (), 60.0, {}))
     assert shown[0][0] == "line-training"
     assert {page for _, page, _, _ in shown} == {shown[0][1]}
     assert len(shown) <= 60 / progress.PAGE_SECONDS + 2
@@ -113,23 +113,23 @@ def test_a_long_one_has_one_page_that_is_kept_up(
 
 
 def test_the_log_has_ten_lines_at_most(
-    progress: ModuleType, watcher: "TrainingProgress", clock: Clock, caplog: pytest.LogCaptureFixture
+    progress: ModuleType, observer: "TrainingProgress", clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        go(watcher, clock, 2400.0, 36_000)
+        go(observer, clock, 2400.0, 36_000)
     assert 9 <= len(caplog.messages) <= 10
     assert caplog.messages[0].startswith("train: epoch 3,600 of 36,000, training loss ")
     caplog.clear()
-    watcher.started("train", ())
+    observer.started("train", ())
     with caplog.at_level(logging.INFO):
-        go(watcher, clock, 4 * progress.LINE_SECONDS, 1000)
+        go(observer, clock, 4 * progress.LINE_SECONDS, 1000)
     assert len(caplog.messages) <= 4
 
 
 def test_the_log_of_a_long_one_is_never_silent_for_long(
-    progress: ModuleType, watcher: "TrainingProgress", clock: Clock, caplog: pytest.LogCaptureFixture
+    progress: ModuleType, observer: "TrainingProgress", clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     hours = 10
     with caplog.at_level(logging.INFO):
-        go(watcher, clock, hours * 3600.0, 36_000)
+        go(observer, clock, hours * 3600.0, 36_000)
     assert hours * 12 - 2 <= len(caplog.messages) <= hours * 12

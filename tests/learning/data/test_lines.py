@@ -103,13 +103,24 @@ def test_refuses_noise_that_float32_cannot_hold():
         line_table(LineData(noise=1e39))
 
 
-@pytest.mark.parametrize("module", ["lines", "splitting", "tables", "metrics", "comparison", "figures", "labels"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "data.lines",
+        "data.splitting",
+        "data.tables",
+        "evaluation.metrics",
+        "evaluation.comparison",
+        "reporting.figures",
+        "reporting.labels",
+    ],
+)
 def test_does_not_load_torch(module):
     code = f"import sys, tasks.learning.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["devices", "experiment"])
+@pytest.mark.parametrize("module", ["config.devices", "config.experiment"])
 def test_loads_neither_torch_nor_numpy(module):
     code = f"import sys, tasks.learning.{module}; sys.exit(bool({{'torch', 'numpy'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

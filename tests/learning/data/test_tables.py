@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.learning.data import tables
 from tasks.learning.data.tables import count_rows, read_columns, read_table, to_arrow, write_table
-from tests.hostile.forgery import bounded_memory
+from tests.support.hostile_files import bounded_memory
 
 FLOATS = st.floats(width=32, allow_nan=False)
 ROWS = st.lists(

@@ -8,7 +8,7 @@ import torch
 
 from tasks.learning.data.tables import write_table
 from tasks.learning.evaluation.closeness import Closeness, closeness
-from tests.hostile.forgery import bounded_memory
+from tests.support.hostile_files import bounded_memory
 
 RTOL, ATOL = 1e-5, 1e-6
 

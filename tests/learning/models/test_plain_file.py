@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from tasks.learning.models.plain_file import CheckpointError, load_plain
-from tests.hostile.forgery import Call, bounded_memory, bounded_time, pickle_in, rezipped, saved, trap, with_pickle_of
+from tests.support.hostile_files import (
+    Call,
+    bounded_memory,
+    bounded_time,
+    pickle_in,
+    rezipped,
+    saved,
+    trap,
+    with_pickle_of,
+)
 
 WHOLE = saved({"weights": torch.arange(3.0), "epoch": 7, "name": "line", "best": [None, (1.5, True)]})
 BILLION = 10**9

@@ -11,7 +11,7 @@ from tasks.learning.config.experiment import Model
 from tasks.learning.models.networks import build_network
 from tasks.learning.models.plain_file import CheckpointError
 from tasks.learning.models.weights import apply_weights, dump_weights, load_weights, specify
-from tests.hostile.forgery import rezipped, saved
+from tests.support.hostile_files import rezipped, saved
 
 EXPECTED = {"weights": {"shape": [1], "dtype": "float32"}, "bias": {"shape": [1], "dtype": "float32"}}
 

@@ -21,7 +21,7 @@ from tasks.learning.training.resumption import (
     capture_random,
     restore_random,
 )
-from tests.hostile.forgery import saved, trap
+from tests.support.hostile_files import saved, trap
 
 EPOCHS = 12
 

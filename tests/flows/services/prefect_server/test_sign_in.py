@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from flows.cli import ui
 from flows.environment.settings import Api
 from flows.services.prefect_server.sign_in import UiPage, write_opener
-from tests.flows.asking import until_there
+from tests.support.prefect_api import until_there
 
 #: Where the list of the runs is, at the one address of the UI.
 RUNS = re.compile(r"^http://127\.0\.0\.1:\d+/runs$")

@@ -34,7 +34,7 @@ ENDED = "ended after "
 
 
 @dataclass(frozen=True)
-class Life:
+class Lifetime:
     """How long a child lives, at the most.
 
     Attributes:
@@ -50,7 +50,7 @@ class Life:
     delay: float = 0.0
 
 
-class Nursery:
+class ForkServer:
     """A process with everything imported, and the children that are forked off it.
 
     Args:
@@ -61,7 +61,7 @@ class Nursery:
 
     def __init__(self, environment: dict[str, str], folder: Path, wrapper: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [*wrapper, sys.executable, "-c", "from tests.flows.forking import serve; serve()", str(folder)],
+            [*wrapper, sys.executable, "-c", "from tests.support.fork_server import serve; serve()", str(folder)],
             cwd=PROJECT,
             env=environment | {"PYTHONPATH": str(PROJECT)},
             stdin=subprocess.PIPE,
@@ -90,7 +90,7 @@ class Nursery:
         *calls: Sequence[Any],
         home: Path,
         user: int | None = None,
-        lives: Sequence[Life] = (),
+        lives: Sequence[Lifetime] = (),
         **environment: str,
     ) -> "list[subprocess.CompletedProcess[str]]":
         """Calls a function in several children at once, each with arguments of its own; the rest as for one.
@@ -203,7 +203,7 @@ def carry_out(orders: Sequence[dict[str, Any]], folder: Path) -> list[tuple[int,
             number = os.fork()
             if number == 0:
                 be_child(order, [stream.fileno() for stream in streams])
-            children.append(Child(number, streams, began, Life(**order["life"]) if order["life"] else None))
+            children.append(Child(number, streams, began, Lifetime(**order["life"]) if order["life"] else None))
         wait_for(children)
         return [(child.code, *map(contents, child.streams)) for child in children]
 
@@ -223,7 +223,7 @@ class Child:
     number: int
     streams: Sequence[IO[str]]
     began: float
-    life: Life | None
+    life: Lifetime | None
     code: int | None = None
     _end: float = 0.0
     _state: int = 0
@@ -246,7 +246,7 @@ class Child:
             os.waitpid(self.number, 0)
             self.code = HUNG
 
-    def _is_over(self, life: Life) -> bool:
+    def _is_over(self, life: Lifetime) -> bool:
         """Whether it is time."""
         now = time.monotonic()
         if life.after and (state := state_of(Path(life.after))) != self._state:

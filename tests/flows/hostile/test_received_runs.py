@@ -11,7 +11,7 @@ import pytest
 
 from flows.ui.pages import cell
 from tasks.caching.storage.store import Store
-from tests.flows.test_hostile_runs import change
+from tests.flows.hostile.test_hostile_runs import change
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -105,8 +105,8 @@ def outcome(tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> 
     from flows.config.experiments import load_experiment, settle
     from flows.train import pipeline
     from tasks.caching.decision import choose
-    from tasks.caching.key import code_of, order_stage
-    from tasks.caching.stage import Desk, Stage, StageReport
+    from tasks.caching.key import code_of, stage_call
+    from tasks.caching.stage import Stage, StageContext, StageReport
     from tasks.caching.storage.store import Store
 
     assert Path(tasks.save.__file__).is_relative_to(tree)
@@ -117,11 +117,11 @@ def outcome(tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> 
 
     def run(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Mapping[str, Any]:
         available = {name: made for outputs in upstream for name, made in outputs.items()}
-        order = order_stage(stage, settings, choose(stage.inputs, available, stage.name))
+        call = stage_call(stage, settings, choose(stage.inputs, available, stage.name))
         asking = StageReport(stage.name, NO_KEY, "running", ())
-        outputs = stage.function(order.view, order.inputs, Desk(stage.name, store, lineage=(*reports, asking)))
+        outputs = stage.function(call.config, call.inputs, StageContext(stage.name, store, lineage=(*reports, asking)))
         reports.append(StageReport(stage.name, NO_KEY, "run", (), 0.0, outputs))
-        found[stage.name] = [order.key, {name: made.digest for name, made in outputs.items()}, code_of(stage)]
+        found[stage.name] = [call.key, {name: made.digest for name, made in outputs.items()}, code_of(stage)]
         return outputs
 
     pipeline(run)
@@ -141,11 +141,11 @@ class Midnight:
 # ---- processes
 
 
-class Laboratory:
+class EditRunner:
     """A process with the libraries imported, off which one is forked for each mutant."""
 
     def __init__(self, project: Path) -> None:
-        code = "from tests.flows.mutants import serve; serve()"
+        code = "from tests.support.token_edits import serve; serve()"
         command = [sys.executable, "-c", code]
         self._process = subprocess.Popen(
             command, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -18,10 +18,10 @@ from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.records import Record
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.store import Store
-from tests.flows.forking import Nursery, workflow
-from tests.flows.test_caching import records_of
+from tests.flows.cache.test_caching import records_of
 from tests.flows.test_verify import CHECKPOINT, Run
-from tests.hostile.forgery import bounded_memory, pickle_in, rezipped, saved, trap, with_pickle_of
+from tests.support.fork_server import ForkServer, workflow
+from tests.support.hostile_files import bounded_memory, pickle_in, rezipped, saved, trap, with_pickle_of
 
 Command = Callable[..., tuple[int, str, str]]
 Forgery = Callable[[bytes, Path], bytes]
@@ -149,7 +149,7 @@ def test_a_weight_changed_by_one_per_cent_and_signed_everywhere_fails_by_its_pre
 
 @pytest.mark.parametrize(("forge", "told"), FORGERIES.values(), ids=FORGERIES)
 def test_a_forged_checkpoint_that_is_signed_everywhere_is_refused(
-    run: SignedRun, forked: Nursery, tmp_path: Path, forge: Forgery, told: str
+    run: SignedRun, forked: ForkServer, tmp_path: Path, forge: Forgery, told: str
 ) -> None:
     checkpoint, canary = run.folder / CHECKPOINT, tmp_path / "canary"
     checkpoint.write_bytes(forge(checkpoint.read_bytes(), canary))
@@ -169,7 +169,7 @@ def test_a_forged_checkpoint_that_is_signed_everywhere_is_refused(
 
 @pytest.mark.parametrize(("forge", "told"), FORGERIES.values(), ids=FORGERIES)
 def test_forged_weights_of_the_train_stage_whose_record_is_signed_are_refused(
-    trained: Store, forked: Nursery, tmp_path: Path, forge: Forgery, told: str
+    trained: Store, forked: ForkServer, tmp_path: Path, forge: Forgery, told: str
 ) -> None:
     path, record = records_of(trained)["train"]
     weights, canary = trained.root / record.outputs["weights"].path, tmp_path / "canary"

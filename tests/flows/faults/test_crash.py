@@ -21,13 +21,13 @@ from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.durable import HashingSink
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import fault_at
-from tests.flows.asking import Api, until_there
+from tests.flows.cache.test_caching import states_in
 from tests.flows.conftest import STAGES, made
-from tests.flows.forking import Nursery, workflow
-from tests.flows.served import Start
-from tests.flows.test_caching import states_in
-from tests.flows.test_hostile_checkpoints import SignedRun
-from tests.flows.test_hostile_runs import change
+from tests.flows.hostile.test_hostile_checkpoints import SignedRun
+from tests.flows.hostile.test_hostile_runs import change
+from tests.support.fork_server import ForkServer, workflow
+from tests.support.prefect_api import Api, until_there
+from tests.support.serving_project import Start
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -53,7 +53,7 @@ def die_at(number: int, *words: str) -> None:
         workflow(*words)
 
 
-def is_killed_and_made_good(number: int, home: Path, like: dict[str, str], forked: Nursery) -> bool:
+def is_killed_and_made_good(number: int, home: Path, like: dict[str, str], forked: ForkServer) -> bool:
     """Kills a run at an operation, and lets it go on; False if it got through before."""
     done = forked(die_at, number, "train", "line", home=home)
     require_sound(home)
@@ -71,18 +71,18 @@ def is_killed_and_made_good(number: int, home: Path, like: dict[str, str], forke
 
 @pytest.mark.parametrize("number", [1, 60, 120, 180, 230])
 def test_a_run_that_is_killed_at_an_operation_goes_on(
-    forked: Nursery, first_home: Path, tmp_path: Path, number: int
+    forked: ForkServer, first_home: Path, tmp_path: Path, number: int
 ) -> None:
     assert is_killed_and_made_good(number, tmp_path / "home", made(first_home), forked)
 
 
 @pytest.mark.long
 def test_killed_at_every_operation_of_a_run(
-    start_nursery: Callable[[], Nursery], first_home: Path, tmp_path: Path
+    start_nursery: Callable[[], ForkServer], first_home: Path, tmp_path: Path
 ) -> None:
     numbers, like = itertools.count(1), made(first_home)
 
-    def first_to_get_through(forked: Nursery) -> int:
+    def first_to_get_through(forked: ForkServer) -> int:
         return next(n for n in numbers if not is_killed_and_made_good(n, tmp_path / str(n), like, forked))
 
     with ThreadPoolExecutor(2) as pool:
@@ -99,10 +99,10 @@ def die_before(stage: str, *words: str) -> None:
 
     perform = prefect_run.perform
 
-    def work(order: Any, desk: Any) -> Any:
-        if order.stage.name == stage:
+    def work(call: Any, context: Any) -> Any:
+        if call.stage.name == stage:
             die()
-        return perform(order, desk)
+        return perform(call, context)
 
     prefect_run.perform = work
     workflow(*words)
@@ -125,7 +125,7 @@ def die_without_record(stage: str, *words: str) -> None:
 
 @pytest.mark.parametrize("kill", [die_before, die_without_record])
 def test_a_run_that_is_killed_at_each_stage_in_turn_loses_no_finished_one(
-    store: Store, first_home: Path, forked: Nursery, train: Callable[..., Any], kill: Callable[..., None]
+    store: Store, first_home: Path, forked: ForkServer, train: Callable[..., Any], kill: Callable[..., None]
 ) -> None:
     for done, stage in enumerate(STAGES):
         killed = forked(kill, stage, "train", "line", home=store.root)
@@ -141,7 +141,7 @@ def test_a_run_that_is_killed_at_each_stage_in_turn_loses_no_finished_one(
 
 
 def test_a_verification_that_is_killed_at_each_stage_has_proved_nothing(
-    trained: Store, forked: Nursery, command: Callable[..., tuple[int, str, str]]
+    trained: Store, forked: ForkServer, command: Callable[..., tuple[int, str, str]]
 ) -> None:
     verification = (trained.runs / "latest").resolve() / "verification.json"
     verification.unlink()
@@ -226,7 +226,7 @@ def updates(at: tuple[int, int]) -> int:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(forked: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def undisturbed(forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("undisturbed")
     assert forked(workflow, *FITTED, home=home).returncode == 0
     return made(home)
@@ -241,7 +241,7 @@ def undisturbed(forked: Nursery, tmp_path_factory: pytest.TempPathFactory) -> di
     ],
 )
 def test_a_training_goes_on_in_the_middle_of_an_epoch(
-    forked: Nursery, undisturbed: dict[str, str], tmp_path: Path, end: Callable[..., None], code: int, newest: int
+    forked: ForkServer, undisturbed: dict[str, str], tmp_path: Path, end: Callable[..., None], code: int, newest: int
 ) -> None:
     ended = forked(end, *FITTED, home=tmp_path)
     assert ended.returncode == code, ended.stderr
@@ -295,7 +295,7 @@ def with_a_long_run(home: Path) -> Path:
     ids=lambda words: words[0],
 )
 def test_a_training_whose_parent_is_killed_ends_too_and_can_go_on(
-    words: tuple[str, ...], trained: Store, start_process: Start, forked: Nursery, tmp_path: Path, api: Api
+    words: tuple[str, ...], trained: Store, start_process: Start, forked: ForkServer, tmp_path: Path, api: Api
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -13,9 +13,9 @@ import pytest
 
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.forking import Nursery, workflow
-from tests.flows.test_hostile_checkpoints import SignedRun
-from tests.flows.test_hostile_runs import change
+from tests.flows.hostile.test_hostile_checkpoints import SignedRun
+from tests.flows.hostile.test_hostile_runs import change
+from tests.support.fork_server import ForkServer, workflow
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -95,7 +95,7 @@ def test_an_experiment_without_valid_data_is_refused(
 
 
 @pytest.mark.parametrize("threads", [0, 1025, 1_000_000])
-def test_no_number_of_threads_ends_the_process(run: SignedRun, forked: Nursery, threads: int) -> None:
+def test_no_number_of_threads_ends_the_process(run: SignedRun, forked: ForkServer, threads: int) -> None:
     def alter(manifest: Any) -> Any:
         manifest["environment"]["threads"] = manifest["experiment"]["training"]["threads"] = threads
         return manifest

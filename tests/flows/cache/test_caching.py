@@ -40,9 +40,9 @@ def write_half(path, content):
     os.kill(os.getpid(), signal.SIGKILL)
 
 @functools.wraps(stage.function)
-def work(view, inputs, desk):
+def work(config, inputs, context):
     store.write_durably = durable.write_durably = write_half
-    return stage.function(view, inputs, desk)
+    return stage.function(config, inputs, context)
 
 setattr(flows.train, name, dataclasses.replace(stage, function=work))
 main(arguments)

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from tasks.caching.runs.sums import SIGNATURE, SUMS
-from tests.flows.test_caching import records_of
-from tests.flows.test_hostile_checkpoints import saved
+from tests.flows.cache.test_caching import records_of
+from tests.flows.hostile.test_hostile_checkpoints import saved
 from tests.flows.test_verify import CHECKPOINT, Run, caught, run
 
 __all__ = ["caught", "run"]  # fixtures

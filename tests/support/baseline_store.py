@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.caching.runs.manifest import Manifest
-from tests.damages import empty
 from tests.flows.conftest import made
-from tests.flows.forking import ENDED, Nursery, state_of, workflow_after
+from tests.support.file_damage import empty
+from tests.support.fork_server import ENDED, ForkServer, state_of, workflow_after
 
 Words = tuple[str, ...]
 
@@ -53,7 +53,7 @@ FOLDERS = ("data/*", "artifacts/*", "artifacts/records/*", "artifacts/states/*")
 
 
 @dataclass(frozen=True)
-class Stock:
+class BaselineStore:
     """A store, and what is known of the commands that work in it or in a copy.
 
     Attributes:
@@ -71,9 +71,9 @@ class Stock:
     changes: dict[str, set[str]]
 
 
-def make_stock(
-    forked: Nursery, folder: Path, trained: Sequence[Words] = TRAINED, untrained: Sequence[Words] = UNTRAINED
-) -> Stock:
+def make_baseline_store(
+    forked: ForkServer, folder: Path, trained: Sequence[Words] = TRAINED, untrained: Sequence[Words] = UNTRAINED
+) -> BaselineStore:
     """Carries out everything that a campaign may kill, undisturbed."""
     home, apart = folder / "home", folder / "apart"
     words_of: dict[str, Words] = {}
@@ -98,7 +98,7 @@ def make_stock(
     all_made = made(home) | made(apart)
     empty(next(apart.glob("data/split/*")))
     carry_out(REPAIR, apart)
-    return Stock(home, all_made, words_of, seconds, changes)
+    return BaselineStore(home, all_made, words_of, seconds, changes)
 
 
 def folders(home: Path) -> set[tuple[str, int]]:

@@ -17,12 +17,12 @@ from flows.runtime.zombie_runs import claims_folder
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.storage.store import Store
-from tests.damages import DAMAGES
+from tests.flows.cache.test_caching import states_in
 from tests.flows.conftest import STAGES, made
-from tests.flows.forking import BEGUN, ENDED, PATIENCE, Life, Nursery, workflow_after
-from tests.flows.inventory import Inventory
-from tests.flows.stock import REPAIR, VERIFY, Stock, Words, key_of, seconds_taken
-from tests.flows.test_caching import states_in
+from tests.support.baseline_store import REPAIR, VERIFY, BaselineStore, Words, key_of, seconds_taken
+from tests.support.file_damage import DAMAGES
+from tests.support.fork_server import BEGUN, ENDED, PATIENCE, ForkServer, Lifetime, workflow_after
+from tests.support.store_inventory import Inventory
 
 #: Draws other campaigns than usual.
 SEED = os.environ.get("KILLS_SEED", "")
@@ -41,7 +41,7 @@ class Campaign:
         home: the store at present.
     """
 
-    def __init__(self, forked: Nursery, stock: Stock, folder: Path, seed: int) -> None:
+    def __init__(self, forked: ForkServer, stock: BaselineStore, folder: Path, seed: int) -> None:
         self.draw = random.Random(f"{seed} {SEED}")
         self.kills: Counter[str] = Counter()
         self.ended = 0
@@ -110,7 +110,7 @@ class Campaign:
         delays = [self.draw.uniform(0, longest - self._seconds[words[0]]) * slower for words in crowd]
         lives = [self._draw_life(words, delay, slower) for delay, words in zip(delays, crowd, strict=True)]
         if together:
-            lives = [Life(self.draw.uniform(0, longest) * slower)] * len(crowd)
+            lives = [Lifetime(self.draw.uniform(0, longest) * slower)] * len(crowd)
         calls = [(delay, *words) for delay, words in zip(delays, crowd, strict=True)]
         ended = self._forked.together(workflow_after, *calls, home=self.home, lives=lives)
         for words, done, life in zip(crowd, ended, lives, strict=True):
@@ -133,19 +133,19 @@ class Campaign:
         if ENDED in done.stderr:
             self._seconds[words[0]] = (self._seconds[words[0]] + seconds_taken(done.stderr)) / 2
 
-    def _draw_life(self, words: Words, delay: float = 0.0, slower: float = 1.0) -> Life:
+    def _draw_life(self, words: Words, delay: float = 0.0, slower: float = 1.0) -> Lifetime:
         """When a command is killed: at any instant of its duration, or a moment after it has changed some folder."""
         took = self._seconds[words[0]] * slower
         if self.draw.random() < 0.5:
-            return Life(delay + self.draw.uniform(0, took))
+            return Lifetime(delay + self.draw.uniform(0, took))
         folder = self.home / self.draw.choice(sorted(self._stock.changes[words[0]]))
         # Mostly a short one: what goes on there may take less than a millisecond.
         moment = took * self.draw.random() ** 4
         # Where a stage is cached nothing changes.
         most = self.draw.uniform(took / 2, took) if words[0] in STAGES_OF else PATIENCE
-        return Life(delay + most, str(folder), moment, delay)
+        return Lifetime(delay + most, str(folder), moment, delay)
 
-    def _was_killed(self, words: Words, done: Any, life: Life | None, *, may_fail: bool = False) -> bool:
+    def _was_killed(self, words: Words, done: Any, life: Lifetime | None, *, may_fail: bool = False) -> bool:
         """Whether a command was killed while it worked; if not, it must have ended well."""
         self._story.append(f"{' '.join(words)}: {done.returncode}{'' if life is None else f' {life}'}")
         killed = life is not None and done.returncode == -signal.SIGKILL
@@ -159,7 +159,7 @@ class Campaign:
     # ---- damages
 
     def damage(self) -> None:
-        """Does something to a few files, as `tests.damages` has it."""
+        """Does something to a few files, as `tests.support.file_damage` has it."""
         for path in self.draw.sample(sorted(Inventory(self.home).contents), self.draw.randint(1, 3)):
             kind = self.draw.choice(sorted(DAMAGES))
             DAMAGES[kind](self.home / path)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.campaign import Campaign
-from tests.flows.forking import Nursery
-from tests.flows.stock import COLLECT, REPAIR, Stock, Words, age, make_stock
+from tests.support.baseline_store import COLLECT, REPAIR, BaselineStore, Words, age, make_baseline_store
+from tests.support.fork_server import ForkServer
+from tests.support.kill_campaign import Campaign
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -18,8 +18,8 @@ CROWDS = 3
 
 
 @pytest.fixture(scope="module")
-def stock(forked: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return make_stock(forked, tmp_path_factory.mktemp("stock"))
+def stock(forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> BaselineStore:
+    return make_baseline_store(forked, tmp_path_factory.mktemp("stock"))
 
 
 def draw_crowd(campaign: Campaign) -> list[Words]:
@@ -32,7 +32,7 @@ def draw_crowd(campaign: Campaign) -> list[Words]:
 @pytest.mark.long
 @pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_in_crowds(forked: Nursery, stock: Stock, tmp_path: Path, seed: int, together: bool) -> None:
+def test_killed_in_crowds(forked: ForkServer, stock: BaselineStore, tmp_path: Path, seed: int, together: bool) -> None:
     with Campaign(forked, stock, tmp_path, seed) as campaign:
         while campaign.kills.total() < 25:
             campaign.begin()
@@ -44,7 +44,7 @@ def test_killed_in_crowds(forked: Nursery, stock: Stock, tmp_path: Path, seed: i
 
 
 @pytest.mark.long
-def test_killed_in_crowds_while_the_store_is_damaged(forked: Nursery, stock: Stock, tmp_path: Path) -> None:
+def test_killed_in_crowds_while_the_store_is_damaged(forked: ForkServer, stock: BaselineStore, tmp_path: Path) -> None:
     with Campaign(forked, stock, tmp_path, 0) as campaign:
         while campaign.kills.total() < 30:
             campaign.begin()

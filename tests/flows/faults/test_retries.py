@@ -10,8 +10,8 @@ import pytest
 from flows.config.experiments import load_experiment
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
 from tests.flows.conftest import STAGES, AtStage
+from tests.support.prefect_api import Api
 
 Train = Callable[[int], Any]
 

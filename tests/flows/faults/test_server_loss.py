@@ -13,9 +13,9 @@ import pytest
 from flows.environment.settings import prefect_home
 from flows.services.prefect_server import server_process
 from flows.services.prefect_server.password import read_secret
-from tests.flows.asking import until_there
 from tests.flows.conftest import STAGES
-from tests.flows.served import Finish, Start
+from tests.support.prefect_api import until_there
+from tests.support.serving_project import Finish, Start
 
 pytestmark = pytest.mark.long
 

@@ -16,9 +16,9 @@ import pytest
 from flows.signals import Interrupted, interrupt
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api, until_there
 from tests.flows.conftest import AtStage, heed_hangups, made
-from tests.flows.served import Finish, Start
+from tests.support.prefect_api import Api, until_there
+from tests.support.serving_project import Finish, Start
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 NUMBERS = pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)

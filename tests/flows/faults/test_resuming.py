@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tasks.caching.records import open_envelope
-from tests.flows.asking import Api, until_there
-from tests.flows.served import Finish, Start
+from tests.support.prefect_api import Api, until_there
+from tests.support.serving_project import Finish, Start
 
 #: Exit codes by signal; a process that was killed has that of the kernel.
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}

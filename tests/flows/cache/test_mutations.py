@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.flows.mutants import SWAPS, Edit, Laboratory, chosen, replacement, stale, token_edits
 from tests.flows.test_train import ELABORATE
+from tests.support.token_edits import SWAPS, Edit, EditRunner, chosen, replacement, stale, token_edits
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 #: Another seed gives other edits: MUTATIONS_SEED=7 make test-long.
 SEED = int(os.environ.get("MUTATIONS_SEED", "1"))
@@ -32,7 +32,7 @@ class Field:
     """A copy of the project that is edited, and what the stages make of each experiment before."""
 
     def __init__(self, folder: Path) -> None:
-        self.tree, self._home, self._laboratory = folder / "tree", folder / "home", Laboratory(PROJECT)
+        self.tree, self._home, self._laboratory = folder / "tree", folder / "home", EditRunner(PROJECT)
         for name in ("flows", "tasks"):
             shutil.copytree(PROJECT / name, self.tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(PROJECT / "pyproject.toml", self.tree)

@@ -19,9 +19,9 @@ from flows.errors import InputError
 from flows.runs.folders import RunFolder
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import Manifest, ManifestError
-from tests.flows.forking import Nursery
-from tests.hostile.forgery import bounded_memory, bounded_time
-from tests.hostile.mutation import mutated, mutated_json
+from tests.support.fork_server import ForkServer
+from tests.support.hostile_files import bounded_memory, bounded_time
+from tests.support.hostile_mutation import mutated, mutated_json
 
 #: Inputs for each reader: in the quick tests, and in the long ones.
 FEW, MANY = 1_000, 6_250
@@ -145,7 +145,7 @@ def whole(first_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "record": record,
         "checkpoint": checkpoint,
         "table": table,
-        "experiment": Path(__file__).parents[2] / "flows/presets" / f"{preset_names()[0]}.toml",
+        "experiment": Path(__file__).parents[3] / "flows/presets" / f"{preset_names()[0]}.toml",
     }
     for name, source in sources.items():
         (folder / f"{name}.whole").write_bytes(source.read_bytes())
@@ -154,7 +154,7 @@ def whole(first_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def require_harmless(name: str, whole: Path, count: int, forked: Nursery, home: Path) -> None:
+def require_harmless(name: str, whole: Path, count: int, forked: ForkServer, home: Path) -> None:
     """No changed file of a kind does harm, and not all of them are refused or read: the changes matter."""
     done = forked(fuzz, name, str(whole), count, home=home)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -162,11 +162,11 @@ def require_harmless(name: str, whole: Path, count: int, forked: Nursery, home: 
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_no_changed_file_does_harm(name: str, whole: Path, forked: Nursery, tmp_path: Path) -> None:
+def test_no_changed_file_does_harm(name: str, whole: Path, forked: ForkServer, tmp_path: Path) -> None:
     require_harmless(name, whole, FEW, forked, tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
-def test_no_changed_file_of_many_does_harm(name: str, whole: Path, forked: Nursery, tmp_path: Path) -> None:
+def test_no_changed_file_of_many_does_harm(name: str, whole: Path, forked: ForkServer, tmp_path: Path) -> None:
     require_harmless(name, whole, MANY, forked, tmp_path)

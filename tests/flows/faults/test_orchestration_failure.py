@@ -13,9 +13,9 @@ import pytest
 
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api
 from tests.flows.conftest import STAGES, artifacts
-from tests.flows.wire import Wire
+from tests.support.prefect_api import Api
+from tests.support.tcp_proxy import TcpProxy
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -26,9 +26,9 @@ ANSWER_SECONDS, RETRIES = 3.0, 1
 ABORT = '{"status": "ABORT", "details": {"type": "abort_details", "reason": "no"}, "state": null}'
 
 #: What becomes of the server, and what a person is told of it.
-TROUBLE: dict[str, tuple[Callable[[Wire], None], str]] = {
-    "killed": (Wire.cut, "Connection refused"),
-    "hung": (Wire.go_dead, "timed out"),
+TROUBLE: dict[str, tuple[Callable[[TcpProxy], None], str]] = {
+    "killed": (TcpProxy.cut, "Connection refused"),
+    "hung": (TcpProxy.go_dead, "timed out"),
     "answers 500": (lambda wire: wire.answer(500), "HTTP 500"),
     "answers 503": (lambda wire: wire.answer(503), "HTTP 503"),
     "another: HTML": (lambda wire: wire.answer(200, "<html>It works!</html>", "text/html"), "another program answers"),
@@ -38,7 +38,7 @@ TROUBLE: dict[str, tuple[Callable[[Wire], None], str]] = {
 
 
 @pytest.fixture
-def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
     """The line that this process reaches the session's server through; `api` has another."""
     from prefect.settings import (
         PREFECT_API_REQUEST_TIMEOUT,
@@ -49,7 +49,7 @@ def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wi
 
     from flows.runtime.connection import drain
 
-    wire = Wire(httpx.URL(api_url).port or 0)
+    wire = TcpProxy(httpx.URL(api_url).port or 0)
     monkeypatch.setenv("PREFECT_API_URL", wire.url)
     settings = {
         PREFECT_API_URL: wire.url,
@@ -64,7 +64,7 @@ def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wi
 
 
 @pytest.fixture(params=TROUBLE.values(), ids=TROUBLE)
-def trouble(request: pytest.FixtureRequest, wire: Wire) -> tuple[Callable[[], None], str]:
+def trouble(request: pytest.FixtureRequest, wire: TcpProxy) -> tuple[Callable[[], None], str]:
     """Lets something become of the server, and what is told of it."""
     befall, told = request.param
     return lambda: befall(wire), told
@@ -83,7 +83,7 @@ def open_claims(store: Store) -> list[str]:
 
 
 def test_a_run_whose_server_fails_on_the_way_completes(
-    store: Store, wire: Wire, trouble: Any, at_stage: Any, command: Command, api: Api, first_home: Path
+    store: Store, wire: TcpProxy, trouble: Any, at_stage: Any, command: Command, api: Api, first_home: Path
 ) -> None:
     befall, told = trouble
     at_stage("train.train", befall)
@@ -106,7 +106,7 @@ def test_a_run_whose_server_fails_on_the_way_completes(
 
 
 def test_a_run_whose_server_fails_as_it_ends_completes(
-    trained: Store, wire: Wire, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, api: Api
+    trained: Store, wire: TcpProxy, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, api: Api
 ) -> None:
     from prefect.flow_engine import FlowRunEngine
 
@@ -130,7 +130,7 @@ def test_a_run_whose_server_fails_as_it_ends_completes(
 
 
 def test_a_server_that_refuses_the_end_of_a_run_costs_it_nothing(
-    store: Store, wire: Wire, at_stage: Any, command: Command, api: Api, first_home: Path
+    store: Store, wire: TcpProxy, at_stage: Any, command: Command, api: Api, first_home: Path
 ) -> None:
     at_stage("train.train", lambda: wire.answer(200, ABORT))
     code, _, error = command("train", "line")
@@ -143,7 +143,7 @@ def test_a_server_that_refuses_the_end_of_a_run_costs_it_nothing(
 
 
 def test_without_a_server_nothing_begins(
-    store: Store, wire: Wire, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, first_home: Path
+    store: Store, wire: TcpProxy, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, first_home: Path
 ) -> None:
     befall, told = trouble
     monkeypatch.setattr("flows.runtime.session.mark_ended_runs", lambda root, notify: befall())

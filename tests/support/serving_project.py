@@ -11,7 +11,7 @@ from flows.config.experiments import load_experiment
 from flows.services import serve_process
 from tasks.caching.locking.claims import taken_over
 from tasks.caching.storage.store import Store
-from tests.flows.asking import Api, until_there
+from tests.support.prefect_api import Api, until_there
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Finish = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -23,7 +23,7 @@ ENDLESS = {"training": {"epochs": 10_000_000, "checkpoint_every": "1s", "evaluat
 EVENT_SECONDS = 3.0
 
 
-class Served:
+class ServingProject:
     """A project that is served, and the runs that are asked for."""
 
     def __init__(self, home: Path, start: Start, api: Api) -> None:

@@ -12,8 +12,8 @@ import pytest
 from tasks.caching.key import digest_of
 from tasks.caching.records import Record
 from tasks.caching.storage.store import Store
-from tests.flows.test_caching import records_of
-from tests.hostile.forgery import trap
+from tests.flows.cache.test_caching import records_of
+from tests.support.hostile_files import trap
 
 #: Begins a record, and then counts as base64 too: an instruction to read a number of 120 bytes, and its first seven.
 BEGINNING, PICKLED = "ingredients" + "A", b"\x8a\x78"

@@ -29,8 +29,8 @@ from tasks.caching.storage.ownership import own_data
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import fault_at
 from tests.flows.conftest import PROJECT, artifacts
-from tests.flows.forking import Nursery, workflow
-from tests.flows.test_crash import made
+from tests.flows.faults.test_crash import made
+from tests.support.fork_server import ForkServer, workflow
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -215,13 +215,13 @@ def limit(number: int, value: int, *words: str) -> None:
     workflow(*words)
 
 
-def test_files_that_may_not_grow(store: Store, first_home: Path, forked: Nursery, command: Command) -> None:
+def test_files_that_may_not_grow(store: Store, first_home: Path, forked: ForkServer, command: Command) -> None:
     done = forked(limit, resource.RLIMIT_FSIZE, 30_000, "train", "line", home=store.root)
     require_told((done.returncode, done.stdout, done.stderr), "File too large; raise the limit (`ulimit -f`)")
     require_mended(store, first_home, command)
 
 
-def trains_or_tells(files: int, forked: Nursery, home: Path, like: dict[str, str]) -> bool:
+def trains_or_tells(files: int, forked: ForkServer, home: Path, like: dict[str, str]) -> bool:
     """Whether a run gets through that may open so many files; if not, it says so, and has computed nothing."""
     done = forked(limit, resource.RLIMIT_NOFILE, files, "train", "line", home=home)
     if done.returncode == 0:
@@ -233,7 +233,7 @@ def trains_or_tells(files: int, forked: Nursery, home: Path, like: dict[str, str
 
 
 def test_too_few_open_files_are_told_before_anything_is_computed(
-    forked: Nursery, first_home: Path, tmp_path: Path
+    forked: ForkServer, first_home: Path, tmp_path: Path
 ) -> None:
     like = made(first_home)
     got_through = [trains_or_tells(files, forked, tmp_path / str(files), like) for files in (8, 24, 40, 70, 128)]
@@ -241,7 +241,7 @@ def test_too_few_open_files_are_told_before_anything_is_computed(
 
 
 @pytest.mark.long
-def test_every_number_of_open_files(forked: Nursery, first_home: Path, tmp_path: Path) -> None:
+def test_every_number_of_open_files(forked: ForkServer, first_home: Path, tmp_path: Path) -> None:
     like = made(first_home)
     got_through = [trains_or_tells(files, forked, tmp_path / str(files), like) for files in range(4, 128)]
     assert sorted(got_through) == got_through, "what is enough for a run stays enough"
@@ -308,7 +308,7 @@ def train_while_the_disk_fills(place: str, left: int) -> None:
         print(json.dumps([first, run("train", "line") | state_of(home)]))
 
 
-def gets_through(left: int, forked_to_mount: Nursery, home: Path, like: dict[str, str]) -> bool:
+def gets_through(left: int, forked_to_mount: ForkServer, home: Path, like: dict[str, str]) -> bool:
     """Whether a run gets through with so many bytes; if not, it says so, and the next run makes it good."""
     done = forked_to_mount(train_while_the_disk_fills, str(home), left, home=home)
     assert done.returncode == 0, done.stderr
@@ -321,7 +321,7 @@ def gets_through(left: int, forked_to_mount: Nursery, home: Path, like: dict[str
     return bool(first["told"][0] == 0)
 
 
-def test_a_disk_that_fills_up(forked_to_mount: Nursery, first_home: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up(forked_to_mount: ForkServer, first_home: Path, tmp_path: Path) -> None:
     like = made(first_home)
     sizes = [1024 * left for left in (0, 100, 600)]
     got_through = [gets_through(left, forked_to_mount, tmp_path / str(left), like) for left in sizes]
@@ -329,7 +329,7 @@ def test_a_disk_that_fills_up(forked_to_mount: Nursery, first_home: Path, tmp_pa
 
 
 @pytest.mark.long
-def test_every_size_of_a_disk_that_fills_up(forked_to_mount: Nursery, first_home: Path, tmp_path: Path) -> None:
+def test_every_size_of_a_disk_that_fills_up(forked_to_mount: ForkServer, first_home: Path, tmp_path: Path) -> None:
     like = made(first_home)
     sizes = range(0, 2_400_000, 32 * 1024)
     got_through = [gets_through(left, forked_to_mount, tmp_path / str(left), like) for left in sizes]
@@ -354,7 +354,7 @@ def train_on_a_growing_disk(place: str, sizes: dict[str, int]) -> None:
 
 @pytest.mark.long
 def test_a_large_dataset_on_a_disk_too_small_for_each_stage(
-    forked_to_mount: Nursery, forked: Nursery, tmp_path: Path
+    forked_to_mount: ForkServer, forked: ForkServer, tmp_path: Path
 ) -> None:
     #: Megabytes of the disk on which each stage fails.
     sizes = {"generate": 18, "split": 37, "train": 64, "evaluate": 101, "plot": 111, "none": 200}
@@ -378,7 +378,7 @@ def test_a_large_dataset_on_a_disk_too_small_for_each_stage(
     ],
 )
 def test_what_cannot_be_written_is_told_before_anything_is_computed(
-    store: Store, forked_to_mount: Nursery, options: str, words: str
+    store: Store, forked_to_mount: ForkServer, options: str, words: str
 ) -> None:
     (store.root / "data").mkdir(parents=True)
     done = forked_to_mount(train_with_other_data, str(store.root / "data"), options, home=store.root)
@@ -427,7 +427,7 @@ def try_commands(place: str, source: str, options: str, commands: list[list[str]
 
 @pytest.mark.parametrize(("options", "words"), [("full", "free some space"), ("ro", "make the folder writable")])
 def test_commands_that_only_look_work_where_nothing_can_be_written_and_the_others_say_so(
-    old_runs: Path, forked_to_mount: Nursery, tmp_path: Path, options: str, words: str
+    old_runs: Path, forked_to_mount: ForkServer, tmp_path: Path, options: str, words: str
 ) -> None:
     place, commands = tmp_path / "disk", [*LOOKS, *WRITES_RUN]
     done = forked_to_mount(try_commands, str(place), str(old_runs), options, commands, home=place)
@@ -442,7 +442,7 @@ def test_commands_that_only_look_work_where_nothing_can_be_written_and_the_other
     assert found["same"]
 
 
-def test_a_full_disk_can_be_collected_and_repaired(old_runs: Path, forked_to_mount: Nursery, tmp_path: Path) -> None:
+def test_a_full_disk_can_be_collected_and_repaired(old_runs: Path, forked_to_mount: ForkServer, tmp_path: Path) -> None:
     place, commands = tmp_path / "disk", [COLLECTS, REPAIRS, ["train", "line", "--refresh", "all"], ["check"]]
     done = forked_to_mount(collect_a_full_disk, str(place), str(old_runs), commands, home=place)
     assert done.returncode == 0, done.stderr
@@ -469,7 +469,7 @@ def collect_a_full_disk(place: str, source: str, commands: list[list[str]]) -> N
 
 
 def test_a_closed_store_is_neither_collected_nor_repaired(
-    old_runs: Path, forked_to_mount: Nursery, tmp_path: Path
+    old_runs: Path, forked_to_mount: ForkServer, tmp_path: Path
 ) -> None:
     next(old_runs.glob("data/split/test-*.parquet")).write_bytes(b"")
     place, commands = tmp_path / "disk", [COLLECTS, REPAIRS]
@@ -481,7 +481,7 @@ def test_a_closed_store_is_neither_collected_nor_repaired(
     assert found["same"]
 
 
-def test_a_store_of_another_user_is_read_and_not_written(old_runs: Path, forked: Nursery) -> None:
+def test_a_store_of_another_user_is_read_and_not_written(old_runs: Path, forked: ForkServer) -> None:
     """Root may write wherever it likes: it becomes nobody first. Anybody else is refused by the folders' modes."""
     next(old_runs.glob("data/split/test-*.parquet")).write_bytes(b"")
     user = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
@@ -516,7 +516,7 @@ def closed(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("words", [["reproduce"], ["selftest", "resume", "--training.epochs", "9"]], ids=lambda w: w[0])
 def test_a_full_folder_for_temporaries_is_told(
-    trained: Store, forked_to_mount: Nursery, tmp_path: Path, words: list[str]
+    trained: Store, forked_to_mount: ForkServer, tmp_path: Path, words: list[str]
 ) -> None:
     place = tmp_path / "temporary"
     done = forked_to_mount(run_without_temporaries, str(place), *words, home=trained.root, TMPDIR=str(place))
@@ -538,7 +538,7 @@ def run_without_temporaries(place: str, *words: str) -> None:
 
 
 @pytest.mark.long
-def test_a_full_disk_of_the_projects_own_server_is_told(tmp_path: Path, forked_to_mount: Nursery) -> None:
+def test_a_full_disk_of_the_projects_own_server_is_told(tmp_path: Path, forked_to_mount: ForkServer) -> None:
     place = tmp_path / "home" / ".prefect"
     place.parent.mkdir()
     done = forked_to_mount(train_with_a_server_on, str(place), home=place.parent, **OWN_SERVER)

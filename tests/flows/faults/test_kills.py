@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.campaign import Campaign
-from tests.flows.forking import Nursery
-from tests.flows.stock import COLLECT, LINE, REPAIR, Stock, age, make_stock
+from tests.support.baseline_store import COLLECT, LINE, REPAIR, BaselineStore, age, make_baseline_store
+from tests.support.fork_server import ForkServer
+from tests.support.kill_campaign import Campaign
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
 
 @pytest.fixture(scope="module")
-def stock(forked: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return make_stock(forked, tmp_path_factory.mktemp("stock"))
+def stock(forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> BaselineStore:
+    return make_baseline_store(forked, tmp_path_factory.mktemp("stock"))
 
 
 def kill_training(campaign: Campaign) -> None:
@@ -59,15 +59,15 @@ def kill_one_after_the_other(campaign: Campaign, kills: int) -> None:
     campaign.require_end()
 
 
-def test_a_few_kills(forked: Nursery, tmp_path: Path) -> None:
-    with Campaign(forked, make_stock(forked, tmp_path, [LINE], []), tmp_path, 0) as campaign:
+def test_a_few_kills(forked: ForkServer, tmp_path: Path) -> None:
+    with Campaign(forked, make_baseline_store(forked, tmp_path, [LINE], []), tmp_path, 0) as campaign:
         campaign.begin()
         kill_one_after_the_other(campaign, 8)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_one_after_the_other(forked: Nursery, stock: Stock, tmp_path: Path, seed: int) -> None:
+def test_killed_one_after_the_other(forked: ForkServer, stock: BaselineStore, tmp_path: Path, seed: int) -> None:
     with Campaign(forked, stock, tmp_path, seed) as campaign:
         while campaign.kills.total() < 35:
             campaign.begin()
@@ -75,7 +75,7 @@ def test_killed_one_after_the_other(forked: Nursery, stock: Stock, tmp_path: Pat
 
 
 @pytest.mark.long
-def test_a_new_project_that_is_killed_again_and_again(forked: Nursery, stock: Stock, tmp_path: Path) -> None:
+def test_a_new_project_that_is_killed_again_and_again(forked: ForkServer, stock: BaselineStore, tmp_path: Path) -> None:
     with Campaign(forked, stock, tmp_path, 3) as campaign:
         while campaign.kills.total() < 30:
             campaign.begin(empty=True)
@@ -86,7 +86,7 @@ def test_a_new_project_that_is_killed_again_and_again(forked: Nursery, stock: St
 
 
 @pytest.mark.long
-def test_collections_that_find_much_to_remove(forked: Nursery, stock: Stock, tmp_path: Path) -> None:
+def test_collections_that_find_much_to_remove(forked: ForkServer, stock: BaselineStore, tmp_path: Path) -> None:
     with Campaign(forked, stock, tmp_path, 4) as campaign:
         while campaign.kills.total() < 50:
             campaign.begin()

@@ -19,7 +19,7 @@ from flows.environment.settings import prefect_home
 from flows.services.prefect_server import server, server_process
 from flows.services.prefect_server.password import make_secret, secret_path
 from flows.services.prefect_server.sign_in import UiPage, write_opener
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
 
 NOBODY = 65534
 

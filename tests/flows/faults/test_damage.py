@@ -22,13 +22,13 @@ from tasks.caching.decision import choose
 from tasks.caching.gc.garbage import passed_verification
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.gc.inventory import UnreadableStoreError
-from tasks.caching.key import order_stage
+from tasks.caching.key import stage_call
 from tasks.caching.records import Record
-from tasks.caching.stage import Desk, Stage
+from tasks.caching.stage import Stage, StageContext
 from tasks.caching.storage.reference import Outputs
 from tasks.caching.storage.store import Store
-from tests.damages import DAMAGES, FLIPS, flip, flipped, put_back, put_folder
-from tests.flows.test_caching import digests_of, flip_the_middle, records_of
+from tests.flows.cache.test_caching import digests_of, flip_the_middle, records_of
+from tests.support.file_damage import DAMAGES, FLIPS, flip, flipped, put_back, put_folder
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -162,8 +162,8 @@ def is_verified(store: Store, run: Path) -> bool:
     def carry_out(stage: Stage[Any], *upstream: Mapping[str, Any]) -> Outputs:
         available = {name: output for outputs in upstream for name, output in outputs.items()}
         inputs = choose(stage.inputs, available, stage.name)
-        order = order_stage(stage, VerifySettings(run=run.name, device="cpu"), inputs)
-        return stage.function(order.view, order.inputs, Desk(stage.name, Store(store.root)))
+        call = stage_call(stage, VerifySettings(run=run.name, device="cpu"), inputs)
+        return stage.function(call.config, call.inputs, StageContext(stage.name, Store(store.root)))
 
     try:
         pipeline(carry_out)
@@ -276,9 +276,9 @@ def test_a_result_whose_input_changed_meanwhile_is_not_kept(
     reading: Stage[Any] = getattr(flows.train, stage)
 
     @functools.wraps(reading.function)
-    def work(view: Any, inputs: Any, desk: Desk) -> Outputs:
-        outputs = reading.function(view, inputs, desk)
-        flip_the_middle(desk.store.locate(inputs[name].path))
+    def work(config: Any, inputs: Any, context: StageContext) -> Outputs:
+        outputs = reading.function(config, inputs, context)
+        flip_the_middle(context.store.locate(inputs[name].path))
         return outputs
 
     with monkeypatch.context() as patch:

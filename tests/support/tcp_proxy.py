@@ -7,7 +7,7 @@ import threading
 LOOPBACK = "127.0.0.1"
 
 
-class Wire:
+class TcpProxy:
     """Hands on what is sent to its port to a server's, and back, until it is told otherwise."""
 
     def __init__(self, server: int) -> None:

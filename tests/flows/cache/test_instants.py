@@ -19,9 +19,9 @@ import pytest
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.records import read_record
 from tasks.caching.storage.store import Store
-from tests.flows.mutants import DATED, Laboratory
-from tests.flows.served import Served, Start
-from tests.flows.test_edits import MATERIAL, PROJECT, SETTINGS, STAGES, Edit, copy_project, words_of
+from tests.flows.cache.test_edits import MATERIAL, PROJECT, SETTINGS, STAGES, Edit, copy_project, words_of
+from tests.support.serving_project import ServingProject, Start
+from tests.support.token_edits import DATED, EditRunner
 
 #: Seconds after the start of a run, at the most, until something is edited: later than a run lasts.
 LATEST = {"alone": 6.0, "there and back": 6.0, "together": 6.0, "resumed": 4.0, "ephemeral": 12.0}
@@ -31,8 +31,8 @@ LONG = {"training": SETTINGS["training"] | {"epochs": 30_000, "evaluate_every": 
 
 
 @pytest.fixture(scope="module")
-def laboratory() -> Iterator[Laboratory]:
-    laboratory = Laboratory(PROJECT)
+def laboratory() -> Iterator[EditRunner]:
+    laboratory = EditRunner(PROJECT)
     yield laboratory
     laboratory.close()
 
@@ -79,7 +79,7 @@ def run_through(kind: str, edit: Edit, draw: random.Random, tree: Path, home: Pa
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", LATEST)
 def test_the_cache_is_true_whenever_code_is_edited(
-    start_process: Start, laboratory: Laboratory, tmp_path: Path, kind: str, seed: int
+    start_process: Start, laboratory: EditRunner, tmp_path: Path, kind: str, seed: int
 ) -> None:
     draw = random.Random(f"{kind} {seed}")
     edit = draw.choice([edit for edit in MATERIAL if edit.recoded])
@@ -99,9 +99,9 @@ def test_the_cache_is_true_whenever_code_is_edited(
 
 @pytest.mark.long
 def test_an_edit_between_two_requests_to_serve_is_for_the_second(
-    project: Served, start_process: Start, own_tree: Path
+    project: ServingProject, start_process: Start, own_tree: Path
 ) -> None:
-    served = Served(project.home, partial(start_process, tree=own_tree), project.api)
+    served = ServingProject(project.home, partial(start_process, tree=own_tree), project.api)
     served.begin("--limit", "1")
     served.until(served.ask(), "Completed")
     labels = own_tree / "tasks" / "learning" / "labels.py"

@@ -18,10 +18,10 @@ import pytest
 
 from tasks.caching.records import read_record
 from tasks.caching.storage.store import Store
-from tests.flows.mutants import DATED, Laboratory, recoded, stale
-from tests.flows.served import Finish
+from tests.support.serving_project import Finish
+from tests.support.token_edits import DATED, EditRunner, recoded, stale
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
 
 #: A training that is short, and the same on every machine.
@@ -145,8 +145,8 @@ IMMATERIAL = [
 
 
 @pytest.fixture(scope="module")
-def laboratory() -> Iterator[Laboratory]:
-    laboratory = Laboratory(PROJECT)
+def laboratory() -> Iterator[EditRunner]:
+    laboratory = EditRunner(PROJECT)
     yield laboratory
     laboratory.close()
 
@@ -160,7 +160,7 @@ def copy_project(tree: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unedited(laboratory: Laboratory, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def unedited(laboratory: EditRunner, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the stages make as they are."""
     folder = tmp_path_factory.mktemp("unedited")
     found = laboratory.outcome(copy_project(folder / "tree"), folder / "home", "line", SETTINGS)
@@ -199,7 +199,7 @@ def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 
 def try_edits(
-    tree: Path, home: Path, workflow: Finish, laboratory: Laboratory, unedited: dict[str, Any]
+    tree: Path, home: Path, workflow: Finish, laboratory: EditRunner, unedited: dict[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     """Plans and runs edited code on a store of the unedited; what it makes in an empty one, and the stages that ran."""
     truth = laboratory.outcome(tree, home.parent / "truth", "line", SETTINGS)
@@ -220,7 +220,7 @@ def try_edits(
 @pytest.mark.long
 @pytest.mark.parametrize("edit", MATERIAL, ids=str)
 def test_what_an_edit_reaches_runs_again_and_nothing_else(
-    workflow: Finish, laboratory: Laboratory, unedited: dict[str, Any], trained_short: Path, tmp_path: Path, edit: Edit
+    workflow: Finish, laboratory: EditRunner, unedited: dict[str, Any], trained_short: Path, tmp_path: Path, edit: Edit
 ) -> None:
     edit.apply(copy_project(tmp_path / "tree"))
     truth, ran = try_edits(tmp_path / "tree", trained_short, workflow, laboratory, unedited)
@@ -231,7 +231,7 @@ def test_what_an_edit_reaches_runs_again_and_nothing_else(
 @pytest.mark.long
 @pytest.mark.parametrize("edit", IMMATERIAL, ids=str)
 def test_what_no_stage_reaches_reruns_nothing(
-    workflow: Finish, laboratory: Laboratory, unedited: dict[str, Any], trained_short: Path, tmp_path: Path, edit: Edit
+    workflow: Finish, laboratory: EditRunner, unedited: dict[str, Any], trained_short: Path, tmp_path: Path, edit: Edit
 ) -> None:
     edit.apply(copy_project(tmp_path / "tree"))
     assert try_edits(tmp_path / "tree", trained_short, workflow, laboratory, unedited)[1] == []
@@ -252,7 +252,7 @@ def reword(text: str) -> str:
 @pytest.mark.long
 @pytest.mark.parametrize("file", FILES)
 def test_prose_and_functions_that_nobody_calls_rerun_nothing(
-    workflow: Finish, laboratory: Laboratory, unedited: dict[str, Any], trained_short: Path, tmp_path: Path, file: str
+    workflow: Finish, laboratory: EditRunner, unedited: dict[str, Any], trained_short: Path, tmp_path: Path, file: str
 ) -> None:
     path = copy_project(tmp_path / "tree") / file
     path.write_text(reword(path.read_text("utf-8")), "utf-8")
@@ -273,7 +273,7 @@ def test_prose_and_functions_that_nobody_calls_rerun_nothing(
 )
 def test_a_formatter_reruns_nothing(
     workflow: Finish,
-    laboratory: Laboratory,
+    laboratory: EditRunner,
     unedited: dict[str, Any],
     trained_short: Path,
     tmp_path: Path,
