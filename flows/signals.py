@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -33,6 +34,7 @@ def interruptible() -> Iterator[None]:
     """
     interruptions.clear()
     handle(noted(interrupt))
+    sys.unraisablehook = send_again
     try:
         yield
         if interruptions:
@@ -46,6 +48,7 @@ def interruptible() -> Iterator[None]:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         handle(leave)
+        sys.unraisablehook = sys.__unraisablehook__
 
 
 def handle(handler: Handler) -> None:
@@ -72,6 +75,15 @@ def blocked(*numbers: signal.Signals) -> Iterator[None]:
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Interrupts the command."""
     raise Interrupted(number)
+
+
+def send_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Sends a signal again whose exception Python ignored, as it does in a finalizer; other errors are reported."""
+    if isinstance(unraisable.exc_value, Interrupted):
+        # From another thread: here, its exception would be ignored like the first.
+        threading.Timer(0.01, os.kill, (os.getpid(), unraisable.exc_value.number)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def leave(number: int, frame: FrameType | None) -> None:

@@ -258,13 +258,15 @@ def test_comments_docstrings_and_formatting_change_nothing(
     plan_in_tree: Callable[[], dict[str, Any]], own_tree: Path
 ) -> None:
     learning = own_tree / "tasks" / "learning"
-    edit(learning / "loop.py", '"""The training loop."""', '"""How a model is fitted."""  # a comment\n\n\n')
     edit(
-        learning / "losses.py",
+        learning / "training" / "loop.py", '"""The training loop."""', '"""How a model is fitted."""  # a comment\n\n\n'
+    )
+    edit(
+        learning / "training" / "losses.py",
         "return (prediction - target).abs().mean()",
         "return ( (prediction-target).abs().mean())",
     )
-    edit(learning / "splitting.py", "def split_rows(", "# A comment.\ndef split_rows(")
+    edit(learning / "data" / "splitting.py", "def split_rows(", "# A comment.\ndef split_rows(")
     assert {entry["status"] for entry in plan_in_tree().values()} == {"reused"}
 
 
@@ -272,14 +274,14 @@ def test_comments_docstrings_and_formatting_change_nothing(
     ("file", "old", "new", "told", "reruns"),
     [
         # train → loop → losses
-        ("losses.py", ".abs().mean()", ".abs().sum() / len(target)", "mean_absolute_error", ["train"]),
+        ("training/losses.py", ".abs().mean()", ".abs().sum() / len(target)", "mean_absolute_error", ["train"]),
         # plot → figures → labels
-        ("labels.py", "L1 loss (mean", "L1 (mean", "LOSS_LABELS", ["plot"]),
+        ("reporting/labels.py", "L1 loss (mean", "L1 (mean", "LOSS_LABELS", ["plot"]),
         # train and evaluate → predictions → columns; both import predictions
-        ("columns.py", ".squeeze(1)", ".squeeze( 1,)[:]", "to_values", ["train", "evaluate"]),
+        ("data/columns.py", ".squeeze(1)", ".squeeze( 1,)[:]", "to_values", ["train", "evaluate"]),
         # evaluate and (with the learned values) save → weights, of which train writes them only
-        ("weights.py", "_OVERHEAD = 64 * 1024", "_OVERHEAD = 65 * 1024", "_OVERHEAD", ["evaluate", "save"]),
-        ("lines.py", "_LANES = 8", "_LANES = 16", "_LANES", ["generate"]),
+        ("models/weights.py", "_OVERHEAD = 64 * 1024", "_OVERHEAD = 65 * 1024", "_OVERHEAD", ["evaluate", "save"]),
+        ("data/lines.py", "_LANES = 8", "_LANES = 16", "_LANES", ["generate"]),
     ],
 )
 def test_an_edit_two_imports_away_reruns_exactly_the_stages_that_import_it(
@@ -301,8 +303,12 @@ def test_an_edit_two_imports_away_reruns_exactly_the_stages_that_import_it(
 
 
 def test_code_that_no_stage_imports_changes_nothing(plan_in_tree: Callable[[], dict[str, Any]], own_tree: Path) -> None:
-    edit(own_tree / "tasks" / "learning" / "comparison.py", "ACROSS_DEVICES_RTOL = 1e-5", "ACROSS_DEVICES_RTOL = 1e-4")
-    edit(own_tree / "flows" / "console.py", "highlight=False", "highlight=True")
+    edit(
+        own_tree / "tasks" / "learning" / "evaluation" / "comparison.py",
+        "ACROSS_DEVICES_RTOL = 1e-5",
+        "ACROSS_DEVICES_RTOL = 1e-4",
+    )
+    edit(own_tree / "flows" / "cli" / "terminal" / "console.py", "highlight=False", "highlight=True")
     assert {entry["status"] for entry in plan_in_tree().values()} == {"reused"}
 
 
@@ -342,14 +348,14 @@ def test_an_edit_while_a_run_goes_on_is_for_the_next_run(
         return {entry["stage"]: entry["status"] for entry in json.loads(done.stdout)}
 
     assert [name for name, status in plan_now().items() if status != "reused"] == ["plot", "save"]
-    edit(own_tree / "tasks" / "learning" / "labels.py", new, old)
+    edit(own_tree / "tasks" / "learning" / "reporting" / "labels.py", new, old)
     assert set(plan_now().values()) == {"reused"}
 
 
 def test_a_run_in_an_edited_tree_does_what_its_plan_said(
     workflow: Any, trained: Store, own_tree: Path, train: Callable[..., Any]
 ) -> None:
-    edit(own_tree / "tasks" / "learning" / "labels.py", "L1 loss (mean absolute error)", "Mean error")
+    edit(own_tree / "tasks" / "learning" / "reporting" / "labels.py", "L1 loss (mean absolute error)", "Mean error")
     done = workflow("train", "line", home=trained.root, tree=own_tree)
     assert done.returncode == 0, done.stderr
     states = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith("  "))

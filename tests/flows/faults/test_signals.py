@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.signals import Interrupted, interrupt
+from flows.signals import Interrupted, interrupt, interruptible
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import AtStage, heed_hangups, made
@@ -242,12 +243,32 @@ def test_a_flow_run_that_is_ended_before_its_engine_has_begun_is_no_failure(
 def test_what_a_stage_computes_with_is_imported_before_it_begins(
     store: Store, train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.caching import prefect_run
+    from tasks.caching import execution
 
     imported: list[str] = []
-    monkeypatch.setattr(prefect_run, "import_libraries", imported.extend)
+    monkeypatch.setattr(execution, "import_libraries", imported.extend)
     train("line", until="generate")
     assert imported == ["numpy", "pyarrow"]
+
+
+def test_one_that_comes_where_no_exception_can_be_raised_comes_again(own_signals: None, capfd: Any) -> None:
+    """Python swallows what is raised in a callback of a weak reference, and prints a traceback."""
+
+    class Thing:
+        pass
+
+    things = [Thing()]
+    reference = weakref.ref(things[0], lambda _: os.kill(os.getpid(), signal.SIGTERM))
+
+    def work() -> None:
+        with interruptible():
+            things.clear()
+            time.sleep(10)
+
+    with pytest.raises(Interrupted):
+        work()
+    assert reference() is None
+    assert capfd.readouterr().err == ""
 
 
 def test_one_that_comes_while_a_library_is_imported_waits(
