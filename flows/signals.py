@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a command alike: it cleans up, prints one line, and exits with the signal's code."""
+"""Signal handling: Ctrl-C, SIGTERM and SIGHUP make a command clean up, print one line and exit with its code."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from tasks.caching.interruption import SIGNALS, Handler, interruptions, noted
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came that ends the command."""
+    """A signal that ends the command has arrived."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -20,21 +20,21 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """The code by which shells show that a signal ended a process: 130 after Ctrl-C, 143 after SIGTERM."""
+        """The exit code shells use for a process ended by a signal: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.number
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Surrounds a command. After it, when there is nothing left to clean up, a signal ends the process at once.
+    """Runs a command so that signals interrupt it. Afterwards, with nothing left to clean up, a signal exits at once.
 
     Raises:
-        Interrupted: a signal came; at the latest at the end, if what it interrupted went on regardless, as Prefect does
-            with a flow that was just telling that it had ended, or made another error of it.
+        Interrupted: A signal arrived. It is raised at the end at the latest, in case the interrupted code swallowed it
+            or turned it into another error, as Prefect does while it reports the final state of a flow run.
     """
     interruptions.clear()
-    handle(noted(interrupt))
-    sys.unraisablehook = send_again
+    install_handler(noted(interrupt))
+    sys.unraisablehook = resend_signal
     try:
         yield
         if interruptions:
@@ -47,24 +47,24 @@ def interruptible() -> Iterator[None]:
         interruptions.clear()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
-        handle(leave)
+        install_handler(exit_now)
         sys.unraisablehook = sys.__unraisablehook__
 
 
-def handle(handler: Handler) -> None:
-    """Handles every signal that ends a command."""
-    for number in heeded():
+def install_handler(handler: Handler) -> None:
+    """Installs a handler for every signal that ends a command."""
+    for number in handled_signals():
         signal.signal(number, handler)
 
 
-def heeded() -> list[signal.Signals]:
-    """The signals that end a command, but for those that are ignored, as SIGHUP is under nohup."""
+def handled_signals() -> list[signal.Signals]:
+    """Returns the signals that end a command, except those that are ignored, such as SIGHUP under nohup."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextlib.contextmanager
 def blocked(*numbers: signal.Signals) -> Iterator[None]:
-    """Blocks signals in this thread, and in the processes that it starts, which take the mask with them."""
+    """Blocks signals in this thread, and in the processes it starts, which inherit the signal mask."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
@@ -73,19 +73,19 @@ def blocked(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupts the command."""
+    """Signal handler: interrupts the command."""
     raise Interrupted(number)
 
 
-def send_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Sends a signal again whose exception Python ignored, as it does in a finalizer; other errors are reported."""
+def resend_signal(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Resends a signal whose exception Python ignored, as it does in finalizers; reports other errors as usual."""
     if isinstance(unraisable.exc_value, Interrupted):
-        # From another thread: here, its exception would be ignored like the first.
+        # From another thread: sent from here, its exception would be ignored as well.
         threading.Timer(0.01, os.kill, (os.getpid(), unraisable.exc_value.number)).start()
     else:
         sys.__unraisablehook__(unraisable)
 
 
-def leave(number: int, frame: FrameType | None) -> None:
-    """Ends the process at once."""
+def exit_now(number: int, frame: FrameType | None) -> None:
+    """Signal handler: exits at once."""
     os._exit(128 + number)

@@ -6,12 +6,12 @@ up: Ctrl-C then ends the process at once, without a traceback.
 
 from collections.abc import Sequence
 
-from flows.signals import handle, leave
+from flows.signals import exit_now, install_handler
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits; see `flows.cli.app.run`."""
-    handle(leave)
+    install_handler(exit_now)
     from flows.cli.app import run
 
     run(arguments)

@@ -44,7 +44,7 @@ from flows.cli.terminal.output import (
 from flows.config.experiments import load_experiment, preset_names, resolve, settle
 from flows.environment.checkout import require_same_checkout
 from flows.environment.settings import Api
-from flows.errors import InputError, clipped, list_problems
+from flows.errors import InputError, list_problems, truncate
 from flows.runs.folders import find_folder, find_run, list_runs
 from flows.runs.history import SHOWN, read_history, rejections_of
 from flows.signals import Interrupted, interruptible
@@ -333,5 +333,5 @@ def report_error(error: Exception) -> int:
     found = error.__cause__ if isinstance(error, CycloptsError) else error
     if isinstance(found, ValidationError):
         error = list_problems(found, "the command line")
-    tell(clipped(f"error: {tell_error(error)}"))
+    tell(truncate(f"error: {tell_error(error)}"))
     return 2 if isinstance(error, InputError | CycloptsError) else 1

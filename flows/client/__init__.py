@@ -1,1 +1,1 @@
-"""How Prefect's client behaves here: its connections, answers that are not Prefect's, threads that die."""
+"""Changes to how Prefect's client behaves: connections, limits, responses that are not Prefect's, threads that die."""

@@ -19,9 +19,9 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
-import flows.client.answers  # from here on, Prefect's clients take an answer that is not Prefect's for none,
-import flows.client.bounds  # nor one without an end,
-import flows.client.connections  # noqa: F401 - and reach a server on this machine without a proxy
+import flows.client.connections  # these patch Prefect's clients: connections without a proxy on this machine,
+import flows.client.foreign_responses  # responses that are not Prefect's,
+import flows.client.request_limits  # noqa: F401 - and limits on time and size
 from flows.client.threads import start_threads
 
 T = TypeVar("T")

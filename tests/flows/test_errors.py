@@ -1,7 +1,7 @@
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from flows.errors import MOST_LETTERS, clipped, list_problems
+from flows.errors import MAX_LINE_LENGTH, list_problems, truncate
 
 
 class Inner(BaseModel):
@@ -45,5 +45,5 @@ def test_no_link_to_a_manual_of_pydantic_is_in_a_message() -> None:
 
 
 def test_a_line_that_nobody_reads_to_its_end_is_cut() -> None:
-    whole = "a" * MOST_LETTERS
-    assert clipped(f"{whole}\n{whole}b\nc") == f"{whole}\n{whole}…\nc"
+    whole = "a" * MAX_LINE_LENGTH
+    assert truncate(f"{whole}\n{whole}b\nc") == f"{whole}\n{whole}…\nc"

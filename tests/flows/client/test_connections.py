@@ -46,7 +46,7 @@ def test_what_is_sent_after_a_pause_arrives(prefect: None, closing: str, monkeyp
     import flows.client.connections
     from flows.runtime.connection import once_only
 
-    monkeypatch.setattr(flows.client.connections, "KEPT_SECONDS", KEPT)
+    monkeypatch.setattr(flows.client.connections, "KEEPALIVE_SECONDS", KEPT)
     with once_only(), SyncPrefectClient(closing) as client:
         for pause in (0.0, CLOSED + 0.1, 0.0):
             time.sleep(pause)
@@ -56,9 +56,9 @@ def test_what_is_sent_after_a_pause_arrives(prefect: None, closing: str, monkeyp
 def test_it_is_kept_for_less_than_servers_keep_it(prefect: None) -> None:
     from prefect.settings.models.server.api import ServerAPISettings
 
-    from flows.client.connections import KEPT_SECONDS
+    from flows.client.connections import KEEPALIVE_SECONDS
 
-    assert ServerAPISettings.model_fields["keepalive_timeout"].default - KEPT_SECONDS >= 2
+    assert ServerAPISettings.model_fields["keepalive_timeout"].default - KEEPALIVE_SECONDS >= 2
 
 
 def test_the_own_server_keeps_it_for_longer_than_any_client(tmp_path: Path) -> None:

@@ -131,19 +131,19 @@ def test_what_is_wrong_with_a_request_stays_what_it_is(
     api: Api, parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import orchestration
-    from flows.client.answers import ForeignAnswerError
+    from flows.client.foreign_responses import ForeignResponseError
 
     # As if Prefect's model let it through: the error then arises after the flow's answer, and of the run's request.
     monkeypatch.setattr("prefect.client.schemas.actions.FlowRunCreate.model_dump", lambda self, **_: parameters)
     with pytest.raises(ValueError, match=r"surrogates not allowed|not JSON compliant") as raised:
         api.client.create_flow_run(orchestration.verify)
-    assert not isinstance(raised.value, ForeignAnswerError)
+    assert not isinstance(raised.value, ForeignResponseError)
 
 
 def test_an_error_of_the_work_stays_what_it_is(api: Api) -> None:
-    from flows.client.answers import reading
+    from flows.client.foreign_responses import checked_parsing
 
-    with pytest.raises(KeyError), reading():
+    with pytest.raises(KeyError), checked_parsing():
         raise KeyError("of the work")
 
 

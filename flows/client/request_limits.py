@@ -1,8 +1,8 @@
-"""How much Prefect's clients take for an answer, and for how long: another program may answer without an end.
+"""Limits on requests of Prefect's clients: a total timeout and a maximum response size.
 
-The timeouts of a client are those of single reads, so a byte now and then holds a request up for ever, and what never
-stops coming fills the memory. Here a request has a deadline, and an answer a size, in every client of the process as
-soon as this module is imported. What exceeds them counts as silence.
+A client's timeouts apply to single reads, so a server that sends a byte now and then blocks a request forever, and one
+that never stops sending fills the memory. Importing this module gives every request a deadline and every response a
+maximum size, in every client of the process. Exceeding either counts as no response.
 """
 
 import asyncio
@@ -19,110 +19,111 @@ from httpx import HTTPTransport, Response, TimeoutException, TransportError
 from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT
 
-#: Bytes of an answer, unpacked. The largest ones of Prefect's server have a few million.
-MOST_BYTES = 64 * 2**20
+#: The maximum size of a decompressed response. The largest ones of Prefect's server have a few million bytes.
+MAX_BYTES = 64 * 2**20
 
-#: Seconds for a whole request, redirections included, for every second that a single read may take. A run that is ended
-#: waits for what it is just telling, and tells how it ended: together that must be less than systemd's 90 seconds.
-PATIENCE = 2.0
+#: The timeout of a whole request, including redirects, as a multiple of the timeout of a single read. A run that is
+#: being stopped waits for its current request and then reports its final state: both together must fit into the 90
+#: seconds that systemd allows.
+TIMEOUT_FACTOR = 2.0
 
-#: When the request of this context must have its answer, by the monotonic clock.
+#: The deadline of the request of this context, by the monotonic clock.
 deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
-class EndlessAnswerError(TransportError):
-    """An answer is too large or takes too long. It is none of the errors after which Prefect's client asks again."""
+class ResponseLimitError(TransportError):
+    """A response is too large or takes too long. Not one of the errors after which Prefect's client retries."""
 
 
-def patience() -> float:
-    """Seconds for a whole request."""
-    return PATIENCE * float(PREFECT_API_REQUEST_TIMEOUT.value())
+def request_timeout() -> float:
+    """Returns the timeout of a whole request in seconds."""
+    return TIMEOUT_FACTOR * float(PREFECT_API_REQUEST_TIMEOUT.value())
 
 
-def seconds_left() -> float:
-    """Seconds until the deadline.
+def remaining_seconds() -> float:
+    """Returns the seconds until the deadline.
 
     Raises:
-        ReadTimeout: there are none.
+        ReadTimeout: The deadline has passed.
     """
     left = deadline.get() - time.monotonic()
     if left <= 0:
-        raise ReadTimeout("the time for the whole request is over")
+        raise ReadTimeout("the deadline of the whole request has passed")
     return left
 
 
 @contextlib.contextmanager
-def in_time() -> Iterator[None]:
-    """Surrounds a request whose reads ask for the seconds that are left.
+def request_deadline() -> Iterator[None]:
+    """Sets the deadline of a request, whose reads wait no longer than the remaining seconds.
 
     Raises:
-        EndlessAnswerError: the deadline passed.
+        ResponseLimitError: The deadline passed.
     """
-    token = deadline.set(time.monotonic() + patience())
+    token = deadline.set(time.monotonic() + request_timeout())
     try:
         yield
     except TimeoutException as error:
         if time.monotonic() < deadline.get():
             raise
-        raise too_long() from error
+        raise deadline_error() from error
     finally:
         deadline.reset(token)
 
 
 @contextlib.asynccontextmanager
-async def in_time_async() -> AsyncIterator[None]:
-    """Surrounds a request that can be cancelled.
+async def request_deadline_async() -> AsyncIterator[None]:
+    """Cancels an asynchronous request at its deadline.
 
     Raises:
-        EndlessAnswerError: the deadline passed.
+        ResponseLimitError: The deadline passed.
     """
     try:
-        async with asyncio.timeout(patience()) as waiting:
+        async with asyncio.timeout(request_timeout()) as waiting:
             yield
     except TimeoutError as error:
         if not waiting.expired():
             raise
-        raise too_long() from error
+        raise deadline_error() from error
 
 
-def too_long() -> EndlessAnswerError:
-    """The error for an answer that was not there in time."""
-    return EndlessAnswerError(f"its answer did not end within {patience():g} s")
+def deadline_error() -> ResponseLimitError:
+    """Returns the error for a response that did not arrive in time."""
+    return ResponseLimitError(f"its response did not end within {request_timeout():g} s")
 
 
-class Held:
-    """The content of an answer that is being read."""
+class ResponseBuffer:
+    """The body of a response while it is being read."""
 
     def __init__(self, response: Response) -> None:
         self._response, self._parts, self._size = response, list[bytes](), 0
-        # Each would multiply what one part of the answer becomes by up to a thousand before its size is known.
+        # Each encoding could blow up a chunk a thousandfold before its size is known.
         if "," in response.headers.get("Content-Encoding", ""):
-            raise EndlessAnswerError("its answer is packed more than once")
+            raise ResponseLimitError("its response is compressed more than once")
 
     def add(self, part: bytes) -> None:
-        """Adds a part.
+        """Appends a chunk.
 
         Raises:
-            EndlessAnswerError: it is too much.
+            ResponseLimitError: The body is too large.
         """
         self._size += len(part)
-        if self._size > MOST_BYTES:
-            raise EndlessAnswerError(f"its answer has more than {MOST_BYTES:,} bytes")
+        if self._size > MAX_BYTES:
+            raise ResponseLimitError(f"its response has more than {MAX_BYTES:,} bytes")
         self._parts.append(part)
 
     def keep(self) -> None:
-        """Makes it the answer's, as reading it would."""
+        """Makes this the content of the response, as reading it would."""
         self._response._content = b"".join(self._parts)
 
 
 def read(response: Response) -> Response:
-    """Reads an answer.
+    """Reads a response.
 
     Raises:
-        EndlessAnswerError: it is too large.
+        ResponseLimitError: It is too large.
     """
     try:
-        held = Held(response)
+        held = ResponseBuffer(response)
         for part in response.iter_bytes():
             held.add(part)
         held.keep()
@@ -133,13 +134,13 @@ def read(response: Response) -> Response:
 
 
 async def read_async(response: Response) -> Response:
-    """Reads an answer.
+    """Reads a response.
 
     Raises:
-        EndlessAnswerError: it is too large.
+        ResponseLimitError: It is too large.
     """
     try:
-        held = Held(response)
+        held = ResponseBuffer(response)
         async for part in response.aiter_bytes():
             held.add(part)
         held.keep()
@@ -150,44 +151,44 @@ async def read_async(response: Response) -> Response:
 
 
 class TimedStream(NetworkStream):
-    """A connection on which no read outlasts the deadline, not one for headers either."""
+    """A connection whose reads respect the deadline, including those for headers."""
 
     def __init__(self, stream: NetworkStream) -> None:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Reads what is there; waits for it no longer than until the deadline."""
-        return self._stream.read(max_bytes, min(seconds_left(), math.inf if timeout is None else timeout))
+        """Reads what is available; waits no longer than until the deadline."""
+        return self._stream.read(max_bytes, min(remaining_seconds(), math.inf if timeout is None else timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Writes, as it is."""
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the connection."""
         self._stream.close()
 
     def start_tls(self, *arguments: Any, **options: Any) -> NetworkStream:
-        """The same connection, encrypted."""
+        """Returns the same connection, encrypted."""
         return TimedStream(self._stream.start_tls(*arguments, **options))
 
     def get_extra_info(self, info: str) -> Any:
-        """What the connection tells of itself."""
+        """Returns what the underlying connection knows about itself."""
         return self._stream.get_extra_info(info)
 
 
 class TimedBackend(NetworkBackend):
-    """Connects as another one does, to timed connections."""
+    """Wraps a network backend so that its connections are timed."""
 
     def __init__(self, backend: NetworkBackend) -> None:
         self._backend = backend
 
     def connect_tcp(self, *arguments: Any, **options: Any) -> NetworkStream:
-        """A connection to a port."""
+        """Connects to a TCP port."""
         return TimedStream(self._backend.connect_tcp(*arguments, **options))
 
     def connect_unix_socket(self, *arguments: Any, **options: Any) -> NetworkStream:
-        """A connection to a socket of this machine."""
+        """Connects to a Unix socket."""
         return TimedStream(self._backend.connect_unix_socket(*arguments, **options))
 
     def sleep(self, seconds: float) -> None:
@@ -196,14 +197,14 @@ class TimedBackend(NetworkBackend):
 
 
 def time_connections(transports: Iterable[object]) -> None:
-    """Has the connections of a client be timed. Its requests cannot be cancelled, as those of asyncio can."""
+    """Times the connections of a client, whose requests cannot be cancelled as asyncio's can."""
     for transport in transports:
         if isinstance(transport, HTTPTransport):
             transport._pool._network_backend = TimedBackend(transport._pool._network_backend)
 
 
 def install_sync() -> None:
-    """Has every client that waits for its answers do it so."""
+    """Patches Prefect's synchronous client."""
     client = PrefectHttpxSyncClient
     init, send, send_single = client.__init__, client._send_handling_auth, client._send_single_request
 
@@ -214,7 +215,7 @@ def install_sync() -> None:
 
     @functools.wraps(send)
     def send_in_time(*arguments: Any, **options: Any) -> Response:
-        with in_time():
+        with request_deadline():
             return send(*arguments, **options)
 
     @functools.wraps(send_single)
@@ -226,13 +227,13 @@ def install_sync() -> None:
 
 
 def install_async() -> None:
-    """Has every client of asyncio do it so."""
+    """Patches Prefect's asynchronous client."""
     client = PrefectHttpxAsyncClient
     send, send_single = client._send_handling_auth, client._send_single_request
 
     @functools.wraps(send)
     async def send_in_time(*arguments: Any, **options: Any) -> Response:
-        async with in_time_async():
+        async with request_deadline_async():
             return await send(*arguments, **options)
 
     @functools.wraps(send_single)

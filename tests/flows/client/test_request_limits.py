@@ -46,7 +46,10 @@ ENDLESS: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "patience": (lambda caller: forever(caller, b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.1), "did not end"),
     "ways": (redirected, "did not end"),
     "packed": (lambda caller: packed(caller, gzip.compress(BLANKS), "gzip"), "bytes"),
-    "packed twice": (lambda caller: packed(caller, gzip.compress(zlib.compress(BLANKS)), "deflate, gzip"), "packed"),
+    "packed twice": (
+        lambda caller: packed(caller, gzip.compress(zlib.compress(BLANKS)), "deflate, gzip"),
+        "compressed",
+    ),
     "too much": (
         lambda caller: caller.sendall(HEAD + f"Content-Length: {len(BLANKS)}\r\n\r\n".encode() + BLANKS),
         "bytes",
@@ -59,8 +62,8 @@ def stranger(prefect: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     """Has another program answer; where."""
     from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    monkeypatch.setattr("flows.client.bounds.MOST_BYTES", MOST)
-    monkeypatch.setattr("flows.client.bounds.PATIENCE", REQUEST / READ)
+    monkeypatch.setattr("flows.client.request_limits.MAX_BYTES", MOST)
+    monkeypatch.setattr("flows.client.request_limits.TIMEOUT_FACTOR", REQUEST / READ)
     # If it were asked again after an answer without an end, each test would take that long, and a pause of seconds.
     settings = {PREFECT_API_REQUEST_TIMEOUT: READ, PREFECT_CLIENT_MAX_RETRIES: 2}
     with socket.create_server(("127.0.0.1", 0)) as listener, temporary_settings(settings):
@@ -146,7 +149,7 @@ def test_silence_within_a_request_is_still_asked_again(
 def test_encrypted_connections_are_timed_too(prefect: None) -> None:
     from httpcore import MockStream
 
-    from flows.client.bounds import TimedStream, deadline
+    from flows.client.request_limits import TimedStream, deadline
 
     class Plain(MockStream):
         def start_tls(self, *arguments: object, **options: object) -> "Plain":
@@ -154,7 +157,7 @@ def test_encrypted_connections_are_timed_too(prefect: None) -> None:
 
     token = deadline.set(time.monotonic() - 1)
     try:
-        with pytest.raises(Exception, match="over"):
+        with pytest.raises(Exception, match="deadline"):
             TimedStream(Plain([b"answer"])).start_tls(None, None).read(1)
     finally:
         deadline.reset(token)
