@@ -1,7 +1,7 @@
-"""The base URL: where people on other machines reach the project, by a reverse proxy in front of its servers.
+"""The base URL: the address at which people on other machines reach the project, through a reverse proxy.
 
-The proxy passes `/` on to the project's Prefect server, and `/reports/` to the reports of `workflow serve`. Every link
-that is printed, sent or kept in a page then begins with the base URL.
+The proxy forwards `/` to the project's Prefect server and `/reports/` to the reports of `workflow serve`. Every link
+that is printed, sent or stored in a page then starts with the base URL.
 """
 
 import os
@@ -12,48 +12,48 @@ from flows.errors import InputError
 
 VARIABLE = "WORKFLOW_BASE_URL"
 
-#: A scheme, a host in ASCII, and a port or none.
-FORM = re.compile(r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?P<port>:\d{1,5})?/?")
+#: A scheme, an ASCII host and an optional port.
+PATTERN = re.compile(r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?P<port>:\d{1,5})?/?")
 
-LAST_PORT = 65535
+MAX_PORT = 65535
 
-#: Ports that browsers leave out of what they send.
+#: Default ports, which browsers omit.
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
 class BaseUrl:
-    """A base URL, as browsers name it: in small letters, without the scheme's own port.
+    """A base URL in the form browsers use: lowercase, without the scheme's default port.
 
     Attributes:
         scheme: http or https.
-        host: with the port, if it is not the scheme's own.
+        host: With the port, unless it is the scheme's default.
     """
 
     scheme: str
     host: str
 
     def __str__(self) -> str:
-        """Also the origin of its pages."""
+        """Returns the URL, which is also the origin of its pages."""
         return f"{self.scheme}://{self.host}"
 
     @property
     def reports(self) -> str:
-        """Where the proxy has the reports."""
+        """The URL at which the proxy serves the reports."""
         return f"{self}/reports"
 
 
 def base_url() -> BaseUrl | None:
-    """The base URL that the environment names; None if it names none.
+    """Returns the base URL set in the environment; None if there is none.
 
     Raises:
-        InputError: it is none.
+        InputError: It is not a valid base URL.
     """
     text = os.environ.get(VARIABLE)
     if not text:
         return None
-    found = FORM.fullmatch(text)
-    if found is None or int((found["port"] or ":0")[1:]) > LAST_PORT:
+    found = PATTERN.fullmatch(text)
+    if found is None or int((found["port"] or ":0")[1:]) > MAX_PORT:
         raise InputError(f"{VARIABLE} must be like https://train.example.org or https://host:8443, not {text!r}")
     port = found["port"] or ""
     return BaseUrl(found["scheme"], (found["host"] + port * (port != DEFAULT_PORTS[found["scheme"]])).lower())

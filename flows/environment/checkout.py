@@ -1,7 +1,7 @@
-"""Whether a command belongs to the checkout that it is started from.
+"""Checks that a command belongs to the checkout it is started in.
 
-A `.venv` that is copied with a project still runs the code of the original, on the original's store and server. So does
-one that was activated in the original, in a shell that has changed to the copy since.
+A `.venv` that is copied along with a project still runs the code of the original, on the original's store and server.
+So does one that was activated in the original, in a shell that has since changed to the copy.
 """
 
 import contextlib
@@ -12,23 +12,23 @@ from pathlib import Path
 from flows.errors import InputError
 from tasks.caching.code.sources import PROJECT
 
-#: What tells a checkout from other folders.
-MARK = Path("flows", "train.py")
+#: A file by which a checkout is recognized.
+MARKER = Path("flows", "train.py")
 
-#: The file in a `.venv` that says in which checkout it was made.
-INSTALLED = ".installed"
+#: The file in a `.venv` that names the checkout it was created in.
+INSTALL_MARKER = ".installed"
 
 
 def require_same_checkout(script: Path) -> None:
-    """Checks that a command runs the code of the checkout whose `.venv` it is in, and of the one that it is started in.
+    """Checks that a command runs the code of the checkout its `.venv` is in, and of the one it is started in.
 
     In the folder of another checkout, a command may still work on a store that the user has named.
 
     Args:
-        script: path of the command that was started.
+        script: Path of the command that was started.
 
     Raises:
-        InputError: it runs the code of another one.
+        InputError: It runs the code of another checkout.
     """
     require_ours(script.absolute().parent.parent.parent, str(script))
     require_own_environment()
@@ -39,7 +39,7 @@ def require_same_checkout(script: Path) -> None:
 
 
 def working_folder() -> Path | None:
-    """The folder that the command was started in; None if it has been removed since."""
+    """Returns the current working directory; None if it has been removed."""
     try:
         return Path.cwd()
     except FileNotFoundError:
@@ -47,14 +47,14 @@ def working_folder() -> Path | None:
 
 
 def require_own_environment() -> None:
-    """Checks that this code was not found through a `.venv` that was copied to another checkout.
+    """Checks that this code was not found through a `.venv` copied to another checkout.
 
     Raises:
-        InputError: it was.
+        InputError: It was.
     """
     environment = Path(sys.prefix)
-    with contextlib.suppress(OSError):  # only `make install` leaves the mark
-        if Path((environment / INSTALLED).read_text().strip()).samefile(PROJECT):
+    with contextlib.suppress(OSError):  # only `make install` writes this file
+        if Path((environment / INSTALL_MARKER).read_text().strip()).samefile(PROJECT):
             require_ours(environment.parent, sys.executable)
 
 
@@ -62,10 +62,10 @@ def require_ours(checkout: Path, command: str) -> None:
     """Checks that a folder is not another checkout of this project.
 
     Raises:
-        InputError: it is; names the command that was started.
+        InputError: It is; names the command that was started.
     """
-    if (checkout / MARK).is_file() and not PROJECT.is_relative_to(checkout.resolve()):
+    if (checkout / MARKER).is_file() and not PROJECT.is_relative_to(checkout.resolve()):
         raise InputError(
             f"{command} runs the code in {PROJECT}, for which its .venv was made, and would act on the runs there. "
-            f"Run `make install` in {checkout} to make one for this folder, and use {checkout / '.venv/bin/workflow'}"
+            f"Run `make install` in {checkout} to create one for this folder, and use {checkout / '.venv/bin/workflow'}"
         )

@@ -1,8 +1,8 @@
-"""Which store this is: what tells it from others that report to the same Prefect server.
+"""The identity of a store, which distinguishes it from other stores that report to the same Prefect server.
 
-Everything that several stores share through a server names its store: flow runs and deployments by a tag, events by a
-label. A store keeps its identity when its folder is renamed or moved on the same file system. A copy is another store:
-the file that holds the identity names its own inode and that of the folder, which a copy does not have.
+Everything that several stores share on a server names its store: flow runs and deployments by a tag, events by a label.
+A store keeps its identity when its folder is renamed or moved within a file system. A copy is another store: the file
+with the identity records its own inode and that of the project's folder, and in a copy both differ.
 """
 
 import fcntl
@@ -16,28 +16,28 @@ from flows.environment.settings import prefect_home
 from tasks.caching.storage.durable import locked_folder, temporary_file
 from tasks.caching.storage.trouble import placed
 
-#: How the tag begins that names the store of a flow run or a deployment.
+#: Prefix of the tag that names the store of a flow run or a deployment.
 PREFIX = "store-"
 
-#: The tag of what `prefect deploy` made from prefect.yaml, which does not know in which store its runs will be.
+#: The tag of deployments that `prefect deploy` creates from prefect.yaml, which does not know the store of its runs.
 ANY_STORE = "any-store"
 
 
 def identity(root: Path) -> str:
-    """What names the store of a project; made when it is first asked for.
+    """Returns the identity of a project's store; creates it on first use.
 
     Args:
-        root: of the project.
+        root: Of the project.
 
     Raises:
-        OSError: it cannot be written; names the folder.
+        OSError: It cannot be written; names the folder.
     """
     path = prefect_home(root) / "store.json"
     return read_identity(path) or make_identity(path)
 
 
 def read_identity(path: Path) -> str | None:
-    """The identity in a file; None if there is none, if it is garbage, or if the file was copied."""
+    """Returns the identity in a file; None if there is none, if it is invalid, or if the file was copied."""
     try:
         with path.open("rb") as file:
             found = json.loads(file.read())
@@ -49,7 +49,7 @@ def read_identity(path: Path) -> str | None:
 
 
 def make_identity(path: Path) -> str:
-    """Gives a store an identity, unless another process has just done so."""
+    """Creates the identity of a store, unless another process has just done so."""
     with placed(path.parent):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked_folder(path.parent, fcntl.LOCK_EX):
@@ -66,16 +66,16 @@ def make_identity(path: Path) -> str:
 
 
 def inodes_of(path: Path, descriptor: int) -> list[int]:
-    """What a copy of the file has otherwise: its own inode, and that of the project's folder."""
+    """Returns what differs in a copy of the file: its own inode and that of the project's folder."""
     return [os.fstat(descriptor).st_ino, path.parent.parent.stat().st_ino]
 
 
 def store_tag(root: Path) -> str:
-    """The tag of flow runs and deployments of a project's store."""
+    """Returns the tag of flow runs and deployments of a project's store."""
     return f"{PREFIX}{identity(root)}"
 
 
 def is_ours(tags: Iterable[str], root: Path) -> bool:
-    """Whether tags are of this project's store, or of none in particular."""
+    """Whether tags name this project's store, or no store at all."""
     stores = [tag for tag in tags if tag.startswith(PREFIX)]
     return not stores or store_tag(root) in stores

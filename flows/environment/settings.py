@@ -1,6 +1,6 @@
-"""How Prefect is set up here: the environment that it is imported in, and the API that the user has named for it.
+"""Prefect's settings: the environment in which it is imported, and the API that the user has configured.
 
-Nothing in this module imports Prefect: what it sets counts only if it is in place before Prefect's first import.
+Nothing in this module imports Prefect: its settings only take effect if they are in place before the first import.
 """
 
 import contextlib
@@ -13,11 +13,18 @@ from typing import Any
 
 from flows.config.toml_file import has_mark, read_toml
 from flows.environment.base_url import base_url
-from flows.environment.variables import REQUEST_TIMEOUT, pin, put, reach_loopback_directly, require_usable, require_utf8
+from flows.environment.variables import (
+    REQUEST_TIMEOUT,
+    pin,
+    reach_loopback_directly,
+    require_usable,
+    require_utf8,
+    set_variable,
+)
 
 LOOPBACK = "127.0.0.1"
 
-#: The files of the working directory in which Prefect looks for settings after `.env`, and where in them.
+#: The files in the working directory that Prefect reads after `.env`, and the table with its settings.
 TOML_FILES: tuple[tuple[Path, tuple[str, ...]], ...] = (
     (Path("prefect.toml"), ()),
     (Path("pyproject.toml"), ("tool", "prefect")),
@@ -30,13 +37,13 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Api:
-    """A Prefect API and, if it is not the project's own, where its address was named.
+    """A Prefect API and, unless it is the project's own, where its address was set.
 
     Attributes:
-        url: of the API.
-        named_in: where the user has named it; None if it is the project's own.
-        password: that the project's own asks for; of others, Prefect's client finds it by itself.
-        is_random: whether the project made the password up, so that a link may carry it.
+        url: Of the API.
+        named_in: Where the user has set the address; None for the project's own API.
+        password: Of the project's own server; for others, Prefect's client finds it by itself.
+        is_random: Whether the project generated the password, so that links may contain it.
     """
 
     url: str
@@ -46,12 +53,12 @@ class Api:
 
     @property
     def external(self) -> bool:
-        """Whether somebody else runs it: such a server is never started or stopped here."""
+        """Whether the server is not the project's own: it is never started or stopped here."""
         return self.named_in is not None
 
     @property
     def ui_url(self) -> str:
-        """Where a person watches its runs, derived from the API's address as Prefect derives it."""
+        """The URL of the UI, derived from the URL of the API in the same way as Prefect does."""
         cloud = self.url.replace("https://api.prefect.cloud/api", "https://app.prefect.cloud")
         if cloud != self.url:
             return cloud.replace("/accounts/", "/account/").replace("/workspaces/", "/workspace/")
@@ -59,20 +66,20 @@ class Api:
 
     @property
     def own_base(self) -> str:
-        """The base URL, at which a reverse proxy has the project's own server; empty where there is none.
+        """The base URL at which a reverse proxy serves the project's own server; empty if there is none.
 
         Raises:
-            InputError: the environment names one that is none.
+            InputError: The environment sets an invalid one.
         """
         base = None if self.external else base_url()
         return str(base) if base else ""
 
 
 def prefect_home(root: Path) -> Path:
-    """The folder inside the project that holds Prefect's database, its logs and the state of the server.
+    """Returns the folder inside the project with Prefect's database, its logs and the state of the server.
 
     Raises:
-        InputError: Prefect cannot name it.
+        InputError: Prefect cannot handle its path.
     """
     home = root.resolve() / ".prefect"
     require_utf8("the project's folder", str(home.parent), "rename it, or name another in WORKFLOW_HOME")
@@ -80,10 +87,10 @@ def prefect_home(root: Path) -> Path:
 
 
 def make_home(root: Path) -> Path:
-    """Makes that folder if it is not there, and keeps other users out of it: the database holds Prefect's secrets.
+    """Creates that folder if needed and restricts it to its owner: the database contains Prefect's secrets.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: It cannot be created.
     """
     home = prefect_home(root)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,10 +101,10 @@ def make_home(root: Path) -> Path:
 
 
 def user_home(root: Path) -> Path:
-    """The home folder of the user; Prefect's, inside the project, for one who has none, as in many containers.
+    """Returns the user's home folder; Prefect's, inside the project, for users without one, as in many containers.
 
     Raises:
-        InputError: Prefect cannot name it.
+        InputError: Prefect cannot handle its path.
     """
     with contextlib.suppress(RuntimeError):  # no HOME, and no entry in the list of users
         if os.access(home := Path.home(), os.X_OK):
@@ -106,47 +113,47 @@ def user_home(root: Path) -> Path:
 
 
 def prefect_defaults(root: Path) -> dict[str, str]:
-    """What this project sets unless the user has set it: no telemetry, a home of its own, no database collisions."""
+    """Returns the project's defaults for Prefect: no telemetry, a home of its own, no database collisions."""
     return {
         "PREFECT_HOME": str(prefect_home(root)),
-        # Turns off both what the server sends and what its web pages send.
+        # Turns off telemetry of both the server and its web pages.
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        # Its newer pages ask a server of Amplitude's for settings as soon as they are opened, whatever is set.
+        # The V2 UI queries a server of Amplitude's as soon as it is opened, whatever is set.
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
-        # Each stage would be told of twice: of how it ended, the flow run's own log tells, and why.
+        # Each stage would be logged twice: the flow run's log already says how it ended, and why.
         "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
-        # One transaction for many task runs: with one each, SQLite's writers collide and clients sleep in silence.
+        # One transaction for many task runs: with one each, SQLite's writers collide and clients back off silently.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-        # An alert that fell due while the server was off is sent when it is back; after a minute, Prefect would not.
+        # An alert that became due while the server was down is sent when it is back; by default, only within a minute.
         "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P365D",
-        # A server that hangs is waited for twice as long as it waits for its own database, and four times in all; one
-        # that is gone for the 14 s between them, in which it may have been started anew.
+        # A request to a server that hangs waits twice as long as the server waits for its database, four times in
+        # all. If the server is down, the retries span 14 s, in which it may have been restarted.
         REQUEST_TIMEOUT: "20",
         "PREFECT_CLIENT_MAX_RETRIES": "3",
-        # Longer than Prefect's clients keep a connection, which else is closed just when it is used again.
+        # Longer than Prefect's clients keep a connection, which is otherwise closed just when it is used again.
         "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": "60",
     }
 
 
 def configure_prefect(root: Path, api: Api | None = None) -> None:
-    """Set the project's defaults, and the API to use, in the environment. Call it before Prefect is first imported.
+    """Sets the project's defaults, and the API to use, in the environment. Call it before Prefect is first imported.
 
-    What the user has set stays as it is, but for what `flows.environment.variables` says.
+    The user's settings take precedence, except for those listed in `flows.environment.variables`.
 
     Raises:
-        InputError: Prefect cannot take the project's folder, or what the environment sets for it.
-        ServerError: the file `.env` of the working directory cannot be read.
+        InputError: Prefect cannot handle the project's folder or a setting in the environment.
+        ServerError: The file `.env` in the working directory cannot be read.
     """
-    heed_dotenv()
+    load_dotenv()
     require_usable(os.environ)
-    # Prefect looks for a home folder when it is imported, whatever is set.
+    # Prefect looks up the home folder when it is imported, whatever is set.
     os.environ["HOME"] = str(user_home(root))
     profiles = _profiles_path(root)
     if profiles.is_file():
-        # Named, because a changed PREFECT_HOME would make Prefect look elsewhere and miss the user's keys.
+        # Set explicitly: with a changed PREFECT_HOME, Prefect would look elsewhere and miss the user's keys.
         os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles.absolute()))
     for name, value in prefect_defaults(root).items():
         os.environ.setdefault(name, value)
@@ -157,8 +164,8 @@ def configure_prefect(root: Path, api: Api | None = None) -> None:
 
 
 def use_api(api: Api) -> None:
-    """Set in the environment which API this process and its children use, and the password of the project's own."""
-    set_address(api.url)
+    """Sets which API this process and its children use, and the password of the project's own server."""
+    set_api_url(api.url)
     reach_loopback_directly(os.environ, api.url)
     if api.own_base:
         os.environ.setdefault("PREFECT_UI_URL", api.own_base)
@@ -166,18 +173,18 @@ def use_api(api: Api) -> None:
         os.environ["PREFECT_API_AUTH_STRING"] = api.password
 
 
-def set_address(url: str) -> None:
-    """Has Prefect use an API, whichever one is named elsewhere; an empty address stands for none."""
-    put(os.environ, "PREFECT_API_URL", url)
+def set_api_url(url: str) -> None:
+    """Makes Prefect use an API, whatever is configured elsewhere; an empty URL means none."""
+    set_variable(os.environ, "PREFECT_API_URL", url)
 
 
-def heed_dotenv() -> None:
-    """Puts what `.env` sets for Prefect into the environment, so that it counts here as it does for Prefect.
+def load_dotenv() -> None:
+    """Loads Prefect's settings from `.env` into the environment, so that they apply here as they do in Prefect.
 
-    But for the address, whose origin is told, and the profile, which Prefect does not look for there.
+    Except for the URL of the API, whose origin is reported, and the profile, which Prefect does not read from there.
 
     Raises:
-        ServerError: the file cannot be read.
+        ServerError: The file cannot be read.
     """
     for name, value in _read_dotenv().items():
         if name not in ("PREFECT_API_URL", "PREFECT_PROFILE"):
@@ -185,10 +192,10 @@ def heed_dotenv() -> None:
 
 
 def server_environment(root: Path, port: int) -> dict[str, str]:
-    """The environment of the project's own server on `port`.
+    """Returns the environment of the project's own server on `port`.
 
-    It keeps what the user has set for a server. What says how to reach another one, or would move this one to where
-    its clients do not look, is left out.
+    It keeps the user's settings for a server, but not those that say how to reach another server or that would move
+    this one to an address where its clients do not look.
     """
     left_out = {
         "PREFECT_API_URL",
@@ -207,27 +214,26 @@ def server_environment(root: Path, port: int) -> dict[str, str]:
         | {
             "HOME": str(user_home(root)),
             "PREFECT_HOME": str(prefect_home(root)),
-            # As settings, not as options of the command: the web pages take the API's address from these.
+            # As settings, not as command-line options: the web pages take the URL of the API from these.
             "PREFECT_SERVER_API_HOST": LOOPBACK,
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
-            # For the links in what the server sends; it does not derive them from its own address.
+            # For links in notifications; the server does not derive them from its own address.
             "PREFECT_UI_URL": str(base_url() or origin),
-            # Prefect's default lets every page that a browser visits call this API. A page that was loaded from
-            # `localhost` may be another program's: that name may lead to ::1 as well.
+            # Prefect's default lets every page that a browser visits call this API. A page loaded from `localhost`
+            # may be another program's, since that name may also resolve to ::1.
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
-            # Prefect's default writes into its own installed package, and has no UI where it may not.
+            # Prefect's default writes into its installed package, and serves no UI where that is read-only.
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect_home(root) / "ui"),
         }
     )
 
 
 def named_api(root: Path) -> Api | None:
-    """The API that the user has named, looked up where and in the order that Prefect does; None if there is none.
+    """Returns the API that the user has configured, looked up in the same order as Prefect does; None if there is none.
 
     Raises:
-        ServerError: a file that could name one cannot be read or is not valid TOML, or the chosen profile does not
-            exist.
+        ServerError: A file that may name one cannot be read or is not valid TOML, or the chosen profile does not exist.
     """
     environment = {name.upper(): value for name, value in os.environ.items()}
     sources = (
@@ -236,7 +242,7 @@ def named_api(root: Path) -> Api | None:
     )
     for variables, named_in in sources:
         if (url := variables.get("PREFECT_API_URL")) is not None:
-            return _api(url, named_in) if url else None  # one that is empty names no API, and Prefect looks no further
+            return _api(url, named_in) if url else None  # an empty one means no API, and Prefect looks no further
     for path, table in TOML_FILES:
         if url := _lookup(_read_toml(path), *table, "api", "url"):
             return _api(url, str(path.absolute()))
@@ -251,7 +257,7 @@ def _api(url: object, named_in: str) -> Api:
 
 
 def _profiles_path(root: Path) -> Path:
-    """The file of profiles that counts, whether `configure_prefect` has run or not."""
+    """Returns the profiles file in use, whether `configure_prefect` has been called or not."""
     if path := os.environ.get("PREFECT_PROFILES_PATH") or _read_dotenv().get("PREFECT_PROFILES_PATH"):
         return Path(path)
     for file, table in TOML_FILES:
@@ -259,14 +265,14 @@ def _profiles_path(root: Path) -> Path:
             return Path(str(path))
     own_home = prefect_home(root)
     home = Path(os.environ.get("PREFECT_HOME") or own_home).expanduser()
-    # The `prefect` command, run in the project's folder, writes its profiles into the project's home.
+    # The `prefect` command writes its profiles into the project's home when run in the project's folder.
     if home != own_home or (own_home / "profiles.toml").is_file():
         return home / "profiles.toml"
     return user_home(root) / ".prefect" / "profiles.toml"
 
 
 def _active_profile(path: Path) -> tuple[str, Mapping[str, Any]]:
-    """The name and the settings of the profile in use, from the user's file and from those that come with Prefect."""
+    """Returns the name and the settings of the active profile, from the user's file or Prefect's own."""
     shipped, own = _read_toml(_shipped_profiles_path()), _read_toml(path)
     profiles = {**shipped.get("profiles", {}), **own.get("profiles", {})}
     name = os.environ.get("PREFECT_PROFILE") or own.get("active") or shipped.get("active", "ephemeral")
@@ -280,7 +286,7 @@ def _active_profile(path: Path) -> tuple[str, Mapping[str, Any]]:
 
 
 def _shipped_profiles_path() -> Path:
-    """The profiles that come with Prefect, found without importing it."""
+    """Returns the path of the profiles shipped with Prefect, without importing it."""
     spec = find_spec("prefect")
     if spec is None or spec.origin is None:
         raise ServerError("Prefect is not installed in this environment. Install the project's requirements.")
@@ -288,13 +294,13 @@ def _shipped_profiles_path() -> Path:
 
 
 def _read_dotenv() -> dict[str, str]:
-    """What the file `.env` of the working directory sets for Prefect, by names in capitals.
+    """Returns Prefect's settings in the file `.env` of the working directory, by uppercase names.
 
     Raises:
-        ServerError: it cannot be read.
+        ServerError: It cannot be read.
     """
     path = Path(".env")
-    if not path.is_file():  # a virtual environment may have the name
+    if not path.is_file():  # a virtual environment may have this name
         return {}
     from dotenv import dotenv_values
 
@@ -302,33 +308,33 @@ def _read_dotenv() -> dict[str, str]:
         values = dotenv_values(path, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ServerError(
-            f"{path.absolute()} could name a Prefect server but cannot be read: {error}. Mend it."
+            f"{path.absolute()} could name a Prefect server but cannot be read: {error}. Fix it."
         ) from error
     named = {name.upper(): value for name, value in values.items() if value is not None}
     return {name: value for name, value in named.items() if name.startswith("PREFECT_")}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """The content of a file that Prefect reads too.
+    """Returns the content of a file that Prefect reads, too.
 
     Raises:
-        ServerError: it cannot be read, by Prefect or here.
+        ServerError: It cannot be read, either by Prefect or here.
     """
     try:
         table = read_toml(path)
         if has_mark(path):
-            raise ValueError("Prefect takes no byte-order mark, with which it begins")
+            raise ValueError("it starts with a byte-order mark, which Prefect does not accept")
         return table
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise ServerError(
-            f"{path.absolute()} could name a Prefect server but cannot be read: {error}. Mend it."
+            f"{path.absolute()} could name a Prefect server but cannot be read: {error}. Fix it."
         ) from error
 
 
 def _lookup(tables: object, *keys: str) -> Any:
-    """The value under nested keys, None where one is missing."""
+    """Returns the value under nested keys; None if one is missing."""
     for key in keys:
         tables = tables.get(key) if isinstance(tables, Mapping) else None
     return tables

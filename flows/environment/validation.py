@@ -1,4 +1,4 @@
-"""What is wrong with the settings that Prefect finds when it is imported, and where they were made."""
+"""Validation of the settings that Prefect reads when it is imported, and of where they were set."""
 
 import contextlib
 import io
@@ -10,73 +10,73 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.errors import InputError, shown
+from flows.errors import InputError, represent
 
-#: How Prefect's own message names a setting that is no JSON.
+#: How Prefect's own message names a setting that is not valid JSON.
 UNPARSED = re.compile(r'field "(?P<field>\w+)"')
 
-#: What HTTP has for a header's name and for its value. Letters beyond ASCII mean something else to each server.
+#: Valid names and values of HTTP headers. Servers interpret characters outside ASCII differently.
 HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 HEADER_VALUE = re.compile(r"(?:[!-~]+(?:[ \t]+[!-~]+)*)?")
 
-#: What pydantic adds of settings that depend on one that is wrong.
+#: The type of problems that pydantic adds for settings that depend on an invalid one.
 CONSEQUENCE = "default_factory_not_called"
 
 
 @contextlib.contextmanager
 def readable_settings() -> Iterator[None]:
-    """Surrounds an import of Prefect, which reads its settings.
+    """Wraps an import of Prefect, which reads its settings.
 
     Raises:
-        InputError: one of them is wrong; names it as the user has.
+        InputError: A setting is invalid; names it the way the user set it.
     """
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        # Prefect's plugins are begun by the same import, and print what is wrong with the settings in their way.
-        with contextlib.redirect_stderr(said):
+        # The same import starts Prefect's plugins, which print problems with the settings in their own way.
+        with contextlib.redirect_stderr(output):
             yield
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(output.getvalue())
         require_sendable_headers()
     except ValidationError as error:
         problems = [
-            f"{setting(problem['loc'], os.environ, problem['input'])}: "
-            f"{problem['msg'][0].lower()}{problem['msg'][1:]} (got {shown(problem['input'])})"
+            f"{setting_name(problem['loc'], os.environ, problem['input'])}: "
+            f"{problem['msg'][0].lower()}{problem['msg'][1:]} (got {represent(problem['input'])})"
             for problem in error.errors(include_url=False)
             if problem["type"] != CONSEQUENCE
         ]
-        raise InputError("\n  ".join(["Prefect cannot take its settings, correct them:", *problems])) from error
-    except ValueError as error:  # one that cannot even be parsed
+        raise InputError("\n  ".join(["Prefect rejects its settings, correct them:", *problems])) from error
+    except ValueError as error:  # a value that cannot be parsed
         found = UNPARSED.search(str(error))
-        named = setting((found["field"],), os.environ) if found else "one of them"
-        raise InputError(f"Prefect cannot take its settings: {named} is no JSON, correct it") from error
+        named = setting_name((found["field"],), os.environ) if found else "one of them"
+        raise InputError(f"Prefect rejects its settings: {named} is not valid JSON, correct it") from error
 
 
 def require_sendable_headers() -> None:
-    """Shows that the headers that the user has Prefect send can be sent. Prefect takes any text for one.
+    """Checks that the custom headers the user has set can be sent. Prefect accepts any text.
 
     Raises:
-        InputError: one of them cannot; names it, and not its value, which may be a secret.
+        InputError: One cannot be sent; names it, but not its value, which may be a secret.
     """
     from prefect.settings import get_current_settings
 
     place = ("client", "custom_headers")
     for name, value in get_current_settings().client.custom_headers.items():
         if not HEADER_NAME.fullmatch(name):
-            what = "is no name of one: give ASCII letters, digits and hyphens"
+            what = "is not a valid name: use ASCII letters, digits and hyphens"
         elif not HEADER_VALUE.fullmatch(value):
-            what = "has a value that cannot be sent: give ASCII text, without line breaks and without spaces around it"
+            what = "has a value that cannot be sent: use ASCII text without line breaks or surrounding spaces"
         else:
             continue
-        raise InputError(f"{setting(place, os.environ)}: the header {name!r} {what}")
+        raise InputError(f"{setting_name(place, os.environ)}: the header {name!r} {what}")
 
 
-def setting(place: Sequence[int | str], environment: Mapping[str, str], value: Any = None) -> str:
-    """A setting as its user knows it: the variable that sets it, or what its name in a file or a profile ends with.
+def setting_name(place: Sequence[int | str], environment: Mapping[str, str], value: Any = None) -> str:
+    """Returns a setting as the user knows it: the variable that sets it, or the last part of its name in a file.
 
     Args:
-        place: the parts of its name, of which the last may be a key inside of a value.
-        environment: of this process.
-        value: that it has; None if that is not known.
+        place: The parts of its name, the last of which may be a key inside a value.
+        environment: Of this process.
+        value: Of the setting; None if unknown.
     """
     for field in reversed(place):
         for name, text in environment.items():

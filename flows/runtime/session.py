@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.environment.checkout import require_own_environment
 from flows.environment.settings import Api, prefect_home
 from flows.environment.validation import readable_settings
-from flows.environment.variables import forget_run
+from flows.environment.variables import drop_run_variables
 from flows.errors import InputError
 from flows.runtime.zombie_runs import mark_ended_runs
 from tasks.caching.code.sources import PROJECT
@@ -59,11 +59,11 @@ def prefect_session(
     root = project_root(root)
     announce_new_folder(root, notify)
     from flows.environment.settings import configure_prefect, use_api
-    from flows.services.prefect_server.server import ServerError, find_api, find_trouble
+    from flows.services.prefect_server.server import ServerError, diagnose, find_api
     from flows.services.prefect_server.temporary import temporary_server
 
     configure_prefect(root)
-    forget_run(os.environ)
+    drop_run_variables(os.environ)
     # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
@@ -96,7 +96,7 @@ def prefect_session(
         except Exception as error:
             if (silence := silence_behind(error)) is None:
                 raise
-            why = find_trouble(api, root) or reason(silence)
+            why = diagnose(api, root) or reason(silence)
             refused = REFUSED if api is None or api.external else REFUSED_BY_OWN
             raise ServerError((refused if is_refusal(silence) else SILENT).format(why=why)) from error
 

@@ -58,7 +58,7 @@ def test_a_folder_that_prefect_cannot_name_is_refused_before_anything_is_written
     code, out, error = command(*words)
     assert (code, out) == (2, "")
     assert error.startswith("error: the project's folder ('")
-    assert r"caf\udce9') is not in UTF-8, and Prefect takes nothing else: rename it, or name another" in error
+    assert r"caf\udce9') is not valid UTF-8, which Prefect requires: rename it, or name another" in error
     assert not unnamable.exists()
 
 
@@ -70,7 +70,7 @@ def test_so_is_a_setting_that_prefect_cannot_take(
     code, out, error = command("train", "line")
     assert (code, out) == (2, "")
     assert error == (
-        f"error: the environment variable {name} ('caf\\udce9') is not in UTF-8, and Prefect takes nothing else: "
+        f"error: the environment variable {name} ('caf\\udce9') is not valid UTF-8, which Prefect requires: "
         "correct it\n"
     )
     assert not store.root.exists()
@@ -81,7 +81,7 @@ def test_a_setting_that_is_wrong_is_told_as_one_of_prefect(workflow: Finish, tmp
     assert (done.returncode, done.stdout) == (2, "")
     # After what Prefect prints of it itself.
     named = "the environment variable PREFECT_LOGGING_LEVEL: input should be 'DEBUG', "
-    assert f"error: Prefect cannot take its settings, correct them:\n  {named}" in done.stderr
+    assert f"error: Prefect rejects its settings, correct them:\n  {named}" in done.stderr
     assert "default factory" not in done.stderr.partition("error: ")[2]
 
 

@@ -450,7 +450,7 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
         error: str = done.stderr.partition("error: ")[2]
         return error
 
-    named = "Prefect cannot take its settings, correct them:\n  the environment variable PREFECT_CLIENT_MAX_RETRIES: "
+    named = "Prefect rejects its settings, correct them:\n  the environment variable PREFECT_CLIENT_MAX_RETRIES: "
     try:
         assert fail("server", "start", PREFECT_CLIENT_MAX_RETRIES="abc").startswith(named)
         assert json.loads(run("server", "status", "--json").stdout)["state"] == "stopped"
@@ -464,7 +464,7 @@ def test_the_projects_own_server_starts_serves_and_stops(trained: Store, workflo
         assert wrong.returncode == 0, "it needs no Prefect"
         wrong = workflow("train", "line", home=trained.root, **OWN_SERVER, PREFECT_CLIENT_CUSTOM_HEADERS='{"a": 1}')
         named = "the environment variable PREFECT_CLIENT_CUSTOM_HEADERS: input should be a valid string (got 1)"
-        assert wrong.stderr == f"error: Prefect cannot take its settings, correct them:\n  {named}\n"
+        assert wrong.stderr == f"error: Prefect rejects its settings, correct them:\n  {named}\n"
         host = fail("train", "line", PREFECT_CLIENT_CUSTOM_HEADERS='{"Host": "elsewhere"}')
         assert host.startswith(
             "the project's own Prefect server refuses to answer (HTTP 403): another program may have"

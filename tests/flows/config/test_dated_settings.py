@@ -9,7 +9,7 @@ import pytest
 from flows.config.dated_settings import date_number, with_dates
 from flows.config.experiments import load_experiment
 from flows.config.schedule import Schedule, next_moments, to_prefect
-from flows.deploy.deployments import Offer, make_deployments, to_yaml
+from flows.deploy.deployments import DeployedExperiment, make_deployments, to_yaml
 from tasks.caching.records import read_record
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api
@@ -51,7 +51,7 @@ def test_a_daily_run_has_a_new_date_every_day_where_the_clocks_change() -> None:
 
 def test_they_are_parameters_of_scheduled_runs_alone() -> None:
     wanted = {"refresh": ["split"], "dated": ["data.seed", "training.seed"], "timezone": "Europe/Berlin"}
-    offer = Offer(load_experiment("line"), SCHEDULE)
+    offer = DeployedExperiment(load_experiment("line"), SCHEDULE)
     assert to_prefect(SCHEDULE).parameters == wanted
     assert to_prefect(Schedule(cron="30 3 * * *")).parameters == {}
     assert not wanted.keys() & offer.parameters.keys()
@@ -65,7 +65,9 @@ async def made(schedule: Schedule) -> Any:
     from flows.environment.identity import identity
     from tasks.caching.storage.store import project_store
 
-    return (await make_deployments([Offer(load_experiment("line"), schedule)], identity(project_store().root)))[0]
+    return (
+        await make_deployments([DeployedExperiment(load_experiment("line"), schedule)], identity(project_store().root))
+    )[0]
 
 
 @pytest.fixture

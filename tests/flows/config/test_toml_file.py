@@ -121,7 +121,7 @@ def test_where_prefect_would_stumble_over_it_it_is_refused(
     (tmp_path / name).write_text("", "utf-8-sig")
     if name == "profiles.toml":
         monkeypatch.setenv("PREFECT_PROFILES_PATH", name)
-    with pytest.raises(ServerError, match=rf"{name} could name .* cannot be read: Prefect takes no byte-order mark"):
+    with pytest.raises(ServerError, match=rf"{name} could name .* cannot be read: it starts with a byte-order mark"):
         named_api(tmp_path)
 
 

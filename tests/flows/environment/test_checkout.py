@@ -26,8 +26,8 @@ NAME = """copy (1) of 'mine', "$HOME" `#` %.o & ~"""
 SERVE = """
 import sys, time
 from pathlib import Path
-from flows.services.serve_process import the_only_one
-with the_only_one(Path(sys.argv[1])):
+from flows.services.serve_process import single_instance
+with single_instance(Path(sys.argv[1])):
     time.sleep(60)
 """
 
@@ -160,7 +160,7 @@ def begin_server(root: Path, start: Start) -> "subprocess.Popen[bytes]":
     process = start("import time; time.sleep(60)")
     identity = server_process._identity(process.pid)
     assert identity is not None
-    server_process.record(server_process.Server(process.pid, 4200, identity, time.time()), make_home(root))
+    server_process.write_state(server_process.Server(process.pid, 4200, identity, time.time()), make_home(root))
     return process
 
 

@@ -286,14 +286,17 @@ def test_a_command_inside_of_a_run_forgets_that_run(
 # --- What is refused
 
 REFUSED = {
-    "PREFECT_API": ('{"url": "http://else/api"}', "sets a whole section of Prefect's settings: name each of them"),
+    "PREFECT_API": ('{"url": "http://else/api"}', "sets a whole section of Prefect's settings: set each of them"),
     "prefect_server": (' {"api": {"port": 1}}', "sets a whole section"),
     "PREFECT_RESULTS": ("{}", "sets a whole section"),
     "PREFECT_API_SSL_CERT_FILE": ("/nonexistent", "names '/nonexistent', which cannot be read: correct it"),
     "SSL_CERT_FILE": ("/nonexistent", "names '/nonexistent', which cannot be read: correct it"),
-    "PREFECT_HOME": ("/proc/none", "names '/proc/none', which cannot be made: No such file or directory. Correct it"),
-    "PREFECT_API_REQUEST_TIMEOUT": ("-1", "is '-1': give seconds above 0"),
-    "prefect_api_request_timeout": ("nan", "is 'nan': give seconds above 0"),
+    "PREFECT_HOME": (
+        "/proc/none",
+        "names '/proc/none', which cannot be created: No such file or directory",
+    ),
+    "PREFECT_API_REQUEST_TIMEOUT": ("-1", "is '-1': use a number of seconds above 0"),
+    "prefect_api_request_timeout": ("nan", "is 'nan': use a number of seconds above 0"),
     "SSLKEYLOGFILE": ("/nonexistent/log", "names '/nonexistent/log', which cannot be written: correct it"),
 }
 
@@ -319,20 +322,20 @@ def test_what_can_be_used_is_not(name: str, project: Path, tmp_path: Path, monke
 def test_a_setting_that_cannot_be_parsed_is_told_in_one_message(workflow: Finish, tmp_path: Path) -> None:
     done = workflow("train", "line", home=tmp_path / "home", PREFECT_CLIENT_CUSTOM_HEADERS="garbage")
     assert (done.returncode, done.stdout) == (2, "")
-    named = "the environment variable PREFECT_CLIENT_CUSTOM_HEADERS is no JSON, correct it\n"
-    assert done.stderr.endswith(f"error: Prefect cannot take its settings: {named}")
+    named = "the environment variable PREFECT_CLIENT_CUSTOM_HEADERS is not valid JSON, correct it\n"
+    assert done.stderr.endswith(f"error: Prefect rejects its settings: {named}")
     assert not (tmp_path / "home/artifacts").exists()
 
 
 UNSENDABLE = {
-    '{"X-A": "ü"}': "the header 'X-A' has a value that cannot be sent: give ASCII text",
+    '{"X-A": "ü"}': "the header 'X-A' has a value that cannot be sent: use ASCII text",
     '{"X-A": "a\\nb"}': "the header 'X-A' has a value that cannot be sent",
     '{"X-A": "secret\\n"}': "the header 'X-A' has a value that cannot be sent",
     '{"X-A": "a\\u0000"}': "the header 'X-A' has a value that cannot be sent",
-    '{"X-B": "b", "ü": "a"}': "the header 'ü' is no name of one: give ASCII letters, digits and hyphens",
-    '{"X\\nA": "a"}': "the header 'X\\nA' is no name of one",
-    '{"X A": "a"}': "the header 'X A' is no name of one",
-    '{"": "a"}': "the header '' is no name of one",
+    '{"X-B": "b", "ü": "a"}': "the header 'ü' is not a valid name: use ASCII letters, digits and hyphens",
+    '{"X\\nA": "a"}': "the header 'X\\nA' is not a valid name",
+    '{"X A": "a"}': "the header 'X A' is not a valid name",
+    '{"": "a"}': "the header '' is not a valid name",
 }
 
 
@@ -472,7 +475,7 @@ def test_what_is_on_this_machine(url: str, is_there: bool) -> None:
 
 # --- The page that says so
 
-ROW = re.compile(r"^\| (`PREFECT_.*) \| .* \| (heeded|ignored|refused|set by)[^|]* \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (`PREFECT_.*) \| .* \| (used|ignored|rejected|set by)[^|]* \|$", re.MULTILINE)
 
 
 def test_the_page_has_every_setting_of_prefect_and_what_is_ignored_is_tested(prefect: None) -> None:
