@@ -50,7 +50,7 @@ def create(
 
     with prefect_client() as client:
         store = identity(project_store().root)
-        about = alerts.Alerting(fresh, tuple(experiment or ()), count_unchanged, drift)
+        about = alerts.AlertSettings(fresh, tuple(experiment or ()), count_unchanged, drift)
         alerts.create_alerts(client, store, url, about, experiment or experiments_with_runs(project_store()))
         tell_alerts(client, store, as_json=False)
 
@@ -87,7 +87,7 @@ def tell_alerts(client: "SyncPrefectClient", store: str, *, as_json: bool) -> No
     from flows.deploy import alerts
 
     found = {alert.name.removeprefix(alerts.PREFIX): alert.enabled for alert in alerts.read_alerts(client, store)}
-    address = alerts.where_to(client, store)
+    address = alerts.destination(client, store)
     if as_json:
         print_json({"url": address, "alerts": found})
     elif found:

@@ -13,7 +13,7 @@ from flows.cli.arguments import AT_LEAST_ONE
 from flows.cli.terminal.output import print_line, tell
 from flows.config.dated_settings import Dated
 from flows.config.schedule import Schedule
-from flows.deploy.deployments import Offer, read_offers
+from flows.deploy.deployments import DeployedExperiment, experiments_to_deploy
 from flows.environment.identity import identity
 from flows.environment.settings import Api, named_api
 from flows.errors import list_problems
@@ -75,7 +75,7 @@ def serve(
         refresh=refresh,
         dated=dated,
     )
-    offers = read_offers(sources or (), schedule)
+    offers = experiments_to_deploy(sources or (), schedule)
     serve_offers(offers, limit, take_over=take_over)
 
 
@@ -109,7 +109,7 @@ def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
 
     from flows.runtime.session import prefect_session
 
-    offers, store = read_offers(sources or ()), project_store()
+    offers, store = experiments_to_deploy(sources or ()), project_store()
     owned = named_api(store.root) is None
     with prefect_session(store.root, notify=tell) as api:
         from flows.deploy.deployments import POOL, make_deployments
@@ -129,7 +129,7 @@ def deployments(sources: Sources = None, /) -> None:
     """Print prefect.yaml: the deployments that `workflow serve` offers, for `prefect deploy` and workers."""
     from flows.deploy.deployments import to_yaml
 
-    sys.stdout.write(to_yaml(read_offers(sources or ())))
+    sys.stdout.write(to_yaml(experiments_to_deploy(sources or ())))
 
 
 def ui(
@@ -162,7 +162,7 @@ def given_schedule(**options: str | list[Any] | None) -> Schedule | None:
         raise list_problems(error, "the command line", "schedule") from error
 
 
-def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
+def serve_offers(offers: list[DeployedExperiment], limit: int, *, take_over: bool) -> None:
     """Offers trainings and verifications until Ctrl-C or SIGTERM.
 
     Raises:
@@ -178,12 +178,12 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
     owned = named_api(store.root) is None  # then the server is of this project alone
     show_log()
     with (
-        serve_process.the_only_one(store.root) as ready,
+        serve_process.single_instance(store.root) as ready,
         prefect_session(store.root, notify=tell) as api,
         served_reports(store) as reports,
     ):
         from flows.deploy.deployments import make_deployments
-        from flows.deploy.reaper import keep_watch
+        from flows.deploy.reaper import reap
         from flows.deploy.registration import prepare
         from flows.deploy.runner import serve as serve_deployments
 
@@ -194,10 +194,10 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
 
         deployments = asyncio.run(make_deployments(offers, identity(store.root)))
         paused = prepare(deployments, None, store.root, tell, take_over=take_over or owned)
-        asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: keep_watch(store.root, tell)))
+        asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: reap(store.root, tell)))
 
 
-def told(offers: list[Offer], api: Api | None, paused: set[str]) -> list[str]:
+def told(offers: list[DeployedExperiment], api: Api | None, paused: set[str]) -> list[str]:
     """What is offered, in lines.
 
     Args:
@@ -214,7 +214,7 @@ def told(offers: list[Offer], api: Api | None, paused: set[str]) -> list[str]:
     ]
 
 
-def told_offer(offer: Offer, paused: set[str]) -> str:
+def told_offer(offer: DeployedExperiment, paused: set[str]) -> str:
     """A training that is offered, in a line."""
     state = "  paused in the Prefect UI" if offer.experiment.name in paused else ""
     return f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}{state}"

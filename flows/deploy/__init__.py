@@ -1,1 +1,1 @@
-"""Deployments, what carries out their runs, and alerts."""
+"""Deployments, the processes that execute their runs, and alerts."""

@@ -1,6 +1,6 @@
-"""The deployments of the project: the training of each experiment, and the verification of each run that was trained.
+"""The project's deployments: one training per experiment, and one that verifies each new run.
 
-`workflow serve` offers them from one process; `prefect.yaml` describes the same ones for people who run workers.
+`workflow serve` serves them from one process; `prefect.yaml` describes the same ones for workers.
 """
 
 import io
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 #: Name of the deployment that verifies.
 EACH_RUN = "each-run"
 
-#: How often a stage of a deployed training is tried again after a fault that may pass.
+#: How often a stage of a deployed training is retried after a transient error.
 RETRIES = 3
 
 VERIFIES = "Verifies each run that was trained: its checkpoint predicts what training recorded."
 
-#: What starts a verification, with the run that it is of. A run of another store is refused by the flow, and where the
-#: store is known, which prefect.yaml does not, nothing is started for it.
+#: The trigger of a verification, which passes on the run. The flow rejects runs of other stores; if the store is known,
+#: which it is not in prefect.yaml, no flow run is started for them.
 TRAINED_RUN: dict[str, Any] = {
     "name": "workflow: verify each trained run",
     "expect": {TRAINED},
@@ -37,21 +37,21 @@ TRAINED_RUN: dict[str, Any] = {
 }
 
 
-#: What a worker starts for each flow run: as `workflow serve` does, it carries it out so that nothing of it is lost.
+#: The command that a worker starts for each flow run, so that it runs as under `workflow serve`.
 COMMAND = "python -m flows.executing"
 
 #: The work pool of these deployments, of type process.
 POOL = "workflow"
 
 HEADER = """\
-# The deployments of the project for `prefect deploy --all` and workers: what `workflow serve` offers by itself.
-# Printed by `workflow deployments`, which takes your own experiments too; see docs/OPERATIONS.md.
+# The deployments of the project for `prefect deploy --all` and workers: the same ones as those of `workflow serve`.
+# Printed by `workflow deployments`, which also accepts your own experiments; see docs/OPERATIONS.md.
 """
 
 
 @dataclass(frozen=True)
-class Offer:
-    """An experiment that is offered to be trained, and when it is trained by itself."""
+class DeployedExperiment:
+    """An experiment to deploy, with its schedule."""
 
     experiment: Experiment
     schedule: Schedule
@@ -66,90 +66,93 @@ class Offer:
         }
 
 
-def read_offers(sources: Sequence[str], schedule: Schedule | None = None) -> list[Offer]:
-    """What is offered: every preset, and what the user names besides.
+def experiments_to_deploy(sources: Sequence[str], schedule: Schedule | None = None) -> list[DeployedExperiment]:
+    """Returns the experiments to deploy: every preset, and those named by the user.
 
     Args:
-        sources: presets or paths of TOML files.
-        schedule: for all of them, in place of their files' own; None for their own.
+        sources: Presets or paths of TOML files.
+        schedule: For all of them, instead of those in their files; None for their own.
 
     Raises:
-        InputError: a source is none, two have the same name, or a schedule is given and no source.
+        InputError: A source is invalid, two have the same name, or a schedule is given without a source.
     """
     if schedule and not sources:
-        raise InputError("a schedule is given, but not what for: name a preset or the path of a TOML file")
-    offers = {name: Offer(load_experiment(name), Schedule()) for name in preset_names()}
+        raise InputError("a schedule is given without an experiment: name a preset or the path of a TOML file")
+    experiments = {name: DeployedExperiment(load_experiment(name), Schedule()) for name in preset_names()}
     named: set[str] = set()
     for source in sources:
         experiment, own = load_file(source)
         if experiment.name in named:
             raise InputError(f"two experiments are named {experiment.name}: give one another `name`")
         named.add(experiment.name)
-        offers[experiment.name] = Offer(experiment, schedule or own)
-    return list(offers.values())
+        experiments[experiment.name] = DeployedExperiment(experiment, schedule or own)
+    return list(experiments.values())
 
 
-async def make_deployments(offers: Iterable[Offer], store: str) -> "list[RunnerDeployment]":
-    """The deployments: one for each experiment, and one that verifies each run that was trained.
+async def make_deployments(experiments: Iterable[DeployedExperiment], store: str) -> "list[RunnerDeployment]":
+    """Returns the deployments: one per experiment, and one that verifies each new run.
 
     Args:
-        offers: what is offered to be trained.
-        store: identity of the store that all of it is done in.
+        experiments: To train.
+        store: Identity of the store in which they run.
 
     Raises:
-        InputError: a schedule stands for no moment.
+        InputError: A schedule never fires.
     """
-    return [*[await training(offer, store) for offer in offers], await verification(store)]
+    return [
+        *[await training_deployment(deployed, store) for deployed in experiments],
+        await verification_deployment(store),
+    ]
 
 
-def described(offer: Offer) -> str:
-    """What the UI says of a training."""
-    when = offer.schedule.words or "when asked to"
-    return f"Trains {offer.experiment.name}, {when}. What has not changed is reused."
+def describe_training(deployed: DeployedExperiment) -> str:
+    """Returns the description of a training in the UI."""
+    when = deployed.schedule.words or "when asked to"
+    return f"Trains {deployed.experiment.name}, {when}. What has not changed is reused."
 
 
-async def training(offer: Offer, store: str) -> "RunnerDeployment":
-    """The deployment that trains an experiment: by hand, from its form in the UI, and on its schedule."""
+async def training_deployment(deployed: DeployedExperiment, store: str) -> "RunnerDeployment":
+    """Returns the deployment that trains an experiment: from its form in the UI and on its schedule."""
     from prefect.types.entrypoint import EntrypointType
 
     from flows.orchestration import train
 
     deployment = await train.ato_deployment(
-        offer.experiment.name,
-        description=described(offer),
-        parameters=offer.parameters,
-        schedules=[to_prefect(offer.schedule)] if offer.schedule.words else [],
-        tags=[offer.experiment.name, f"{PREFIX}{store}"],
+        deployed.experiment.name,
+        description=describe_training(deployed),
+        parameters=deployed.parameters,
+        schedules=[to_prefect(deployed.schedule)] if deployed.schedule.words else [],
+        tags=[deployed.experiment.name, f"{PREFIX}{store}"],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    # Prefect has no argument for it: the schema, which the form shows, is that of the flow.
-    describe_deployed(deployment._parameter_openapi_schema.definitions, offer.experiment)
+    # Prefect has no argument for this: the form shows the schema of the flow.
+    describe_deployed(deployment._parameter_openapi_schema.definitions, deployed.experiment)
     return deployment
 
 
-async def verification(store: str) -> "RunnerDeployment":
-    """The deployment that verifies each run that a training in a store announces."""
+async def verification_deployment(store: str) -> "RunnerDeployment":
+    """Returns the deployment that verifies each run that a training in a store announces."""
     from prefect.events import DeploymentEventTrigger
     from prefect.types.entrypoint import EntrypointType
 
     from flows.orchestration import verify
 
-    heeded = TRAINED_RUN | {"match": {**TRAINED_RUN["match"], STORE: store}}
+    trigger = TRAINED_RUN | {"match": {**TRAINED_RUN["match"], STORE: store}}
     return await verify.ato_deployment(
         EACH_RUN,
         tags=[f"{PREFIX}{store}"],
         parameters={"retries": RETRIES},
         description=VERIFIES,
-        triggers=[DeploymentEventTrigger(**heeded)],
+        triggers=[DeploymentEventTrigger(**trigger)],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
 
 
-def to_yaml(offers: Iterable[Offer]) -> str:
-    """The deployments as the text of a prefect.yaml.
+def to_yaml(experiments: Iterable[DeployedExperiment]) -> str:
+    """Returns the deployments as the text of a prefect.yaml.
 
     Raises:
-        InputError: a schedule stands for no moment.
+        InputError: A schedule never fires.
     """
     from ruamel.yaml import YAML
 
@@ -165,7 +168,9 @@ def to_yaml(offers: Iterable[Offer]) -> str:
     pool = {"name": POOL, "job_variables": {"command": COMMAND}}
     content = {
         "name": "pytorch-workflow",
-        "deployments": [deployment | {"work_pool": pool} for deployment in (*map(training_in_yaml, offers), verifying)],
+        "deployments": [
+            deployment | {"work_pool": pool} for deployment in (*map(training_in_yaml, experiments), verifying)
+        ],
     }
     text = io.StringIO()
     yaml = YAML()
@@ -174,23 +179,23 @@ def to_yaml(offers: Iterable[Offer]) -> str:
     return HEADER + text.getvalue()
 
 
-def training_in_yaml(offer: Offer) -> dict[str, Any]:
-    """The deployment that trains an experiment, as prefect.yaml has it."""
+def training_in_yaml(deployed: DeployedExperiment) -> dict[str, Any]:
+    """Returns the deployment that trains an experiment, in the format of prefect.yaml."""
     return {
-        "name": offer.experiment.name,
-        "description": described(offer),
-        "tags": [offer.experiment.name, ANY_STORE],
+        "name": deployed.experiment.name,
+        "description": describe_training(deployed),
+        "tags": [deployed.experiment.name, ANY_STORE],
         "entrypoint": "flows/orchestration.py:train",
-        "parameters": offer.parameters,
-        "schedules": [in_yaml(offer.schedule)] if offer.schedule.words else [],
+        "parameters": deployed.parameters,
+        "schedules": [schedule_in_yaml(deployed.schedule)] if deployed.schedule.words else [],
     }
 
 
-def in_yaml(schedule: Schedule) -> dict[str, Any]:
-    """A schedule as prefect.yaml has it.
+def schedule_in_yaml(schedule: Schedule) -> dict[str, Any]:
+    """Returns a schedule in the format of prefect.yaml.
 
     Raises:
-        InputError: it stands for no moment.
+        InputError: It never fires.
     """
     made = to_prefect(schedule)
     changed = {"parameters": made.parameters} if made.parameters else {}

@@ -1,4 +1,4 @@
-"""What whoever carries out flow runs looks after now and then: runs that ended, or never began, without telling."""
+"""Housekeeping of processes that execute flow runs: finds zombie runs and runs that died before they started."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +7,12 @@ from flows.runtime.unstarted_runs import hand_back_orphans
 from flows.runtime.zombie_runs import mark_ended_runs
 
 
-def keep_watch(root: Path, notify: Callable[[str], None]) -> None:
-    """Tells Prefect of runs whose processes are gone.
+def reap(root: Path, notify: Callable[[str], None]) -> None:
+    """Reports flow runs to Prefect whose processes are gone.
 
     Args:
-        root: of the project.
-        notify: is told of each one.
+        root: Of the project.
+        notify: Called with a line for each one.
     """
     mark_ended_runs(root, notify)
     hand_back_orphans(root, notify)

@@ -1,4 +1,4 @@
-"""The deployments that Prefect's server has, and what becomes of them when a store's are made again."""
+"""The deployments on Prefect's server, and what happens to them when a store's deployments are created again."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -23,20 +23,20 @@ def prepare(
     *,
     take_over: bool,
 ) -> set[str]:
-    """Prepares the server and deployments for being made: pauses stay, and what is no longer offered is paused.
+    """Prepares the creation of deployments: keeps pauses, and pauses what is no longer offered.
 
     Args:
-        deployments: all that are to be offered; changed.
-        pool: the work pool of their runs; None if `workflow serve` takes them.
-        root: of the project.
-        notify: gets a line on each schedule that is paused.
-        take_over: whether to take the place of another store.
+        deployments: All deployments to create; modified.
+        pool: The work pool of their runs; None for `workflow serve`.
+        root: Of the project.
+        notify: Called with a line for each schedule that is paused.
+        take_over: Whether to replace the deployments of another store.
 
     Returns:
-        The experiments whose schedules stay paused, as a person has them.
+        The experiments whose schedules stay paused because a person paused them.
 
     Raises:
-        InputError: another store offers one of them, and its place is not to be taken.
+        InputError: Another store offers one of them and is not to be replaced.
     """
     from prefect.client.orchestration import get_client
 
@@ -47,9 +47,9 @@ def prepare(
 
 
 def deploy_to(pool: str, deployments: "Iterable[RunnerDeployment]") -> None:
-    """Makes deployments whose runs workers take from a work pool, which is made too if it is not there.
+    """Creates deployments whose runs workers take from a work pool, which is created if needed.
 
-    Schedules that the server has and the deployments have not are removed, which `prefect deploy` does not do.
+    Schedules on the server that the deployments no longer have are removed, which `prefect deploy` does not do.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -70,7 +70,7 @@ def deploy_to(pool: str, deployments: "Iterable[RunnerDeployment]") -> None:
 def read_registered(
     client: "SyncPrefectClient", deployments: "Iterable[RunnerDeployment]"
 ) -> "list[DeploymentResponse]":
-    """What the server has under the names of deployments."""
+    """Returns the deployments on the server that have the same names."""
     from prefect.exceptions import ObjectNotFound
 
     found = []
@@ -85,22 +85,22 @@ def read_registered(
 def require_ours(
     client: "SyncPrefectClient", deployments: "Iterable[RunnerDeployment]", root: Path, *, take_over: bool
 ) -> None:
-    """Shows that no other store offers deployments of the same names: their runs would take place in this one.
+    """Checks that no other store offers deployments with the same names: their runs would end up in this one.
 
     Args:
-        client: of the server.
-        deployments: that are to be offered.
-        root: of the project.
-        take_over: whether to take the place of another store.
+        client: Of the server.
+        deployments: To create.
+        root: Of the project.
+        take_over: Whether to replace the deployments of another store.
 
     Raises:
-        InputError: another one does.
+        InputError: Another store does.
     """
     names = {deployment.name: deployment.full_name for deployment in deployments}
     others = [found for found in read_registered(client, deployments) if not is_ours(found.tags, root)]
     if others and not take_over:
-        told = ", ".join(names[found.name] for found in others)
+        listed = ", ".join(names[found.name] for found in others)
         raise InputError(
-            f"another store offers {told} on this server: use one server for each project; "
-            "--take-over takes its place, if that store was moved or is gone"
+            f"another store offers {listed} on this server: use one server for each project; "
+            "--take-over replaces it, if that store was moved or is gone"
         )

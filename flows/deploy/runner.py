@@ -1,9 +1,9 @@
-"""`workflow serve`: one process that offers the deployments and has their runs carried out.
+"""`workflow serve`: one process that serves the deployments and executes their runs.
 
-Prefect's own runner, but for three things. The processes of the runs are forked from one that has imported Prefect:
-a run begins within half a second, not two. For that reason none is taken before it is due, and of those that are due,
-what people asked for comes first (`flows.deploy.run_order`). And at Ctrl-C, SIGTERM or SIGHUP the runs may end in good
-order, where the runner of Prefect 3.8 kills them at once and leaves them Running for ever.
+It differs from Prefect's runner in three ways. The processes of the runs are forked from one that has imported Prefect:
+a run starts within half a second instead of two. For that reason none is started before it is due, and of those that
+are due, the ones requested by people come first (`flows.deploy.run_order`). And on Ctrl-C, SIGTERM or SIGHUP the runs
+may shut down gracefully, where the runner of Prefect 3.8 kills them at once and leaves them Running forever.
 """
 
 import asyncio
@@ -25,34 +25,34 @@ from prefect.runner._control_channel import ControlChannel
 from prefect.runner._process_manager import ProcessHandle
 from prefect.runner._scheduled_run_poller import ScheduledRunPoller
 
-from flows.deploy.run_order import without_superfluous
+from flows.deploy.run_order import runs_to_start
 from flows.executing import PRELOADED, execute
-from flows.signals import blocked, heeded
+from flows.signals import blocked, handled_signals
 
-#: Seconds between two looks for runs that are due.
+#: Seconds between two queries for due runs.
 QUERY_SECONDS = 0.5
 
-#: Seconds between two looks for what else has to be done.
-CHORE_SECONDS = 30.0
+#: Seconds between two calls of the housekeeping function.
+HOUSEKEEPING_SECONDS = 30.0
 
-#: The signals by which a terminal or a service manager ends every process of `workflow serve` at once.
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+#: The signals that a terminal or a service manager sends to every process of `workflow serve` at once.
+SHUTDOWN_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
-#: What logs of the port at which the runs report to their runner, and which every user of the machine can reach.
+#: The logger of the port at which runs report to their runner, and which every user of the machine can reach.
 PORT_LOGGER = "prefect.runner.control_channel"
 
 
 class ForkingRunner(Runner):
-    """A runner whose runs are forked from a process that has imported Prefect."""
+    """A runner that forks its runs from a process that has imported Prefect."""
 
     async def __aenter__(self) -> Self:
-        """Begins to serve."""
+        """Starts serving."""
         await super().__aenter__()
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(PRELOADED)
-        with blocked(*ENDING):  # and now, as it unblocks SIGTERM when it begins
+        with blocked(*SHUTDOWN_SIGNALS):  # and now, since it unblocks SIGTERM when it starts
             resource_tracker.ensure_running()
-        logging.getLogger(PORT_LOGGER).addFilter(without_traceback)
+        logging.getLogger(PORT_LOGGER).addFilter(shorten_traceback)
         starter = ForkingStarter(forks, self._control_channel)
         poller = self._scheduled_run_poller
         poller._resolve_starter = lambda flow_run: starter
@@ -68,16 +68,16 @@ async def submit_in_order(
     flow_run_response: list[FlowRun],
     task_group: anyio.abc.TaskGroup,
 ) -> None:
-    """Has flow runs taken in our order, as many as may go on. The runner's own is that of time: it gets them singly."""
+    """Submits flow runs in our order, up to the limit. The runner orders them by time, so it gets them one by one."""
     due = [run for run in flow_run_response if run.id not in poller._submitting_flow_run_ids]
-    for run in await without_superfluous(due, poller._client):
+    for run in await runs_to_start(due, poller._client):
         await submit(flow_run_response=[run], task_group=task_group)
         if run.id not in poller._submitting_flow_run_ids:
             return
 
 
-def without_traceback(record: logging.LogRecord) -> bool:
-    """Lets a message about what a stranger has sent pass as one line; what else went wrong keeps its traceback."""
+def shorten_traceback(record: logging.LogRecord) -> bool:
+    """Log filter that shortens messages about malformed requests to one line; other errors keep their traceback."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, OSError | ValueError):
         record.msg, record.args, record.exc_info = f"{record.getMessage()}: {error}", (), None
@@ -85,7 +85,7 @@ def without_traceback(record: logging.LogRecord) -> bool:
 
 
 class ForkingStarter:
-    """Starts the process of a flow run; what the runner asks of the starters that come with it."""
+    """Starts the process of a flow run; has the interface of the runner's own starters."""
 
     def __init__(self, forks: multiprocessing.context.ForkServerContext, channel: ControlChannel) -> None:
         self._forks, self._channel = forks, channel
@@ -93,40 +93,40 @@ class ForkingStarter:
     async def start(
         self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Starts the process, tells of it, and waits for its end."""
-        # Through it the runner says, before it ends a process, that the run is cancelled and has not crashed.
+        """Starts the process, reports it, and waits for its end."""
+        # Through it the runner announces, before it ends a process, that the run is cancelled and has not crashed.
         port, token = self._channel.register(flow_run.id)
         environment = {
             "PREFECT__FLOW_RUN_ID": str(flow_run.id),
             "PREFECT__CONTROL_PORT": str(port),
             "PREFECT__CONTROL_TOKEN": token,
-            # The runner calls them.
+            # The runner itself calls these hooks.
             "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
         }
         process = self._forks.Process(target=execute, args=(flow_run.id, environment))
         try:
-            # In the process, until it can end in good order: it is being made for up to a second, and one that a
-            # signal ends in that time has crashed, says the runner. In that which it is forked from, for good: a
-            # closed terminal sends SIGHUP to all of them, and runs whose parent is gone would be taken for crashed.
-            with blocked(*ENDING):
+            # Blocked in the new process until it can shut down gracefully: it takes up to a second to start, and the
+            # runner considers it crashed if a signal ends it in that time. Blocked forever in the process it is forked
+            # from: a closed terminal sends SIGHUP to all of them, and orphaned runs would be considered crashed.
+            with blocked(*SHUTDOWN_SIGNALS):
                 process.start()
         except BaseException:
             self._channel.unregister(flow_run.id)
             raise
-        task_status.started(ProcessHandle(cast(SpawnProcess, process)))  # of the same kind but for how it was started
+        task_status.started(ProcessHandle(cast(SpawnProcess, process)))  # has the same interface
         await anyio.to_thread.run_sync(process.join)
 
 
 async def serve(
-    deployments: Iterable[RunnerDeployment], limit: int, on_ready: Callable[[], None], chore: Callable[[], None]
+    deployments: Iterable[RunnerDeployment], limit: int, on_ready: Callable[[], None], housekeeping: Callable[[], None]
 ) -> None:
-    """Offers deployments until a signal ends it; the runs of that moment have half a minute to keep their states.
+    """Serves deployments until a signal stops it; active runs then have half a minute to save their checkpoints.
 
     Args:
-        deployments: to offer.
-        limit: runs that go on at once, at most.
-        on_ready: called as soon as runs are taken.
-        chore: called now and then, in a thread.
+        deployments: To serve.
+        limit: The most runs at a time.
+        on_ready: Called as soon as runs are accepted.
+        housekeeping: Called periodically, in a thread.
     """
     runner = ForkingRunner(
         name="workflow", query_seconds=QUERY_SECONDS, prefetch_seconds=0, limit=limit, pause_on_shutdown=False
@@ -137,11 +137,11 @@ async def serve(
     while not (runner.started or serving.done()):
         await asyncio.sleep(0.01)
     stopping = asyncio.Event()
-    # After the runner has begun, since it puts a handler of its own in place.
-    for number in heeded():
+    # After the runner has started, since it installs a handler of its own.
+    for number in handled_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     on_ready()
-    chores = asyncio.create_task(repeat(chore))
+    chores = asyncio.create_task(run_periodically(housekeeping))
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait((serving, stopped, chores), return_when=asyncio.FIRST_COMPLETED)
     chores.cancel()
@@ -151,8 +151,8 @@ async def serve(
     await serving
 
 
-async def repeat(chore: Callable[[], None]) -> None:
-    """Calls a function again and again, in a thread."""
+async def run_periodically(housekeeping: Callable[[], None]) -> None:
+    """Calls a function periodically, in a thread."""
     while True:
-        await asyncio.to_thread(chore)
-        await asyncio.sleep(CHORE_SECONDS)
+        await asyncio.to_thread(housekeeping)
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)

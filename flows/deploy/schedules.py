@@ -1,7 +1,7 @@
-"""The schedules that Prefect's server has for a store's trainings.
+"""The cron, interval and rrule schedules of a store's trainings on Prefect's server.
 
-What a file no longer says must be gone from the server, and what a person has paused there must stay so; Prefect itself
-looks after neither when deployments are made again.
+Schedules removed from a file must disappear from the server, and those a person has paused there must stay paused;
+Prefect itself does neither when deployments are created again.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
 
-#: The tag of a deployment whose schedules were paused here because nobody offers it any more, and not by a person.
+#: The tag of a deployment whose schedules were paused because it is no longer offered, and not by a person.
 NOT_OFFERED = "not-offered"
 
-#: What Prefect shows of a run that was planned, and that nobody would ever take.
-WITHDRAWN = "Its schedule is paused: what it belongs to is no longer offered."
+#: The message of a scheduled run that is cancelled because nothing would ever start it.
+WITHDRAWN = "Its schedule is paused: its deployment is no longer offered."
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Scheduled:
     """A deployment with schedules.
 
     Attributes:
-        name: of the experiment.
-        rules: its schedules in words, such as `30 3 * * * Europe/Berlin`.
+        name: Of the experiment.
+        rules: Its schedules as text, such as `30 3 * * * Europe/Berlin`.
         state: active, paused (by a person), or not offered (and paused for that reason).
-        pool: the work pool of its runs; None if `workflow serve` takes them.
+        pool: The work pool of its runs; None for `workflow serve`.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Scheduled:
 
 
 def keep_pauses(client: "SyncPrefectClient", deployments: "Iterable[RunnerDeployment]") -> set[str]:
-    """Has schedules stay paused that a person has paused; otherwise they begin again as deployments are made again.
+    """Keeps schedules paused that a person has paused; creating a deployment again would resume them.
 
     Args:
-        client: of the server.
-        deployments: that are about to be made; changed.
+        client: Of the server.
+        deployments: About to be created; modified.
 
     Returns:
         The names of those that stay paused.
@@ -77,56 +77,57 @@ def is_paused(deployment: "DeploymentResponse") -> bool:
 def pause_not_offered(
     client: "SyncPrefectClient", offered: Iterable[str], pool: str | None, root: Path, notify: Callable[[str], None]
 ) -> None:
-    """Pauses the schedules of experiments that are no longer offered, and takes back what they have planned.
+    """Pauses the schedules of experiments that are no longer offered, and cancels their scheduled runs.
 
     Args:
-        client: of the server.
-        offered: the experiments that are.
-        pool: only deployments with this work pool; None for those that `workflow serve` made.
-        root: of the project.
-        notify: is told of each one.
+        client: Of the server.
+        offered: The experiments that are offered.
+        pool: Only deployments with this work pool; None for those that `workflow serve` created.
+        root: Of the project.
+        notify: Called with a line for each one.
     """
-    for deployment in trainings(client, root):
+    for deployment in training_deployments(client, root):
         if deployment.name in offered or deployment.work_pool_name != pool or not is_active(deployment):
             continue
         for schedule in deployment.schedules:
             client.update_deployment_schedule(deployment.id, schedule.id, active=False)
         mark_not_offered(client, deployment)
-        take_back(client, deployment)
+        cancel_scheduled_runs(client, deployment)
         notify(
-            f"train/{deployment.name} is no longer offered: its schedule, {', '.join(rules_of(deployment))}, "
-            f"is paused; `workflow schedules remove {deployment.name}` removes it"
+            f"train/{deployment.name} is no longer offered: its schedule, "
+            f"{', '.join(describe_schedules(deployment))}, is paused; "
+            f"`workflow schedules remove {deployment.name}` removes it"
         )
 
 
 def is_active(deployment: "DeploymentResponse") -> bool:
-    """Whether the server plans runs of a deployment."""
+    """Whether the server schedules runs of a deployment."""
     return not deployment.paused and any(schedule.active for schedule in deployment.schedules)
 
 
 def mark_not_offered(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> None:
-    """Gives a deployment the tag that tells why its schedules are paused; making it again takes the tag away."""
+    """Adds the tag that records why a deployment's schedules are paused; creating it again removes the tag."""
     from prefect.client.schemas.actions import DeploymentUpdate
 
     client.update_deployment(deployment.id, DeploymentUpdate(tags=sorted({*deployment.tags, NOT_OFFERED})))
 
 
-def take_back(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> None:
-    """Cancels the runs of a deployment that were planned and are not begun: late ones would stay late for ever."""
+def cancel_scheduled_runs(client: "SyncPrefectClient", deployment: "DeploymentResponse") -> None:
+    """Cancels the scheduled runs of a deployment that have not started: late ones would stay late forever."""
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Cancelled
 
     chosen: dict[str, Any] = {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
     while runs := client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(chosen)):
-        planned = [run for run in runs if run.auto_scheduled]
-        for run in planned:
+        scheduled = [run for run in runs if run.auto_scheduled]
+        for run in scheduled:
             client.set_flow_run_state(run.id, Cancelled(message=WITHDRAWN), force=True)
-        if not planned:
+        if not scheduled:
             return
 
 
 def list_scheduled(client: "SyncPrefectClient", root: Path) -> list[Scheduled]:
-    """The deployments of a project's store that have schedules, by name."""
+    """Returns the deployments of a project's store that have schedules, by name."""
 
     def state(deployment: "DeploymentResponse") -> str:
         if is_active(deployment):
@@ -134,35 +135,37 @@ def list_scheduled(client: "SyncPrefectClient", root: Path) -> list[Scheduled]:
         return "not offered" if NOT_OFFERED in deployment.tags else "paused"
 
     return [
-        Scheduled(deployment.name, rules_of(deployment), state(deployment), deployment.work_pool_name)
-        for deployment in trainings(client, root)
+        Scheduled(deployment.name, describe_schedules(deployment), state(deployment), deployment.work_pool_name)
+        for deployment in training_deployments(client, root)
         if deployment.schedules
     ]
 
 
 def remove_scheduled(client: "SyncPrefectClient", name: str, root: Path, *, serving: bool) -> None:
-    """Removes the deployment of an experiment, with its schedules and what they have planned.
+    """Removes the deployment of an experiment, with its schedules and scheduled runs.
 
     Args:
-        client: of the server.
-        name: of the experiment.
-        root: of the project.
-        serving: whether `workflow serve` runs.
+        client: Of the server.
+        name: Of the experiment.
+        root: Of the project.
+        serving: Whether `workflow serve` is running.
 
     Raises:
-        InputError: there is none, or it is served now.
+        InputError: There is none, or it is being served.
     """
-    found = next((deployment for deployment in trainings(client, root) if deployment.name == name), None)
+    found = next((deployment for deployment in training_deployments(client, root) if deployment.name == name), None)
     if found is None or not found.schedules:
-        raise InputError(f"train/{name} has no schedule here: `workflow schedules list` lists those that have")
+        raise InputError(f"train/{name} has no schedule here: `workflow schedules list` shows those that have one")
     if serving and found.work_pool_name is None and NOT_OFFERED not in found.tags:
-        raise InputError(f"train/{name} is served now: end `workflow serve`, and serve without its file or [schedule]")
-    take_back(client, found)
+        raise InputError(
+            f"train/{name} is being served: stop `workflow serve`, and serve without its file or [schedule]"
+        )
+    cancel_scheduled_runs(client, found)
     client.delete_deployment(found.id)
 
 
-def trainings(client: "SyncPrefectClient", root: Path) -> "list[DeploymentResponse]":
-    """The deployments of a project's store that train, by name."""
+def training_deployments(client: "SyncPrefectClient", root: Path) -> "list[DeploymentResponse]":
+    """Returns the training deployments of a project's store, by name."""
     from prefect.client.schemas.filters import DeploymentFilter, FlowFilter
 
     flow = FlowFilter.model_validate({"name": {"any_": ["train"]}})
@@ -173,13 +176,13 @@ def trainings(client: "SyncPrefectClient", root: Path) -> "list[DeploymentRespon
     return sorted(found, key=lambda deployment: deployment.name)
 
 
-def rules_of(deployment: "DeploymentResponse") -> list[str]:
-    """The schedules of a deployment in words."""
-    return [words_of(schedule.schedule) for schedule in deployment.schedules]
+def describe_schedules(deployment: "DeploymentResponse") -> list[str]:
+    """Returns the schedules of a deployment as text."""
+    return [describe_schedule(schedule.schedule) for schedule in deployment.schedules]
 
 
-def words_of(schedule: Any) -> str:
-    """A schedule of Prefect's in words, such as `30 3 * * * Europe/Berlin` or `every 6:00:00`."""
+def describe_schedule(schedule: Any) -> str:
+    """Returns one of Prefect's schedules as text, such as `30 3 * * * Europe/Berlin` or `every 6:00:00`."""
     interval = getattr(schedule, "interval", None)
     if interval is not None:
         return f"every {interval}"

@@ -1,7 +1,7 @@
-"""`workflow worker`: Prefect's own process worker, but for its end.
+"""`workflow worker`: Prefect's process worker, with a graceful shutdown.
 
-At SIGTERM the worker of Prefect 3.8 kills its flow runs at once and leaves them Running for ever. Here they may end in
-good order first, and Prefect learns how they ended.
+On SIGTERM the worker of Prefect 3.8 kills its flow runs at once and leaves them Running forever. Here they may shut
+down first, and Prefect records how they ended.
 """
 
 import asyncio
@@ -17,70 +17,70 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.process import ProcessWorker
 
-from flows.deploy.reaper import keep_watch
-from flows.deploy.run_order import without_superfluous
-from flows.deploy.runner import repeat
-from flows.signals import heeded
+from flows.deploy.reaper import reap
+from flows.deploy.run_order import runs_to_start
+from flows.deploy.runner import run_periodically
+from flows.signals import handled_signals
 
-#: Seconds that flow runs have to keep where they are, and then the worker to tell of it.
-GRACE_SECONDS, TELLING_SECONDS = 60.0, 1.0
+#: Seconds that flow runs have to save their checkpoints, and the worker to report their final states.
+GRACE_SECONDS, REPORT_SECONDS = 60.0, 1.0
 
 
-class OrderlyWorker(ProcessWorker):
-    """A worker that takes runs in our order (`flows.deploy.run_order`), and no more of them once it is to end."""
+class GracefulWorker(ProcessWorker):
+    """A worker that starts runs in our order (`flows.deploy.run_order`), and none while it shuts down."""
 
     stopping = False
 
     @classmethod
     def __dispatch_key__(cls) -> str:
-        """Its name among Prefect's workers; under that of its base it would take its place there, with a warning."""
+        """Returns its own type, since under its base class's type it would replace that, with a warning."""
         return "workflow"
 
     async def get_and_submit_flow_runs(self) -> list[Any]:
-        """The runs that are due."""
+        """Submits the runs that are due."""
         return [] if self.stopping else await super().get_and_submit_flow_runs()
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
-        """Has flow runs taken that are due, in our order."""
+        """Submits flow runs that are due, in our order."""
         due = {
             entry.flow_run.id: entry
             for entry in flow_run_response
             if entry.flow_run.id not in self._submitting_flow_run_ids
         }
-        ordered = await without_superfluous([entry.flow_run for entry in due.values()], self.client)
+        ordered = await runs_to_start([entry.flow_run for entry in due.values()], self.client)
         return await super()._submit_scheduled_flow_runs([due[run.id] for run in ordered])
 
 
 async def work(pool: str, name: str | None, limit: int, root: Path, notify: Callable[[str], None]) -> None:
-    """Carries out the flow runs of a work pool until Ctrl-C or SIGTERM.
+    """Executes the flow runs of a work pool until Ctrl-C or SIGTERM.
 
     Args:
-        pool: of type process.
-        name: of the worker.
-        limit: runs that go on at once, at most.
-        root: of the project.
-        notify: is told of runs that are found to have ended without telling.
+        pool: Of type process.
+        name: Of the worker.
+        limit: The most runs at a time.
+        root: Of the project.
+        notify: Called with a line for each zombie run.
     """
-    worker = OrderlyWorker(work_pool_name=pool, name=name, limit=limit, create_pool_if_not_found=True)
+    worker = GracefulWorker(work_pool_name=pool, name=name, limit=limit, create_pool_if_not_found=True)
     stopping = asyncio.Event()
-    for number in heeded():
+    for number in handled_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     working = asyncio.create_task(worker.start())
-    watching = asyncio.create_task(repeat(lambda: keep_watch(root, notify)))
+    reaping = asyncio.create_task(run_periodically(lambda: reap(root, notify)))
     stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait((working, watching, stopped), return_when=asyncio.FIRST_COMPLETED)
-    watching.cancel()
+    await asyncio.wait((working, reaping, stopped), return_when=asyncio.FIRST_COMPLETED)
+    reaping.cancel()
     stopped.cancel()
     if stopping.is_set():
         worker.stopping = True
-        await end_children()
+        await terminate_children()
         working.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
 
 
-async def end_children() -> None:
-    """Has every flow run end, and waits for it. One that SIGTERM would end before it handles it would have crashed."""
+async def terminate_children() -> None:
+    """Terminates every flow run, once it handles SIGTERM and would not crash, and waits for it."""
     deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
     ended: set[int] = set()
     while (left := children()) and asyncio.get_running_loop().time() < deadline:
@@ -90,20 +90,20 @@ async def end_children() -> None:
                     os.kill(child, signal.SIGTERM)
                     ended.add(child)
         await asyncio.sleep(0.1)
-    await asyncio.sleep(TELLING_SECONDS)
+    await asyncio.sleep(REPORT_SECONDS)
 
 
 def handles(process: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal.
 
     Raises:
-        FileNotFoundError: it has ended.
+        FileNotFoundError: It has ended.
     """
     (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def children() -> list[int]:
-    """The processes that this one has started and that have not ended."""
+    """Returns the processes that this one has started and that are still running."""
     tasks = Path(f"/proc/{os.getpid()}/task").glob("*")  # none where there is no /proc, as on macOS
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]

@@ -1,1 +1,1 @@
-"""Programs that keep running: Prefect's server, `workflow serve`, the report server."""
+"""Long-running programs: Prefect's server, `workflow serve`, the report server."""

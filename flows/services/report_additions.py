@@ -1,7 +1,7 @@
-"""What is known of a run only after its report was written, for the page as it is handed out.
+"""Additions to a run's report that are only known after it was written, inserted when the page is served.
 
-The file itself stays as it is: its digest is recorded. These are whether the run was verified, and how it compares with
-the run before it.
+They are whether the run was verified, and how it compares with the previous run. The file itself never changes, since
+its digest is recorded.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ DIGITS = 4
 
 
 def with_additions(report: str, run: RunFolder, store: Store) -> str:
-    """The report of a run with what is known now in the places that are marked for it; one without marks as it is."""
+    """Returns a run's report with the additions inserted at its marks; a report without marks is returned as it is."""
     for name, addition in (("verified", verdict(run)), ("before", comparison(run, store))):
         begin, end = marks(name)
         before, found, rest = report.partition(begin)
@@ -32,15 +32,15 @@ def with_additions(report: str, run: RunFolder, store: Store) -> str:
 
 
 def verdict(run: RunFolder) -> str:
-    """Whether a run was verified, and when, in HTML."""
+    """Returns whether a run was verified, and when, as HTML."""
     when = (run.verification or {}).get("verified")
-    moment = f", {when.replace('T', ' ').replace('+00:00', ' UTC')}" if isinstance(when, str) else ""
-    shown = f"{VERIFIED[run.verified]}{moment}"
+    timestamp = f", {when.replace('T', ' ').replace('+00:00', ' UTC')}" if isinstance(when, str) else ""
+    shown = f"{VERIFIED[run.verified]}{timestamp}"
     return text(shown) if run.verification is None else link("verification.json", shown)
 
 
 def comparison(run: RunFolder, store: Store) -> str:
-    """How a run compares with the one before it of the same experiment, in HTML."""
+    """Returns the comparison of a run with the previous one of the same experiment, as HTML."""
     before = run_before(run, store)
     if before is None:
         return "<p class='soft'>There is no earlier run of this experiment.</p>"
@@ -55,21 +55,21 @@ def comparison(run: RunFolder, store: Store) -> str:
 
 
 def is_shown(metric: str) -> bool:
-    """Whether a metric, named with its split, is compared: those of the test rows are."""
+    """Whether a metric, whose name starts with its split, is compared: those of the test rows are."""
     return metric.startswith("test.") and metric != "test.rows"
 
 
 def metric_row(name: str, before: Any, now: Any) -> list[str]:
-    """A metric in both runs, and by how much it changed."""
+    """Returns a table row with a metric in both runs and its change."""
     change = "–" if before is None or now is None else f"{now - before:+,.{DIGITS}g}"
     return [text(shown) for shown in (name, figure(before, DIGITS), figure(now, DIGITS), change)]
 
 
 def run_before(run: RunFolder, store: Store) -> RunFolder | None:
-    """The newest run of the same experiment that was made before, and can be read; None if there is none."""
+    """Returns the newest earlier run of the same experiment that can be read; None if there is none."""
     for name in reversed(names_before(run, store)):
         with contextlib.suppress(InputError):
             before = find_run(name, store)
-            before.metrics  # noqa: B018 (reading them shows whether they can be read)
+            before.metrics  # noqa: B018 (raises if they cannot be read)
             return before
     return None

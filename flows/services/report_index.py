@@ -1,4 +1,4 @@
-"""The index pages of the reports: of all runs, and of the files of one run."""
+"""The index pages of the report server: all runs, and the files of one run."""
 
 from collections.abc import Iterable
 from html import escape
@@ -10,10 +10,10 @@ from flows.runs.wording import figure, in_one_line
 from tasks.caching.storage.store import Store
 from tasks.learning.reporting.report_style import STYLE
 
-#: Runs that the index lists, the newest.
-MOST_RUNS = 500
+#: The most runs that the index lists; the newest ones.
+MAX_RUNS = 500
 
-#: Whether a run was verified, in words.
+#: How the index shows whether a run was verified.
 VERIFIED = {None: "not yet", True: "yes", False: "FAILED"}
 
 PAGE = """<!DOCTYPE html>
@@ -36,9 +36,9 @@ PAGE = """<!DOCTYPE html>
 
 
 def runs_page(store: Store) -> str:
-    """All runs, the newest first, with links to their reports and their files."""
+    """Returns the page of all runs, newest first, with links to their reports and files."""
     runs, damaged = list_runs(store)
-    rows = [run_row(run) for run in runs[: -MOST_RUNS - 1 : -1]]
+    rows = [run_row(run) for run in runs[: -MAX_RUNS - 1 : -1]]
     rows += [[text(name), "damaged", *[""] * 4, link(f"{name}/", "files")] for name in damaged]
     if not rows:
         return page("Runs", "<p>There is no run yet.</p>")
@@ -46,7 +46,7 @@ def runs_page(store: Store) -> str:
 
 
 def run_row(run: RunFolder) -> list[str]:
-    """A run in the index."""
+    """Returns a run's row in the index."""
     name, manifest = run.folder.name, run.manifest
     return [
         link(f"{name}/report.html", name),
@@ -60,34 +60,34 @@ def run_row(run: RunFolder) -> list[str]:
 
 
 def files_page(folder: Path) -> str:
-    """The files of a run, as links."""
+    """Returns the page that lists a run's files as links."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.resolve().is_relative_to(folder))
     rows = [[link(str(path.relative_to(folder))), f"{path.stat().st_size:,} B"] for path in paths]
     return page(folder.name, f"<p>{link('../', 'All runs')}</p>{table(('File', 'Size'), rows)}")
 
 
 def page(title: str, body: str) -> str:
-    """A page in the style of the reports.
+    """Returns a page in the style of the reports.
 
     Args:
-        title: a text.
-        body: HTML.
+        title: As plain text.
+        body: As HTML.
     """
     return PAGE.format(title=text(title), style=STYLE, body=body)
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table with cells in HTML."""
+    """Returns a table whose cells are HTML."""
     head = "".join(f'<th scope="col">{text(heading)}</th>' for heading in headings)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def link(path: str, shown: str = "") -> str:
-    """A link to a path beside the page, in HTML; `./` keeps a name with a colon from being taken for a scheme."""
+    """Returns a link to a relative path as HTML; `./` keeps a name with a colon from being parsed as a scheme."""
     return f'<a href="./{quote(path, errors="surrogateescape")}">{text(shown or path)}</a>'
 
 
 def text(value: str) -> str:
-    """A text in HTML, on one line."""
+    """Returns text escaped for HTML, on one line."""
     return escape(in_one_line(value))

@@ -1,6 +1,6 @@
-"""The reports of the runs over HTTP, on this machine only: a link from the UI's page cannot lead to a file.
+"""Serves the reports of the runs over HTTP, on this machine only: links in Prefect's UI cannot point to files.
 
-With them come the other files of each run, and index pages: of all runs, and of the files of one.
+It also serves the other files of each run, and index pages: of all runs, and of the files of one run.
 """
 
 import contextlib
@@ -22,95 +22,95 @@ from flows.environment.settings import LOOPBACK, ServerError, make_home
 from flows.errors import InputError
 from flows.runs.folders import find_run
 from flows.services import serve_process
-from flows.services.prefect_server.password import make_secret, signed
+from flows.services.prefect_server.password import ensure_secret, sign
 from flows.services.report_index import files_page, runs_page
 from tasks.caching.runs.manifest import REPORT
 from tasks.caching.storage.store import Store, UnusableFileError, read_file
 
 LOG = logging.getLogger("workflow")
 
-#: The variable that says where the runs' folders are found, if somebody else than `workflow serve` shows them.
-ADDRESS = "WORKFLOW_REPORTS_URL"
+#: The variable with the URL of the runs' folders, if something other than `workflow serve` serves them.
+REPORTS_URL_VARIABLE = "WORKFLOW_REPORTS_URL"
 
-#: Ports that are tried in turn: above those of Prefect's server, and the same each time, as pages keep the address.
+#: The ports to try, in order: above those of Prefect's server, and always the same, since pages link to them.
 PORTS = range(4300, 4400)
 
-#: What a person reads who has followed a link that leads nowhere.
-NOT_HERE = (
-    "There is no such file of a run. Links from before the reports were kept from other users do not work any more: "
-    "the reports themselves are in artifacts/runs."
+#: Shown for a broken link.
+NOT_FOUND = (
+    "There is no such file of a run. Links without a secret path, from earlier versions, no longer work: "
+    "the reports are in artifacts/runs."
 )
 
-#: Hexadecimal digits of the word that nobody can guess: 128 bits.
-WORD_LETTERS = 32
+#: Hexadecimal digits of the secret path segment: 128 bits.
+TOKEN_LENGTH = 32
 
 
 def report_url(run: str, root: Path) -> str | None:
-    """Where the report of a run is found; None if nobody shows it."""
+    """Returns the URL of a run's report; None if no server serves it."""
     serving = serve_process.find(root)
-    base = os.environ.get(ADDRESS) or (serving.reports if serving else None)
+    base = os.environ.get(REPORTS_URL_VARIABLE) or (serving.reports if serving else None)
     return f"{base.rstrip('/')}/{quote(run)}/report.html" if base else None
 
 
-def address_word(root: Path) -> str:
-    """What the address of the reports begins with, which only the project's owner knows: every user can reach the port.
+def reports_token(root: Path) -> str:
+    """Returns the secret first segment of the report server's paths: every user of the machine can connect to its port.
 
-    It stays the same, as pages in the UI keep it.
+    It never changes, since pages in the UI link to it.
 
     Raises:
-        ServerError: the secret that it is made from cannot be used.
-        OSError: it cannot be read or written.
+        ServerError: The secret it is derived from cannot be used.
+        OSError: The secret cannot be read or written.
     """
-    return signed(make_secret(make_home(root)), "reports")[:WORD_LETTERS]
+    return sign(ensure_secret(make_home(root)), "reports")[:TOKEN_LENGTH]
 
 
 class RunFiles(SimpleHTTPRequestHandler):
-    """Hands out the files of the runs and their index pages, and nothing else.
+    """Serves the files of the runs and their index pages, and nothing else.
 
     Args:
-        store: with the runs.
-        word: that paths begin with.
-        arguments: those of the standard library's handler.
+        store: With the runs.
+        token: The first segment of valid paths.
+        arguments: Those of the standard library's handler.
     """
 
-    #: Seconds that a silent client keeps a thread busy.
+    #: Seconds after which an idle client is disconnected.
     timeout = 30
 
-    def __init__(self, *arguments: Any, store: Store, word: str, **named: Any) -> None:
-        self._store, self._word = store, word
+    def __init__(self, *arguments: Any, store: Store, token: str, **named: Any) -> None:
+        self._store, self._token = store, token
         super().__init__(*arguments, directory=str(store.runs), **named)
 
     def send_head(self) -> Any:
-        """Refuses what is no file of a run, and requests for a name that is not this machine's."""
-        _, word, path = (*self.path.split("/", 2), "", "")[:3]
-        if not is_own_name(self.headers.get("Host") or "") or not self._knows(word):
-            return self.refuse()
-        if self.path == f"/{word}":
-            return self.lead_to(f"{word}/")
+        """Rejects requests that are not for a file of a run, or whose Host is not this machine."""
+        _, token, path = (*self.path.split("/", 2), "", "")[:3]
+        if not is_own_name(self.headers.get("Host") or "") or not self._is_token(token):
+            return self.send_not_found()
+        if self.path == f"/{token}":
+            return self.redirect_to(f"{token}/")
         self.path = f"/{path}"
         if not path:
             return self.send_page(runs_page(self._store))
         if folder := self._run_folder(path.removesuffix("/")):
-            # Relative, since a proxy may have the page under another path.
-            return self.send_page(files_page(folder)) if path.endswith("/") else self.lead_to(f"{path}/")
-        if not self._is_of_a_run():
-            return self.refuse()
+            # Relative, since a proxy may serve the page under another path.
+            return self.send_page(files_page(folder)) if path.endswith("/") else self.redirect_to(f"{path}/")
+        if not self._is_run_file():
+            return self.send_not_found()
         report = self._report(path)
         return super().send_head() if report is None else self.send_page(report)
 
-    def refuse(self) -> None:
-        """Answers that there is no such file."""
-        self.send_error(404, explain=NOT_HERE)
+    def send_not_found(self) -> None:
+        """Responds that there is no such file."""
+        self.send_error(404, explain=NOT_FOUND)
 
-    def lead_to(self, place: str) -> None:
-        """Leads a browser to a page beside the one that it asked for."""
+    def redirect_to(self, place: str) -> None:
+        """Redirects to a relative path."""
         self.send_response(301)
         self.send_header("Location", f"./{place}")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def send_page(self, text: str) -> io.BytesIO:
-        """Sends the head of a page; returns its content."""
+        """Sends the headers of a page; returns its content."""
         content = text.encode(errors="replace")
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -119,23 +119,22 @@ class RunFiles(SimpleHTTPRequestHandler):
         return io.BytesIO(content)
 
     def _run_folder(self, name: str) -> Path | None:
-        """The folder of a run that is asked for by its name or by a pointer to it; None if there is none."""
+        """Returns the folder of a run requested by its name or by a pointer; None if there is none."""
         try:
             folder = Path(self.translate_path(f"/{name}")).resolve()
             return (
                 folder if "/" not in name and folder.parent == self._store.runs.resolve() and folder.is_dir() else None
             )
-        except (OSError, ValueError, RuntimeError):  # a name that no folder can have; a circle of links
+        except (OSError, ValueError, RuntimeError):  # an invalid name; a cycle of symlinks
             return None
 
     def _report(self, path: str) -> str | None:
-        """The report of a run with what is known now; None for another file, and for the report of a damaged run."""
+        """Returns a run's report with its additions; None for any other file and for a damaged run."""
         name, _, file = path.partition("/")
         if file != REPORT:
             return None
-        from flows.services.report_additions import (
-            with_additions,
-        )  # and jinja2 with it, which a run that links here does not need
+        # Imports jinja2, which a run that only links here does not need.
+        from flows.services.report_additions import with_additions
 
         try:
             run = find_run(name, self._store)
@@ -143,20 +142,20 @@ class RunFiles(SimpleHTTPRequestHandler):
         except (InputError, UnusableFileError, OSError, UnicodeDecodeError):
             return None
 
-    def _knows(self, word: str) -> bool:
-        return hmac.compare_digest(word.encode(errors="replace"), self._word.encode())
+    def _is_token(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(errors="replace"), self._token.encode())
 
-    def _is_of_a_run(self) -> bool:
-        """Whether what is asked for is a file, and lies in the folder of the runs."""
+    def _is_run_file(self) -> bool:
+        """Whether the requested path is a file inside the folder of the runs."""
         try:
             wanted = Path(self.translate_path(self.path))
             return wanted.is_file() and wanted.resolve().is_relative_to(Path(self.directory).resolve())
-        except (OSError, ValueError):  # a name that no file can have
+        except (OSError, ValueError):  # an invalid name
             return False
 
     def end_headers(self) -> None:
-        """Adds that a page may load nothing that it does not carry itself, and tells its address to no other."""
-        # A file of a run that the browser does not show is downloaded, which a sandbox forbids by itself.
+        """Adds headers with which a page loads nothing external and does not leak its URL."""
+        # Files that the browser does not display are downloaded, which a sandbox forbids by default.
         self.send_header(
             "Content-Security-Policy",
             "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-downloads",
@@ -170,56 +169,56 @@ class RunFiles(SimpleHTTPRequestHandler):
 
 
 def is_own_name(host: str) -> bool:
-    """Whether a request is for this machine, or for the base URL.
+    """Whether a request is for this machine or for the base URL.
 
-    A page of another site may have its name lead to this machine; its browser then asks for that name.
+    Another site can let its name resolve to this machine; a browser's request then carries that name.
     """
     base = base_url()
     return host.rpartition(":")[0] in (LOOPBACK, "localhost") or (base is not None and host.lower() == base.host)
 
 
 class ReportServer(ThreadingHTTPServer):
-    """A server that a client which hangs up in the midst of an answer does not make print a traceback."""
+    """A server that prints no traceback when a client disconnects during a response."""
 
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tells in a line of what is no fault of the client's."""
+        """Logs an error in one line, unless the client caused it."""
         error = sys.exception()
         if not isinstance(error, OSError):
-            LOG.warning("a report could not be handed out (%s: %s)", type(error).__name__, error)
+            LOG.warning("a report could not be served (%s: %s)", type(error).__name__, error)
 
 
 @contextlib.contextmanager
 def served_reports(store: Store, ports: Iterable[int] = PORTS) -> Iterator[str]:
-    """Hands out the runs' files while it lasts; yields their address, which is the base URL's if there is one.
+    """Serves the runs' files during the context; yields their URL, based on the base URL if there is one.
 
     Args:
-        store: with the runs, of which there need not be any yet.
-        ports: to listen on, the first that is free.
+        store: With the runs; there may be none yet.
+        ports: To listen on; the first free one is used.
 
     Raises:
-        ServerError: none is, or the address cannot be made up.
-        InputError: the base URL is none.
-        OSError: the address cannot be made up.
+        ServerError: No port is free, or the secret cannot be used.
+        InputError: The base URL is invalid.
+        OSError: The secret cannot be read or written.
     """
     base = base_url()
-    word = address_word(store.root)
-    server = first_server(partial(RunFiles, store=store, word=word), ports)
+    token = reports_token(store.root)
+    server = first_server(partial(RunFiles, store=store, token=token), ports)
     thread = threading.Thread(target=server.serve_forever, name="reports", daemon=True)
     thread.start()
     try:
-        yield f"{base.reports if base else f'http://{LOOPBACK}:{server.server_port}'}/{word}"
+        yield f"{base.reports if base else f'http://{LOOPBACK}:{server.server_port}'}/{token}"
     finally:
         server.shutdown()
         server.server_close()
 
 
 def first_server(handler: Callable[..., RunFiles], ports: Iterable[int]) -> ReportServer:
-    """A server on the first port that is free.
+    """Returns a server on the first free port.
 
     Raises:
-        ServerError: none is.
+        ServerError: No port is free.
     """
     for port in ports:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Ends what a project has running: `workflow serve`, and then its server. Needs the standard library alone."""
+"""Stops what a project has running: `workflow serve`, then its server. Needs only the standard library."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ from flows.services.prefect_server import server
 
 
 def stop(root: Path) -> Iterator[str]:
-    """Ends both, and says so in lines.
+    """Stops both; yields lines to print.
 
     Raises:
-        ServerError: one of them belongs to another user or does not end.
-        OSError: what is known of them cannot be read.
+        ServerError: One of them belongs to another user or does not end.
+        OSError: Its state cannot be read.
     """
     if serve_process.stop(root):
         yield "`workflow serve` has ended."

@@ -34,16 +34,16 @@ class ServingProject:
     def store(self) -> Store:
         return Store(self.home)
 
-    def begin(self, *options: str) -> serve_process.Serving:
+    def begin(self, *options: str) -> serve_process.ServeProcess:
         """Starts `workflow serve`, and comes back when it takes runs."""
         process = self.process = self._start("-m", "flows.cli", "serve", *options, home=self.home)
 
-        def look() -> serve_process.Serving | None:
+        def look() -> serve_process.ServeProcess | None:
             assert process.poll() is None, process.communicate()
             found = serve_process.find(self.home)
             return found if found and found.reports else None
 
-        found: serve_process.Serving = until_there(look)
+        found: serve_process.ServeProcess = until_there(look)
         return found
 
     def end(self, number: int = signal.SIGTERM, *, whole_group: bool = False) -> tuple[int, str]:

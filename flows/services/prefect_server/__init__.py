@@ -1,1 +1,1 @@
-"""The project's own Prefect server: its process, its password, its guard and its database."""
+"""The project's own Prefect server: its process, its password, its middleware and its database."""

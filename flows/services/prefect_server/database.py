@@ -1,8 +1,8 @@
-"""The database of the project's own Prefect server, where it is damaged or of another version of Prefect.
+"""The database of the project's own Prefect server: detection of damage and of other versions of Prefect.
 
-It holds what Prefect shows of the runs; what the runs made lies in the store, which knows nothing of it. So a damaged
-one is moved aside and a new one begins, but only on the word of SQLite: a database that is locked, or that cannot be
-read just now, is not damaged. No other module looks into it.
+It holds what Prefect shows of the runs; their results are in the store, which does not depend on it. A damaged database
+is therefore moved aside and a new one created, but only if SQLite reports damage: a database that is locked, or that
+cannot be read right now, is not damaged. No other module opens it.
 """
 
 import fcntl
@@ -17,124 +17,123 @@ from pathlib import Path
 from flows.environment.settings import ServerError
 from tasks.caching.storage.durable import fsync_folder
 
-#: The database's file, and those in which SQLite keeps the latest changes and what of them is where.
-NAMES = ("prefect.db", "prefect.db-wal", "prefect.db-shm")
+#: The database file, SQLite's write-ahead log and the log's index.
+FILES = ("prefect.db", "prefect.db-wal", "prefect.db-shm")
 
-#: Seconds for which a database is looked through before each start, enough for half a gigabyte; and after a start that
-#: failed.
+#: Time limits of the check before each start, enough for half a gigabyte, and of the one after a failed start.
 CHECK_SECONDS, LONG_CHECK_SECONDS = 2.0, 60.0
 
-#: SQLite's results of which only a damaged file is the reason: SQLITE_CORRUPT and SQLITE_NOTADB.
-DAMAGED = (11, 26)
+#: SQLite's result codes that mean a damaged file: SQLITE_CORRUPT and SQLITE_NOTADB.
+DAMAGE_CODES = (11, 26)
 
-#: How a finding of `quick_check` begins that is about the content of rows, which the server can live with.
-CONTENT = ("NULL value in", "CHECK constraint failed", "NUMERIC value in", "TEXT value in", "non-")
+#: Prefixes of `quick_check` findings about the content of rows, which the server tolerates.
+TOLERATED = ("NULL value in", "CHECK constraint failed", "NUMERIC value in", "TEXT value in", "non-")
 
-#: The bytes of which every process that has the database open holds one locked for reading.
+#: The byte range in which every process with the database open holds a read lock.
 SHARED_FIRST, SHARED_SIZE = 0x40000000 + 2, 510
 
-#: The table that says which version of Prefect made the others.
-VERSIONS = "alembic_version"
+#: The table with the schema version.
+VERSION_TABLE = "alembic_version"
 
-#: Tables without which every request to the server fails.
-TABLES = ("flow", "flow_run", "flow_run_state", "task_run", "task_run_state", "deployment", "artifact")
+#: Tables that the server cannot do without.
+REQUIRED_TABLES = ("flow", "flow_run", "flow_run_state", "task_run", "task_run_state", "deployment", "artifact")
 
-#: Instructions of SQLite's machine between two looks at the clock.
-STEPS = 1000
+#: SQLite virtual machine instructions between two checks of the time limit.
+PROGRESS_STEPS = 1000
 
 
 def set_aside_if_damaged(home: Path, notify: Callable[[str], None], seconds: float = CHECK_SECONDS) -> bool:
-    """Moves a damaged database aside; no server is being started meanwhile.
+    """Moves a damaged database aside. Call it only while no server is being started.
 
     Args:
-        home: of Prefect, inside the project.
-        notify: gets one line if there was one.
-        seconds: for which it is looked through; what has not been found by then does not count.
+        home: Of Prefect, inside the project.
+        notify: Called with one line if the database was damaged.
+        seconds: Time limit of the check; damage that is not found in time is ignored.
 
     Returns:
-        Whether there was one.
+        Whether the database was damaged.
 
     Raises:
-        ServerError: there is one, and a process has it open.
-        OSError: it cannot be moved.
+        ServerError: It is damaged, and a process has it open.
+        OSError: It cannot be moved.
     """
     damage = find_damage(home, seconds)
     if not damage:
         return False
-    path = home / NAMES[0]
+    path = home / FILES[0]
     if is_open(path):
         raise ServerError(
             f"The database of the Prefect server, {path}, is damaged ({damage}), and a process still has it open. "
-            "End that process and try again."
+            "Stop that process and try again."
         )
     aside = set_aside(home)
     notify(
-        f"The database of the Prefect server is damaged ({damage}): it was moved to {aside}, and a new one begins. "
-        "Runs and artifacts are not affected; earlier runs are no longer shown in the UI, and alerts are to be created "
-        "again."
+        f"The database of the Prefect server is damaged ({damage}): it was moved to {aside}, and a new one is "
+        "created. Runs and artifacts are not affected; earlier runs are no longer shown in the UI, and alerts have to "
+        "be created again."
     )
     return True
 
 
 def find_damage(home: Path, seconds: float = CHECK_SECONDS) -> str:
-    """What SQLite finds wrong with the structure of the database; empty if nothing, or if it cannot say."""
+    """Returns what SQLite finds wrong with the structure of the database; empty if nothing, or if it cannot tell."""
     import sqlite3
 
-    path, log = home / NAMES[0], home / NAMES[1]
-    # Unlike those of Path, these take no for an answer where the folder may not be entered. A named pipe would be
-    # waited for without end.
-    for name in NAMES:
+    path, log = home / FILES[0], home / FILES[1]
+    # Unlike Path's methods, these do not raise if the folder may not be entered. Opening a named pipe would block
+    # forever.
+    for name in FILES:
         if os.path.lexists(home / name) and not os.path.isfile(home / name):  # noqa: PTH113
-            return f"{name} is a folder or no plain file, or a link to nothing"
+            return f"{name} is not a regular file, or a broken symlink"
     try:
         if path.stat().st_size == 0 and log.stat().st_size > 0:
-            return "it is empty, but for changes that were to be made in it"  # which SQLite would remove without a word
+            return "it is empty, except for pending changes"  # which SQLite would discard silently
     except OSError:
         pass
     try:
         findings = query(path, "PRAGMA quick_check(100)", seconds)
     except sqlite3.Error as error:
-        # The upper bytes only tell the cases of one result from each other.
-        return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED else ""
-    found = (text.splitlines()[0] for text in findings if text != "ok" and not text.startswith(CONTENT))
-    return next(found, "") or find_gap(path)
+        # The upper bytes hold the extended result code.
+        return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE_CODES else ""
+    found = (text.splitlines()[0] for text in findings if text != "ok" and not text.startswith(TOLERATED))
+    return next(found, "") or find_missing_tables(path)
 
 
-def find_gap(path: Path) -> str:
-    """What a database lacks whose schema was made, which the server does not make again; empty if nothing."""
+def find_missing_tables(path: Path) -> str:
+    """Returns what a database with a schema lacks, which the server would not create again; empty if nothing."""
     import sqlite3
 
     try:
         tables = query(path, "SELECT name FROM sqlite_master WHERE type = 'table'", CHECK_SECONDS)
-        if VERSIONS not in tables:  # which is made first
-            return f"it has no table {VERSIONS}" if tables else ""
-        revisions = query(path, f"SELECT version_num FROM {VERSIONS}", CHECK_SECONDS)  # noqa: S608 (a constant)
-    except sqlite3.Error:  # it does not say
+        if VERSION_TABLE not in tables:  # created first
+            return f"it has no table {VERSION_TABLE}" if tables else ""
+        revisions = query(path, f"SELECT version_num FROM {VERSION_TABLE}", CHECK_SECONDS)  # noqa: S608 (a constant)
+    except sqlite3.Error:  # unknown
         return ""
-    if not revisions:  # the server makes all tables then, and fails on one that is there
-        return f"its table {VERSIONS} is empty" if any(not is_own(name) for name in tables) else ""
-    if unknown_revisions(revisions):  # of a later version, which may have other tables
+    if not revisions:  # the server would then create all tables, and fail on one that exists
+        return f"its table {VERSION_TABLE} is empty" if any(not is_internal_table(name) for name in tables) else ""
+    if unknown_revisions(revisions):  # a later version, which may have other tables
         return ""
-    return next((f"it has no table {name}" for name in TABLES if name not in tables), "")
+    return next((f"it has no table {name}" for name in REQUIRED_TABLES if name not in tables), "")
 
 
-def is_own(table: str) -> bool:
-    """Whether a table is SQLite's own, or the one that is made before all others."""
-    return table == VERSIONS or table.startswith("sqlite_")
+def is_internal_table(table: str) -> bool:
+    """Whether a table is SQLite's own or the one with the schema version, which is created first."""
+    return table == VERSION_TABLE or table.startswith("sqlite_")
 
 
 def query(path: Path, statement: str, seconds: float) -> list[str]:
-    """The first column of what a database answers, which is not changed.
+    """Returns the first column of a read-only query.
 
     Raises:
-        sqlite3.Error: it does not answer, or not in time.
+        sqlite3.Error: The query fails or does not finish in time.
     """
     import sqlite3
 
     deadline = time.monotonic() + seconds
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.0)
     try:
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
         return [str(row[0]) for row in connection.execute(statement)]
     finally:
         connection.close()
@@ -153,26 +152,26 @@ def is_open(path: Path) -> bool:
 
 
 def set_aside(home: Path) -> Path:
-    """Moves the files of the database into a folder of their own, durably; where it is now."""
+    """Moves the files of the database into a folder of their own, durably; returns the new path."""
     folder = home / f"damaged-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     folder.mkdir(mode=0o700)
-    for name in NAMES:  # of a log without its database, which a kill between two of them leaves, SQLite takes nothing
+    for name in FILES:  # if killed in between, SQLite ignores a log without its database
         if os.path.lexists(home / name):
             (home / name).rename(folder / name)
     fsync_folder(folder)
     fsync_folder(home)
-    return folder / NAMES[0]
+    return folder / FILES[0]
 
 
 def require_known_schema(home: Path) -> None:
-    """Shows that the database was not made by a later version of Prefect, which its server would fail on.
+    """Checks that the database was not created by a later version of Prefect, which its server would fail on.
 
     Raises:
-        ServerError: it was.
+        ServerError: It was.
     """
     import sqlite3
 
-    path = home / NAMES[0]
+    path = home / FILES[0]
     try:
         found = query(path, "SELECT version_num FROM alembic_version", CHECK_SECONDS)
     except sqlite3.Error:
@@ -180,13 +179,13 @@ def require_known_schema(home: Path) -> None:
     for revision in unknown_revisions(found):
         raise ServerError(
             f"The database of the Prefect server, {path}, has the schema {revision[:40]!r}, which Prefect "
-            f"{version('prefect')} does not know: a later version has made it. Install that version again, or move "
-            "the file elsewhere to begin a new one. Runs and artifacts are not affected."
+            f"{version('prefect')} does not know: a later version created it. Install that version again, or move "
+            "the file elsewhere to start with a new one. Runs and artifacts are not affected."
         )
 
 
 def unknown_revisions(revisions: Iterable[str]) -> list[str]:
-    """Those of some schemas that the installed version of Prefect does not know; none where that cannot be told."""
+    """Returns the revisions that the installed version of Prefect does not know; none if that is unclear."""
     known = [migration.read_text("utf-8") for migration in migrations()]
     return [
         revision for revision in revisions if known and not any(f'revision = "{revision}"' in text for text in known)
@@ -194,7 +193,7 @@ def unknown_revisions(revisions: Iterable[str]) -> list[str]:
 
 
 def migrations() -> list[Path]:
-    """The files with which Prefect's server upgrades its database, the latest first; each names the schema it makes."""
+    """Returns the migration files of Prefect's server, latest first; each names the revision it creates."""
     spec = find_spec("prefect")
     if spec is None or spec.origin is None:
         return []

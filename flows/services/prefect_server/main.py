@@ -1,8 +1,8 @@
-"""The process of the project's own server: Prefect's, but for its transactions on SQLite, its guard and its V2 pages.
+"""The process of the project's own server: Prefect's, with other transactions on SQLite, the guard and no V2 UI.
 
-Prefect begins most transactions as readers. If another process writes between what such a one reads and what it
-writes, SQLite refuses it at once, however long it may wait: of 60 flow runs that are asked for at once, two are lost to
-"database is locked". A transaction that begins as a writer waits its turn.
+Prefect begins most transactions as readers. If another process writes between a read and a write of such a transaction,
+SQLite fails it at once, whatever the timeout: of 60 flow runs requested at once, two are lost to "database is locked".
+A transaction that begins as a writer waits for its turn.
 """
 
 import os
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from flows.environment.base_url import base_url
 from flows.services.prefect_server.guard import Guard
-from flows.services.prefect_server.password import make_secret, own_password, server_proof
+from flows.services.prefect_server.password import ensure_secret, own_password, server_proof
 from flows.services.prefect_server.server_process import TEMPORARY
 
 begin_transaction = AioSqliteConfiguration.begin_transaction
@@ -37,17 +37,17 @@ def begin_as_writer(
     return begin_transaction(configuration, session, with_for_update=True)
 
 
-def leave_out_v2() -> None:
-    """Keeps Prefect from serving its V2 pages, and its other pages from offering them.
+def disable_v2_ui() -> None:
+    """Keeps Prefect from serving its V2 UI, and its other pages from linking to it.
 
-    They query a server of Amplitude's as soon as they are opened, and no setting leaves them out. Pages whose files are
-    not there are not served.
+    It queries a server of Amplitude's as soon as it is opened, and no setting disables that. A UI whose files are
+    missing is not served.
     """
     prefect.__ui_v2_static_path__ = Path(os.devnull) / "ui-v2"
 
 
-def end_with_starter() -> None:
-    """Ends this process when the one that started it does, which closes the other end of the pipe at its input."""
+def end_with_parent() -> None:
+    """Ends this process when the one that started it does, which closes the other end of the pipe at stdin."""
 
     def wait_for_end() -> None:
         sys.stdin.buffer.read()
@@ -57,16 +57,16 @@ def end_with_starter() -> None:
 
 
 def main() -> None:
-    """Serves until the process is ended."""
+    """Serves until the process is stopped."""
     if TEMPORARY.items() <= os.environ.items():
-        end_with_starter()
-    leave_out_v2()
+        end_with_parent()
+    disable_v2_ui()
     AioSqliteConfiguration.begin_transaction = begin_as_writer  # type: ignore[assignment, method-assign]
     home = Path(os.environ["PREFECT_HOME"])
     settings = get_current_settings().server
     config = uvicorn.Config(
-        # Around it and not inside: the server asks itself too, under a name that leads nowhere.
-        Guard(create_app(final=True), partial(server_proof, make_secret(home), home, own_password(home)), base_url()),
+        # Wrapped around the app rather than inside it: the server also sends itself requests, with a made-up Host.
+        Guard(create_app(final=True), partial(server_proof, ensure_secret(home), home, own_password(home)), base_url()),
         host=settings.api.host,
         port=settings.api.port,
         timeout_keep_alive=settings.api.keepalive_timeout,

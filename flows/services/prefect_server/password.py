@@ -1,6 +1,6 @@
-"""The password of the project's own Prefect server: one that the user has set, or else a random one kept in `.prefect`.
+"""The password of the project's own Prefect server: the user's, or else a random one stored in `.prefect`.
 
-The random one is also the key of proofs and addresses that only this project can make, whichever password counts.
+The random one also signs proofs and paths that only this project can create, whichever password is in use.
 """
 
 import fcntl
@@ -12,26 +12,26 @@ from pathlib import Path
 from flows.environment.settings import ServerError
 from tasks.caching.storage.durable import locked_folder, temporary_file
 
-#: Where a user may set the password, the first that is set.
+#: The variables in which a user may set the password; the first one set is used.
 VARIABLES = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 
-#: The user's name of HTTP's basic authentication, for programs such as curl that insist on one; it means nothing here.
+#: The user name for HTTP basic authentication, which programs such as curl require; it has no meaning here.
 USER = "workflow"
 
 RANDOM_BYTES = 32
 
 
 def secret_path(home: Path) -> Path:
-    """The file with the random password, for its owner's eyes only."""
+    """Returns the file with the random password, readable by its owner only."""
     return home / "password"
 
 
 def read_secret(home: Path) -> str | None:
-    """The random password; None if none has been made yet.
+    """Returns the random password; None if there is none yet.
 
     Raises:
-        ServerError: the file holds none.
-        OSError: it cannot be read.
+        ServerError: The file contains no password.
+        OSError: It cannot be read.
     """
     path = secret_path(home)
     try:
@@ -39,16 +39,18 @@ def read_secret(home: Path) -> str | None:
     except FileNotFoundError:
         return None
     if not secret or not secret.isascii():
-        raise ServerError(f"{path} holds no password. Remove it, and `workflow server stop`: the next start makes one.")
+        raise ServerError(
+            f"{path} contains no password. Remove it and run `workflow server stop`: the next start creates one."
+        )
     return secret
 
 
-def make_secret(home: Path) -> str:
-    """The random password, made if there is none yet; whichever process comes first makes it for all.
+def ensure_secret(home: Path) -> str:
+    """Returns the random password, creating it if needed; concurrent processes agree on one.
 
     Raises:
-        ServerError: the file holds none.
-        OSError: it cannot be read or written.
+        ServerError: The file contains no password.
+        OSError: It cannot be read or written.
     """
     if (kept := read_secret(home)) is not None:
         return kept
@@ -61,17 +63,17 @@ def make_secret(home: Path) -> str:
 
 
 def random_password() -> str:
-    """A password that nobody can guess."""
+    """Returns a new random password."""
     import secrets
 
     return f"{USER}:{secrets.token_urlsafe(RANDOM_BYTES)}"
 
 
 def write_private(path: Path, text: str) -> None:
-    """Puts a text into a file that nobody but its owner can read at any moment; durably and atomically.
+    """Writes a file that only its owner can ever read; durably and atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     with temporary_file(path.parent) as draft:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
@@ -81,8 +83,8 @@ def write_private(path: Path, text: str) -> None:
         draft.replace(path)
 
 
-def chosen_password() -> str | None:
-    """The password that the user has set in the environment; None if none is.
+def configured_password() -> str | None:
+    """Returns the password that the user has set in the environment; None if there is none.
 
     Raises:
         ServerError: Prefect's server cannot compare it.
@@ -91,27 +93,27 @@ def chosen_password() -> str | None:
         if password := os.environ.get(name):
             if not password.isascii():
                 raise ServerError(
-                    f"{name} has a character outside ASCII, which Prefect cannot compare: choose another password."
+                    f"{name} contains a character outside ASCII, which Prefect cannot compare: choose another password."
                 )
             return password
     return None
 
 
 def own_password(home: Path) -> str:
-    """The password of the project's own server.
+    """Returns the password of the project's own server.
 
     Raises:
-        ServerError: it cannot be used.
-        OSError: it cannot be read or written.
+        ServerError: It cannot be used.
+        OSError: It cannot be read or written.
     """
-    return chosen_password() or make_secret(home)
+    return configured_password() or ensure_secret(home)
 
 
-def signed(secret: str, *words: str) -> str:
-    """What only those who know the secret can make of some words."""
-    return hmac.new(secret.encode(), "\0".join(words).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+def sign(secret: str, *parts: str) -> str:
+    """Returns a signature of words that only holders of the secret can create."""
+    return hmac.new(secret.encode(), "\0".join(parts).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def server_proof(secret: str, home: Path, password: str, challenge: str) -> str:
-    """What the server answers to a challenge: it shows, without telling, whose it is and which password it asks for."""
-    return signed(secret, "server", str(home), password, challenge)
+    """Returns the server's response to a challenge: it proves whose server it is and which password it asks for."""
+    return sign(secret, "server", str(home), password, challenge)

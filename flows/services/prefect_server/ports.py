@@ -15,22 +15,22 @@ PORTS_TRIED = 100
 
 
 def first_port() -> int:
-    """The first port to try.
+    """Returns the first port to try.
 
     Raises:
-        ServerError: WORKFLOW_SERVER_PORT is no port.
+        ServerError: WORKFLOW_SERVER_PORT is not a valid port.
     """
     text = os.environ.get("WORKFLOW_SERVER_PORT") or str(DEFAULT_PORT)
-    # Below 1024 an ordinary user may not listen.
+    # Ports below 1024 are reserved for root.
     if not text.isdecimal() or not 1024 <= int(text) <= 65535:
-        raise ServerError(f"WORKFLOW_SERVER_PORT must be a whole number from 1024 to 65535, not {text!r}.")
+        raise ServerError(f"WORKFLOW_SERVER_PORT must be an integer from 1024 to 65535, not {text!r}.")
     return int(text)
 
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on a port now."""
     with socket.socket() as listener:
-        # As the server does: connections of its predecessor that are still winding down do not take the port.
+        # As the server does: connections of its predecessor in TIME_WAIT do not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))
@@ -40,7 +40,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, and that the kernel gives nobody else soon."""
+    """Returns a port that was free a moment ago and that the kernel will not assign to another process soon."""
     with socket.socket() as listener:
         listener.bind((LOOPBACK, 0))
         port: int = listener.getsockname()[1]

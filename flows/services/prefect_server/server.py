@@ -1,8 +1,8 @@
-"""The Prefect server that a run reports to: the one that the user has named, or the project's own.
+"""The Prefect server that a run reports to: the one the user has configured, or the project's own.
 
-The project's own is one background process, reached on the loopback interface only, with everything that it writes in
-`.prefect` inside the project. Unless a server cannot start, no module here imports Prefect: a run pays for that once,
-later, with its settings made.
+The project's own is a background process that listens on the loopback interface only and writes everything into
+`.prefect` inside the project. Unless a server fails to start, no module here imports Prefect: a run pays for that once,
+later, after its settings are made.
 """
 
 import sys
@@ -17,7 +17,7 @@ from flows.environment.settings import (
     Api,
     ServerError,
     configure_prefect,
-    heed_dotenv,
+    load_dotenv,
     make_home,
     named_api,
     prefect_home,
@@ -29,7 +29,7 @@ from flows.services.prefect_server.database import (
     require_known_schema,
     set_aside_if_damaged,
 )
-from flows.services.prefect_server.password import make_secret, own_password
+from flows.services.prefect_server.password import ensure_secret, own_password
 from flows.services.prefect_server.ports import PORTS_TRIED, first_port, is_free
 from flows.services.prefect_server.reachability import why_unreachable
 from flows.services.prefect_server.server_process import Server
@@ -38,22 +38,22 @@ from tasks.caching.storage.trouble import require_free, tell_error
 
 __all__ = ["Api", "Server", "ServerError", "Status", "configure_prefect", "find_api", "start", "status", "stop"]
 
-# A first start creates the database, which takes 11 to 17 s on two cores; later ones take 4 s.
+# The first start creates the database, which takes 11 to 17 s on two cores; later ones take 4 s.
 STARTUP_SECONDS = 120.0
 HANG_SECONDS = 10.0
-# What SQLite's log of changes grows to before it is emptied: without it, the server answers everything with HTTP 500.
-ROOM = 8 * 1024 * 1024
+# The size to which SQLite's write-ahead log grows: without this space, the server responds to everything with HTTP 500.
+MIN_FREE_BYTES = 8 * 1024 * 1024
 LOG_LINES_SHOWN = 40
 
-#: What uvicorn logs where it cannot have its port.
+#: What uvicorn logs if its port is taken.
 PORT_TAKEN = "address already in use"
 
-#: What is said of a server that cannot show that it is this project's, with the password that counts.
+#: The message about a server that cannot prove that it is this project's, with the password now in use.
 UNPROVEN = (
     "The project's Prefect server (process {pid}, {url}) was started by an earlier version of this "
-    "project, which asked no password, or with another password than the one that counts now, or before the project's "
+    "project without a password, or with another password than the current one, or before the project's "
     "folder was renamed. "
-    "End it with `workflow server stop`, and try again."
+    "Stop it with `workflow server stop` and try again."
 )
 
 
@@ -62,7 +62,7 @@ State = Literal["running", "stopped", "not answering", "not trusted"]
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of the server that a run would use."""
+    """The state of the server that a run would use."""
 
     state: State
     api: Api | None = None
@@ -70,21 +70,21 @@ class Status:
     since: datetime | None = None
 
     def describe(self) -> str:
-        """One line for a person."""
+        """Returns one line for the user."""
         if self.api is None:
-            return "No Prefect server of this project runs. The next run, or `workflow server start`, starts it."
+            return "No Prefect server of this project is running. The next run, or `workflow server start`, starts one."
         if self.api.named_in:
-            return f"The Prefect server at {self.api.url}, named in {self.api.named_in}, is {self.state}."
+            return f"The Prefect server at {self.api.url}, set in {self.api.named_in}, is {self.state}."
         if self.state == "not trusted":
             return UNPROVEN.format(pid=self.pid, url=self.api.ui_url)
         return f"The project's Prefect server (process {self.pid}) is {self.state}; UI: {self.api.ui_url}"
 
 
 def find_api(root: Path, notify: Callable[[str], None] | None = None) -> Api:
-    """The API that a run of the project in `root` uses; starts the project's own server if no other is named.
+    """Returns the API that a run in the project `root` uses; starts the project's own server if no other is configured.
 
     Raises:
-        ServerError: a named server does not answer, or the project's own cannot be started.
+        ServerError: A configured server does not respond, or the project's own cannot be started.
     """
     api = named_api(root)
     if api is None:
@@ -92,50 +92,50 @@ def find_api(root: Path, notify: Callable[[str], None] | None = None) -> Api:
     if reason := why_unreachable(api.url):
         raise ServerError(
             f"The Prefect server at {api.url} does not answer ({reason}). Its address comes from {api.named_in}. "
-            "Start that server or correct the address; without one, the project uses a server of its own."
+            "Start that server, or correct the address; without one, the project uses its own server."
         )
     return api
 
 
 def own_api(server: Server, root: Path) -> Api:
-    """The API of the project's own server, with the password that it asks for.
+    """Returns the API of the project's own server, with its password.
 
     Raises:
-        ServerError: there is none that can be used.
-        OSError: it cannot be read.
+        ServerError: There is no usable password.
+        OSError: The password cannot be read.
     """
     home = prefect_home(root)
     password = own_password(home)
-    return replace(server.api, password=password, is_random=password == make_secret(home))
+    return replace(server.api, password=password, is_random=password == ensure_secret(home))
 
 
 def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
-    """The project's own server: the one that runs, or else a new one, once it answers.
+    """Returns the project's own server, the running one or a new one, as soon as it responds.
 
     Raises:
-        ServerError: it hangs, it is not to be trusted, it ends while it starts, no port is free, or `.prefect` is full
-            or cannot be written.
+        ServerError: It hangs, it cannot be trusted, it ends while it starts, no port is free, or `.prefect` is full or
+            cannot be written.
     """
     home = prefect_home(root)
-    heed_dotenv()
+    load_dotenv()
     try:
         make_home(root)
-        require_free(home, ROOM)
+        require_free(home, MIN_FREE_BYTES)
         server = server_process.find(home)
-        if server and server_process.answers(server, home):
+        if server and server_process.is_ready(server, home):
             return server
         with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
-            return _wait_for_found(home) or _start_new(root, home, notify or (lambda message: None))
+            return _wait_for_running(home) or _start_new(root, home, notify or (lambda message: None))
     except OSError as error:
-        raise ServerError(f"No Prefect server can work in {home}: {tell_error(error)}") from error
+        raise ServerError(f"No Prefect server can run in {home}: {tell_error(error)}") from error
 
 
 def check_database(root: Path, notify: Callable[[str], None] | None = None) -> None:
-    """Has a server that comes and goes with one command find a database that it can use, if it is the project's.
+    """Makes sure that a temporary server, which lasts for one command, finds a usable database of the project.
 
     Raises:
-        ServerError: it is damaged and still open, or of a later version of Prefect.
-        OSError: it is damaged and cannot be moved.
+        ServerError: It is damaged and still open, or from a later version of Prefect.
+        OSError: It is damaged and cannot be moved.
     """
     home = prefect_home(root)
     require_known_schema(home)
@@ -145,24 +145,24 @@ def check_database(root: Path, notify: Callable[[str], None] | None = None) -> N
                 set_aside_if_damaged(home, notify or (lambda message: None))
 
 
-def find_trouble(api: Api | None, root: Path) -> str:
-    """Why the project's own server fails, in words: a full disk, a damaged database; empty if it is not known."""
+def diagnose(api: Api | None, root: Path) -> str:
+    """Returns why the project's own server fails: a full disk, a damaged database; empty if unknown."""
     if api is None or api.external:
         return ""
     home = prefect_home(root)
     try:
-        require_free(home, ROOM)
+        require_free(home, MIN_FREE_BYTES)
     except OSError as full:
         return tell_error(full)
     damage = find_damage(home)
-    return damage and f"its database is damaged, {damage}: end it with `workflow server stop`"
+    return damage and f"its database is damaged, {damage}: stop it with `workflow server stop`"
 
 
 def stop(root: Path) -> bool:
-    """End the project's own server, and return whether there was one.
+    """Stops the project's own server; returns whether it was running.
 
     Raises:
-        ServerError: it belongs to another user or does not end.
+        ServerError: It belongs to another user or does not end.
     """
     home = prefect_home(root)
     if not server_process.state_path(home).exists():
@@ -171,15 +171,15 @@ def stop(root: Path) -> bool:
         server = server_process.find(home)
         if server:
             server_process.terminate(server)
-        server_process.forget(home)
+        server_process.remove_state(home)
     return server is not None
 
 
 def status(root: Path) -> Status:
-    """How the server that a run would use is doing; starts and ends nothing.
+    """Returns the state of the server that a run would use; starts and stops nothing.
 
     Raises:
-        ServerError: a file that could name a server cannot be read.
+        ServerError: A file that could name a server cannot be read.
     """
     if api := named_api(root):
         return Status("not answering" if why_unreachable(api.url) else "running", api)
@@ -187,27 +187,27 @@ def status(root: Path) -> Status:
 
 
 def own_status(root: Path) -> Status:
-    """How the project's own server is doing, whichever one a run would use.
+    """Returns the state of the project's own server, whichever one a run would use.
 
     Raises:
-        ServerError: there is no password that can be used.
-        OSError: the password cannot be read.
+        ServerError: There is no usable password.
+        OSError: The password cannot be read.
     """
     home = prefect_home(root)
     server = server_process.find(home)
     if server is None:
         return Status("stopped")
-    states: dict[str, State] = {"proof": "running", "silence": "not answering", "something else": "not trusted"}
-    state = states[server_process.ask(server, home)]
+    states: dict[str, State] = {"proven": "running", "no response": "not answering", "unproven": "not trusted"}
+    state = states[server_process.challenge(server, home)]
     api = own_api(server, root) if state == "running" else server.api
     return Status(state, api, server.pid, datetime.fromtimestamp(server.since, UTC))
 
 
 def running_api(root: Path) -> Api:
-    """The API of the project's own server, if it runs; starts none.
+    """Returns the API of the project's own server if it is running; starts none.
 
     Raises:
-        ServerError: it does not run, does not answer, or is not to be trusted.
+        ServerError: It is not running, does not respond, or cannot be trusted.
     """
     found = own_status(root)
     if found.api is None or found.state != "running":
@@ -215,16 +215,16 @@ def running_api(root: Path) -> Api:
     return found.api
 
 
-def _wait_for_found(home: Path) -> Server | None:
-    """The server that lives, once it answers: it may be one whose starter was killed while it came up.
+def _wait_for_running(home: Path) -> Server | None:
+    """Waits for a server that is already running, maybe one whose starter was killed while it came up.
 
     Raises:
-        ServerError: it does not answer in time, or is not to be trusted.
+        ServerError: It does not respond in time, or cannot be trusted.
     """
     server = server_process.find(home)
     if server is None:
         return None
-    if server_process.ask(server, home) == "something else":
+    if server_process.challenge(server, home) == "unproven":
         raise ServerError(UNPROVEN.format(pid=server.pid, url=server.ui_url))
     age = max(time.time() - server.since, 0.0)
     try:
@@ -232,16 +232,16 @@ def _wait_for_found(home: Path) -> Server | None:
         return server if ready else None
     except TimeoutError:
         raise ServerError(
-            f"The project's Prefect server (process {server.pid}, {server.api.url}) lives but does not answer. "
-            f"End it with `workflow server stop` and try again; its log is {server_process.log_path(home)}."
+            f"The project's Prefect server (process {server.pid}, {server.api.url}) is running but does not answer. "
+            f"Stop it with `workflow server stop` and try again; its log is {server_process.log_path(home)}."
         ) from None
 
 
 def _start_new(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
-    """Start a server, with a new database if the one that is there is damaged.
+    """Starts a server, with a new database if the existing one is damaged.
 
     Raises:
-        ServerError: it ends or does not answer in time, no port is free, or its database is of a later version.
+        ServerError: It ends or does not respond in time, no port is free, or its database is from a later version.
     """
     set_aside_if_damaged(home, notify)
     require_known_schema(home)
@@ -254,31 +254,31 @@ def _start_new(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
 
 
 def _start_on_a_port(root: Path, home: Path, notify: Callable[[str], None]) -> Server:
-    """Start a server on the first port that it can have.
+    """Starts a server on the first available port.
 
     Raises:
-        ServerError: it ends or does not answer in time, or no port is free.
+        ServerError: It ends or does not respond in time, or no port is free.
     """
     first = first_port()
     notify("Starting the project's Prefect server (4 s; the first time, which creates its database, 12 s).")
     for port in filter(is_free, range(first, min(first + PORTS_TRIED, 65536))):
         server = server_process.spawn(root, home, port)
-        if _came_up(server, home):
+        if _comes_up(server, home):
             link = UiPage(own_api(server, root)).link(sys.stderr)
-            notify(f"The Prefect UI is at {link}; `workflow server stop` ends the server.")
+            notify(f"The Prefect UI is at {link}; `workflow server stop` stops the server.")
             return server
-        # Another program may have taken the port while the server was loading, and have freed it since.
+        # Another program may have taken the port while the server was loading, and released it since.
         if is_free(port) and PORT_TAKEN not in _log_tail(home):
             _require_settings()
             raise ServerError(f"The Prefect server ended while it started.\n{_log_tail(home)}")
-    raise ServerError(f"No port from {first} on is free for the Prefect server. Name another in WORKFLOW_SERVER_PORT.")
+    raise ServerError(f"No port from {first} on is free for the Prefect server. Set another in WORKFLOW_SERVER_PORT.")
 
 
 def _require_settings() -> None:
-    """Shows that Prefect can take its settings: a server that cannot ends with a traceback in its log.
+    """Checks that Prefect accepts its settings: otherwise the server ends with a traceback in its log.
 
     Raises:
-        InputError: it cannot; names the setting.
+        InputError: It does not; names the setting.
     """
     from flows.environment.validation import readable_settings
 
@@ -288,29 +288,29 @@ def _require_settings() -> None:
         get_current_settings()
 
 
-def _came_up(server: Server, home: Path) -> bool:
-    """Record the new server and wait for it; one that does not come up is ended, whatever interrupts the wait.
+def _comes_up(server: Server, home: Path) -> bool:
+    """Records the new server and waits for it; stops it if it does not come up or the wait is interrupted.
 
     Raises:
-        ServerError: it does not answer in time.
+        ServerError: It does not respond in time.
     """
     ready = False
     try:
-        server_process.record(server, home)
+        server_process.write_state(server, home)
         ready = server_process.wait_until_ready(server, home, STARTUP_SECONDS)
     except TimeoutError:
         raise ServerError(
-            f"The Prefect server did not answer within {STARTUP_SECONDS:g} s and was ended.\n{_log_tail(home)}"
+            f"The Prefect server did not answer within {STARTUP_SECONDS:g} s and was stopped.\n{_log_tail(home)}"
         ) from None
     finally:
         if not ready:
             server_process.terminate(server)
-            server_process.forget(home)
+            server_process.remove_state(home)
     return ready
 
 
 def _log_tail(home: Path) -> str:
-    """The last lines of the server's log, and where the rest is."""
+    """Returns the last lines of the server's log and the log's path."""
     log = server_process.log_path(home)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     tail = [line for line in lines if line.strip()][-LOG_LINES_SHOWN:]

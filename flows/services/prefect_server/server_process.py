@@ -1,7 +1,7 @@
-"""The process of the project's own Prefect server: how it is started, recognised and ended.
+"""The process of the project's own Prefect server: how it is started, recognized and stopped.
 
-A state file says which process it is. The start time of the process is in it, so that neither an old file nor a
-process that got the same number is ever taken for the server.
+A state file identifies the process. It includes the process's start time, so that neither an outdated file nor a
+process that reuses the pid is ever mistaken for the server.
 """
 
 import hmac
@@ -27,13 +27,13 @@ from tasks.caching.locking.claims import has_locked
 T = TypeVar("T")
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("main.py")))
-#: The environment of a temporary server: Prefect's own word for it, which leaves out what schedules and cleans up.
+#: The environment of a temporary server: Prefect's own variable, which disables the scheduler and cleanup services.
 TEMPORARY = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "false"}
-ANSWER_SECONDS = 5.0
+RESPONSE_SECONDS = 5.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
 
-#: Hexadecimal digits of a proof, and one more.
+#: Hexadecimal digits of a proof, plus one.
 PROOF_BYTES = 65
 
 
@@ -43,67 +43,67 @@ class Server:
 
     pid: int
     port: int
-    # When the process started, as the operating system counts it: with the pid, it names one process for good.
+    # The process's start time according to the operating system: with the pid, it identifies one process forever.
     identity: str
-    # In seconds since the epoch; for people.
+    # In seconds since the epoch; for display.
     since: float
 
     @property
     def api(self) -> Api:
-        """The API that it serves."""
+        """The API it serves."""
         return Api(f"http://{LOOPBACK}:{self.port}/api")
 
     @property
     def ui_url(self) -> str:
-        """Where a person watches its runs."""
+        """The URL of its UI."""
         return self.api.ui_url
 
 
 def state_path(home: Path) -> Path:
-    """The file that says which process is the server."""
+    """Returns the state file, which identifies the server process."""
     return home / "server.json"
 
 
 def log_path(home: Path) -> Path:
-    """What the server prints; that of the one before it is kept beside it."""
+    """Returns the server's log; the previous server's log is kept beside it."""
     return home / "server.log"
 
 
 def find(home: Path) -> Server | None:
-    """The server of the state file, if its process lives. Whether it answers is another question."""
+    """Returns the server in the state file if its process is running. Whether it responds is another question."""
     try:
         state = json.loads(state_path(home).read_bytes())
         server = Server(int(state["pid"]), int(state["port"]), str(state["identity"]), float(state["since"]))
-        ours = "home" not in state or is_at(home, Path(state["home"]), int(state["inode"]))
+        ours = "home" not in state or belongs_to(home, Path(state["home"]), int(state["inode"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
     return server if ours and lives(server) else None
 
 
-def is_at(home: Path, recorded: Path, inode: int) -> bool:
-    """Whether a state file is that of its home, which may have been moved since, and not a copy."""
+def belongs_to(home: Path, recorded: Path, inode: int) -> bool:
+    """Whether a state file belongs to its folder, which may have been moved since, and is not a copy."""
     return home.stat().st_ino == inode or not recorded.exists()
 
 
-def record(server: Server, home: Path) -> None:
-    """Write the state file, which is never seen half written."""
+def write_state(server: Server, home: Path) -> None:
+    """Writes the state file atomically."""
     temporary = state_path(home).with_suffix(".json.new")
     state = asdict(server) | {"home": str(home), "inode": home.stat().st_ino}
     temporary.write_text(json.dumps(state), encoding="utf-8")
     temporary.replace(state_path(home))
 
 
-def forget(home: Path) -> None:
-    """Remove the state file."""
+def remove_state(home: Path) -> None:
+    """Removes the state file."""
     state_path(home).unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(home: Path, seconds: float) -> Iterator[None]:
-    """Only one process at a time starts or stops the server; the kernel frees the lock of one that dies.
+    """Holds the lock for starting and stopping the server; the kernel releases it if the process dies.
 
     Raises:
-        ServerError: another one holds it for longer than so many seconds.
+        ServerError: Another process holds it for too long.
     """
     deadline = time.monotonic() + seconds
     with (home / "server.lock").open("a") as file:
@@ -111,14 +111,14 @@ def locked(home: Path, seconds: float) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"Another process has been starting or stopping the Prefect server in {home} for too long. "
-                    "End it and try again."
+                    "Stop it and try again."
                 )
             time.sleep(POLL_SECONDS)
         yield
 
 
 def spawn(root: Path, home: Path, port: int) -> Server:
-    """Start the server process, detached from this one and from its terminal."""
+    """Starts the server process, detached from this one and its terminal."""
     log = log_path(home)
     if log.exists():
         log.replace(log.with_suffix(".previous.log"))
@@ -127,11 +127,11 @@ def spawn(root: Path, home: Path, port: int) -> Server:
 
 
 def launch(root: Path, home: Path, port: int, output: IO[bytes], *, temporary: bool = False) -> Server:
-    """Start a server process, detached from this one's terminal, that prints into `output`.
+    """Starts a server process, detached from this one's terminal, that writes to `output`.
 
     Args:
-        temporary: it ends when this process does, however that ends, and has no web pages and no services of a server
-            that stays.
+        temporary: Whether it ends when this process does, however that ends, and has neither web pages nor the services
+            of a permanent server.
     """
     process = subprocess.Popen(
         COMMAND,
@@ -139,119 +139,119 @@ def launch(root: Path, home: Path, port: int, output: IO[bytes], *, temporary: b
         env=server_environment(root, port)
         | {"PREFECT_SERVER_API_AUTH_STRING": own_password(home)}
         | (TEMPORARY if temporary else {}),
-        # The end of this pipe is how a temporary server learns that the process which holds it has ended.
+        # A temporary server notices that its parent has ended when this pipe closes.
         stdin=subprocess.PIPE if temporary else subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         close_fds=True,
     )
-    # Collects the process if it ends before this one does.
+    # Reaps the process if it ends before this one does.
     threading.Thread(target=_reap, args=(process,), name="prefect-server-reaper", daemon=True).start()
     return Server(process.pid, port, _identity(process.pid) or "ended", time.time())
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a process, and holds the pipe of a temporary server for so long."""
+    """Waits for a process, and keeps the pipe of a temporary server open until then."""
     with process:
         process.wait()
 
 
 def lives(server: Server) -> bool:
-    """Whether the very process that was started as the server still runs."""
+    """Whether the very process that was started as the server is still running."""
     return _identity(server.pid) == server.identity
 
 
-def answers(server: Server, home: Path) -> bool:
-    """Whether the server on the port answers, and is this project's."""
-    return ask(server, home) == "proof"
+def is_ready(server: Server, home: Path) -> bool:
+    """Whether the server on the port responds and is this project's."""
+    return challenge(server, home) == "proven"
 
 
-def ask(server: Server, home: Path) -> Literal["proof", "silence", "something else"]:
-    """What is answered on the server's port to a challenge that only this project's server can meet.
+def challenge(server: Server, home: Path) -> Literal["proven", "no response", "unproven"]:
+    """Sends a challenge to the server's port that only this project's server can meet.
 
-    A bare health check would accept the server of another project that took the port first. And the password is not
-    told before: it may be a program of another user that did.
+    A mere health check would accept the server of another project that took the port first. The password is not sent,
+    since a program of another user may have taken the port.
 
     Raises:
-        ServerError: there is no password to be used.
-        OSError: the password cannot be read.
+        ServerError: There is no usable password.
+        OSError: The password cannot be read.
     """
-    challenge = os.urandom(16).hex()
+    nonce = os.urandom(16).hex()
     try:
-        status, told = within(ANSWER_SECONDS, lambda: request_proof(server.port, challenge))
+        status, body = call_with_timeout(RESPONSE_SECONDS, lambda: request_proof(server.port, nonce))
     except (OSError, http.client.HTTPException, ValueError):
-        return "silence"
+        return "no response"
     if status >= 500:
-        return "silence"
+        return "no response"
     secret = read_secret(home)
     if secret is None:
-        return "something else"
-    proof = server_proof(secret, home, own_password(home), challenge).encode()
-    return "proof" if hmac.compare_digest(told, proof) else "something else"
+        return "unproven"
+    proof = server_proof(secret, home, own_password(home), nonce).encode()
+    return "proven" if hmac.compare_digest(body, proof) else "unproven"
 
 
-def request_proof(port: int, challenge: str) -> tuple[int, bytes]:
-    """The status and the beginning of what is answered to a challenge.
+def request_proof(port: int, nonce: str) -> tuple[int, bytes]:
+    """Returns the status and the start of the body of the response to a challenge.
 
     Raises:
-        OSError: there is no answer, or http.client.HTTPException or ValueError: it is none of HTTP.
+        OSError: There is no response; http.client.HTTPException or ValueError if it is not valid HTTP.
     """
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_SECONDS)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=RESPONSE_SECONDS)
     try:
-        connection.request("GET", f"/proof/{challenge}")
+        connection.request("GET", f"/proof/{nonce}")
         response = connection.getresponse()
         return response.status, response.read(PROOF_BYTES)
     finally:
         connection.close()
 
 
-def within(seconds: float, request: Callable[[], T]) -> T:
-    """What a request gives; its own timeouts are those of single reads, so that a byte now and then has no end.
+def call_with_timeout(seconds: float, request: Callable[[], T]) -> T:
+    """Returns the result of a request within a total timeout; the request's own timeouts apply to single reads.
 
     Raises:
-        TimeoutError: it takes longer.
-        Exception: what the request raises.
+        TimeoutError: It takes longer.
+        Exception: Whatever the request raises.
     """
     done: Future[T] = Future()
 
-    def carry_out() -> None:
+    def send() -> None:
         try:
             done.set_result(request())
         except Exception as error:
             done.set_exception(error)
 
-    # A thread that waits for ever ends with the process.
-    threading.Thread(target=carry_out, name="request", daemon=True).start()
+    # A daemon thread that waits forever ends with the process.
+    threading.Thread(target=send, name="request", daemon=True).start()
     try:
         return done.result(seconds)
     except TimeoutError:
         if done.done():
             raise
-        raise TimeoutError(f"no whole answer within {seconds:g} s") from None
+        raise TimeoutError(f"no complete response within {seconds:g} s") from None
 
 
 def wait_until_ready(server: Server, home: Path, seconds: float) -> bool:
-    """Whether the server answers before it ends.
+    """Waits for the server to respond; returns False if it ends first.
 
     Raises:
-        TimeoutError: it does neither in time.
+        TimeoutError: Neither happens in time.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not lives(server):
             return False
-        if answers(server, home):
+        if is_ready(server, home):
             return True
         time.sleep(POLL_SECONDS)
     raise TimeoutError
 
 
 def terminate(server: Server) -> None:
-    """End the server, and with it whatever it started.
+    """Stops the server and every process it started.
 
     Raises:
-        ServerError: it belongs to another user or does not end.
+        ServerError: It belongs to another user or does not end.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not lives(server):
@@ -266,25 +266,25 @@ def terminate(server: Server) -> None:
         while lives(server) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
     if lives(server):
-        raise ServerError(f"The Prefect server (process {server.pid}) does not end. End it by hand.")
+        raise ServerError(f"The Prefect server (process {server.pid}) does not end. Kill it by hand.")
 
 
 def _identity(pid: int) -> str | None:
-    """What tells a process from every other that has had or will have its number; None if it does not run."""
+    """Returns what tells a process from all others with its pid, past or future; None if it is not running."""
     try:
-        # After the command's name, which is in brackets and may itself contain any character.
+        # After the command's name, which is in parentheses and may contain any character.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None if Path("/proc/self/stat").exists() else _identity_from_ps(pid)
     state, threads, started = fields[0], int(fields[17]), fields[19]
-    # Until the last thread of a killed process is gone, it keeps its port.
+    # A killed process keeps its port until its last thread is gone.
     ended = state in "ZX" and threads <= 1
     return None if ended else f"{boot}/{started}"
 
 
 def _identity_from_ps(pid: int) -> str | None:
-    """The same where there is no /proc, as on macOS."""
+    """Returns the same where there is no /proc, as on macOS."""
     command = ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
     state, _, started = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition(" ")
     return started.strip() if state and not state.startswith("Z") else None

@@ -1,9 +1,8 @@
-"""How a browser comes by the password of the project's own server without asking anybody for it.
+"""How a browser gets the password of the project's own server without asking the user for it.
 
-A page of the server's, `/open/…`, takes it from the fragment of its own address, which browsers send to nobody, puts it
-where Prefect's UI looks for it, and goes on to the page of the UI that its address names. The link with the password is
-printed on terminals only; `workflow ui` hands it to the browser in a file, since other users see what programs are
-started with.
+A page of the server, `/open/…`, takes it from the fragment of its own URL, which browsers never send, stores it where
+Prefect's UI expects it, and redirects to the page of the UI named in its path. The link with the password is printed on
+terminals only; `workflow ui` passes it to the browser in a file, since other users can see the arguments of processes.
 """
 
 import base64
@@ -17,22 +16,22 @@ from urllib.parse import quote
 from flows.environment.settings import Api
 from flows.services.prefect_server.password import write_private
 
-#: Where the page is; what comes after it is a path of the UI.
+#: Where the page is; the rest of the path is a path of the UI.
 PATH = "/open"
 
-# A link with a password that no longer counts leaves the browser the one that it has: any page may lead here.
+# A link with an outdated password does not replace the one in the browser: any page may link here.
 SCRIPT = """
 const page = "/" + location.pathname.replace(/^\\/open\\/*/, "") + location.search;
-const ask = async () => {
+const signIn = async () => {
   const password = btoa(decodeURIComponent(location.hash.slice(1)));
   history.replaceState(null, "", location.pathname);
   const answer = await fetch("/api/admin/version", {headers: {Authorization: `Basic ${password}`}});
   if (answer.ok) localStorage.setItem("prefect-password", password);
 };
-ask().catch(() => {}).then(() => {
+signIn().catch(() => {}).then(() => {
   if (localStorage.getItem("prefect-password")) location.replace(page);
   else document.body.textContent =
-    "This link has no password that counts: `workflow ui` opens one that has, `workflow server status` prints it.";
+    "This link has no valid password: `workflow ui` opens one that has, `workflow server status` prints it.";
 });
 """
 
@@ -41,7 +40,7 @@ HTML = f"""<!DOCTYPE html>
 <body>Opening the Prefect UI…<script>{SCRIPT}</script></body></html>
 """
 
-#: What that page may do: run its own script, ask its own server, and be framed by nobody.
+#: What that page may do: run its own script and query its own server; it cannot be framed.
 POLICY = (
     f"default-src 'none'; script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -53,8 +52,8 @@ class UiPage:
     """A page of the Prefect UI.
 
     Attributes:
-        api: whose UI it is.
-        path: of the page, from the slash on.
+        api: Whose UI it is.
+        path: Of the page, starting with the slash.
     """
 
     api: Api
@@ -62,34 +61,34 @@ class UiPage:
 
     @property
     def address(self) -> str:
-        """Where it is, for programs and for browsers that have the password."""
+        """Its plain URL, for programs and for browsers that have the password."""
         return f"{self.api.ui_url}{self.path}"
 
     @property
-    def key(self) -> str:
-        """A link to it that brings the password along: for the owner's eyes only."""
-        return self.key_at(self.api.own_base or self.api.url.removesuffix("/api"))
+    def sign_in_url(self) -> str:
+        """A link to it that contains the password: only for the owner."""
+        return self.sign_in_url_at(self.api.own_base or self.api.url.removesuffix("/api"))
 
-    def key_at(self, server: str) -> str:
-        """Such a link to the server at an address."""
+    def sign_in_url_at(self, server: str) -> str:
+        """Returns such a link to the server at a URL."""
         return f"{server}{PATH}{self.path}#{quote(self.api.password or '', safe=':')}"
 
     def link(self, stream: TextIO) -> str:
-        """What is printed of it: on a terminal, a link that works in any browser; elsewhere none that tells a secret.
+        """Returns the link to print: on a terminal, one that signs in any browser; elsewhere, one without password.
 
-        Nor is a password printed that the user has made up, who may use it elsewhere too.
+        A password that the user has chosen is never printed, since it may be used elsewhere, too.
         """
-        return self.key if self.api.is_random and stream.isatty() else self.address
+        return self.sign_in_url if self.api.is_random and stream.isatty() else self.address
 
 
 def write_opener(page: UiPage, home: Path) -> Path:
-    """Writes a file that leads a browser to a page of the project's own UI, and brings the password along.
+    """Writes a file that opens a page of the project's own UI in a browser, with the password.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     path = home / "open.html"
-    key = page.key_at(page.api.url.removesuffix("/api"))  # this machine's browser needs no proxy
-    script = f"location.replace({json.dumps(key)})"  # which has no character that could end the script
+    url = page.sign_in_url_at(page.api.url.removesuffix("/api"))  # a browser on this machine does not need the proxy
+    script = f"location.replace({json.dumps(url)})"  # contains no character that could end the script
     write_private(path, f'<!DOCTYPE html>\n<meta charset="utf-8"><title>Prefect</title>\n<script>{script}</script>\n')
     return path

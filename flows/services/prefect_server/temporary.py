@@ -1,9 +1,8 @@
-"""The Prefect server of `--ephemeral`, which ends with the process that started it.
+"""The temporary Prefect server of `--ephemeral`, which ends with the process that started it.
 
-It is the project's own, of the same database, with the same guard and password, but on a port that no other process is
-given, without web pages, and without the services that belong to a server which stays: it schedules nothing.
-Prefect would start such a server too, but imports all of itself into the flow's process first, and lets a Ctrl-C in the
-terminal end the server before the flow can report how it ended.
+It uses the project's database, with the same guard and password, but on an unused port, without web pages, and without
+the services of a permanent server: it schedules nothing. Prefect can start such a server itself, but imports all of its
+server into the flow's process first, and lets Ctrl-C in the terminal end it before the flow can report its final state.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from flows.services.prefect_server.server import STARTUP_SECONDS, check_database
 
 
 class TemporaryServer:
-    """A server that was started, and may not answer yet."""
+    """A server that was started and may not respond yet."""
 
     def __init__(self, root: Path, home: Path, output: IO[bytes]) -> None:
         self._home = home
@@ -34,10 +33,10 @@ class TemporaryServer:
         return replace(self._process.api, password=own_password(self._home))
 
     def wait(self) -> None:
-        """Returns as soon as it answers.
+        """Waits until it responds.
 
         Raises:
-            ServerError: it ends before, or takes too long; with what it printed.
+            ServerError: It ends first or takes too long; includes its output.
         """
         try:
             if server_process.wait_until_ready(self._process, self._home, STARTUP_SECONDS):
@@ -50,17 +49,17 @@ class TemporaryServer:
         raise ServerError(f"The Prefect server of --ephemeral {what}.\n{printed or '(it printed nothing)'}")
 
     def end(self) -> None:
-        """Ends it; what it was sent is in the database."""
+        """Stops it; everything sent to it is in the database."""
         server_process.terminate(self._process)
 
 
 @contextlib.contextmanager
 def temporary_server(root: Path, notify: Callable[[str], None]) -> Iterator[TemporaryServer]:
-    """Starts a server of the project's database, and ends it in the end; wait for it before it is used.
+    """Runs a server on the project's database during the context; wait for it before using it.
 
     Raises:
-        ServerError: the database is damaged and still open, or of a later version of Prefect.
-        OSError: the database is damaged and cannot be moved, or nothing can be written.
+        ServerError: The database is damaged and still open, or from a later version of Prefect.
+        OSError: The database is damaged and cannot be moved, or nothing can be written.
     """
     home = make_home(root)
     check_database(root, notify)

@@ -1,7 +1,7 @@
-"""What Prefect's pages ask first: the settings of the UI, with the address of the API.
+"""The settings that Prefect's pages request first, with the URL of the API that fits the browser.
 
-Prefect names one address, whoever asks. A browser that has the pages by a tunnel or by a reverse proxy reaches the API
-only at the address that it has the pages from.
+Prefect always returns the same URL. A browser that loads the pages through a tunnel or a reverse proxy only reaches the
+API at the address from which it loaded the pages.
 """
 
 import json
@@ -20,11 +20,11 @@ PATH = "/ui-settings"
 
 
 def with_api_url(app: App, url: str) -> App:
-    """Answers as a server does, but with another address of the API.
+    """Wraps a server to return another URL of the API.
 
     Args:
-        app: the server.
-        url: of the API, as the browser reaches it.
+        app: The server.
+        url: Of the API, as the browser reaches it.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,13 +37,13 @@ def with_api_url(app: App, url: str) -> App:
 
         plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
         await app({**scope, "headers": plain}, receive, keep)
-        await changed(status, bytes(body), url)(scope, receive, send)
+        await with_url_in_body(status, bytes(body), url)(scope, receive, send)
 
     return answer
 
 
-def changed(status: int, body: bytes, url: str) -> Response:
-    """The answer with the settings; one that is no JSON object, such as a refusal's text, as it is."""
+def with_url_in_body(status: int, body: bytes, url: str) -> Response:
+    """Returns the settings with the URL; a response that is not a JSON object stays as it is."""
     try:
         return JSONResponse(json.loads(body) | {"api_url": url}, status)
     except (ValueError, TypeError):

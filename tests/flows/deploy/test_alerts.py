@@ -224,8 +224,8 @@ def test_what_is_secret_in_the_url_is_not_shown(store: Any, command: Command) ->
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("create", "http://127.0.0.1/"), "apprise knows no such URL"),
-        (("create", "not a url"), "apprise knows no such URL"),
+        (("create", "http://127.0.0.1/"), "apprise does not support this URL"),
+        (("create", "not a url"), "apprise does not support this URL"),
         (("create", "mailto://"), "apprise"),
         (("create", "json://127.0.0.1/", "--fresh", "tomorrow"), "'tomorrow' is no length of time"),
         (("create", "json://127.0.0.1/", "--fresh", "9s"), "at least 10 s"),

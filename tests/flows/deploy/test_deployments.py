@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.deploy.deployments import POOL, make_deployments, read_offers
+from flows.deploy.deployments import POOL, experiments_to_deploy, make_deployments
 from flows.errors import InputError
 from tests.flows.cli.test_app import Command
 from tests.flows.conftest import PROJECT
@@ -33,7 +33,7 @@ def test_the_file_is_what_the_command_prints(command: Command) -> None:
 
 def test_both_offer_the_same(command: Command, nightly: str) -> None:
     described = read_yaml(command("deployments", nightly)[1])
-    served = {found.name: found for found in asyncio.run(make_deployments(read_offers([nightly]), "0123"))}
+    served = {found.name: found for found in asyncio.run(make_deployments(experiments_to_deploy([nightly]), "0123"))}
     assert list(described) == list(served)
     for name, found in described.items():
         assert found["parameters"] == served[name].parameters
@@ -55,7 +55,7 @@ def test_both_offer_the_same(command: Command, nightly: str) -> None:
 def test_the_form_of_each_states_what_it_has(nightly: str, tmp_path: Path) -> None:
     """And not what another has, or the class."""
     Path(nightly).write_text("[training]\nepochs = 512\n")
-    served = {found.name: found for found in asyncio.run(make_deployments(read_offers([nightly]), "0123"))}
+    served = {found.name: found for found in asyncio.run(make_deployments(experiments_to_deploy([nightly]), "0123"))}
     for name, epochs in (("nightly", 512), ("line", 180)):
         properties = served[name]._parameter_openapi_schema.definitions["Training"]["properties"]
         assert properties["epochs"]["description"].endswith(f"default {epochs}.")
@@ -63,4 +63,4 @@ def test_the_form_of_each_states_what_it_has(nightly: str, tmp_path: Path) -> No
 
 def test_two_experiments_of_one_name_are_refused(nightly: str) -> None:
     with pytest.raises(InputError, match="two experiments are named nightly"):
-        read_offers([nightly, nightly])
+        experiments_to_deploy([nightly, nightly])

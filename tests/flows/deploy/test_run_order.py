@@ -46,7 +46,7 @@ class Client:
 
 
 def test_people_come_first_and_verifications_last() -> None:
-    from flows.deploy.run_order import in_order
+    from flows.deploy.run_order import by_priority
 
     runs = [
         verification("verified", 0, "line-1"),
@@ -57,11 +57,11 @@ def test_people_come_first_and_verifications_last() -> None:
         due("verified by hand", 5, parameters={"run": "line-1"}),
     ]
     order = ["retried", "asked", "asked later", "verified by hand", "nightly", "verified"]
-    assert [run.name for run in in_order(runs)] == order
+    assert [run.name for run in by_priority(runs)] == order
 
 
 def test_of_the_verifications_of_a_run_one_takes_place() -> None:
-    from flows.deploy.run_order import without_superfluous
+    from flows.deploy.run_order import runs_to_start
     from flows.runs.verifications import SUPERFLUOUS
 
     runs = [
@@ -75,7 +75,7 @@ def test_of_the_verifications_of_a_run_one_takes_place() -> None:
         due("another one", 7, "AUTOMATION", parameters={"experiment": {}}),
     ]
     client: Any = Client()
-    left = asyncio.run(without_superfluous(runs, client))
+    left = asyncio.run(runs_to_start(runs, client))
     assert {run.name for run in runs} - {run.name for run in left} == {"second", "third"}
     assert client.cancelled == {run.id: SUPERFLUOUS for run in runs if run.name in ("second", "third")}
 
@@ -84,7 +84,7 @@ def test_a_worker_takes_them_in_this_order_and_none_twice(monkeypatch: pytest.Mo
     from prefect.client.schemas.responses import WorkerFlowRunResponse
     from prefect.workers.process import ProcessWorker
 
-    from flows.deploy.worker import OrderlyWorker
+    from flows.deploy.worker import GracefulWorker
 
     taken: list[str] = []
 
@@ -100,7 +100,7 @@ def test_a_worker_takes_them_in_this_order_and_none_twice(monkeypatch: pytest.Mo
         verification("second", 2, "line-1"),
         due("asked", 3),
     ]
-    worker: Any = object.__new__(OrderlyWorker)
+    worker: Any = object.__new__(GracefulWorker)
     worker._client, worker._submitting_flow_run_ids = Client(), {runs[1].id}
     entries = [WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run) for run in runs]
     asyncio.run(worker._submit_scheduled_flow_runs(entries))

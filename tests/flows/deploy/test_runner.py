@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from flows.config.experiments import load_experiment
-from flows.deploy.alerts import BAD_ENDS
+from flows.deploy.alerts import FAILURES
 from flows.services import serve_process
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
@@ -186,7 +186,7 @@ def test_what_strangers_send_to_the_port_of_the_runs_is_logged_without_a_traceba
 def test_a_project_is_served_once(served: ServingProject, workflow: Finish) -> None:
     done = workflow("serve", home=served.home)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"`workflow serve` runs already (process {served.process.pid if served.process else 0})" in done.stderr
+    assert f"`workflow serve` is already running (process {served.process.pid if served.process else 0})" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(
     assert code == 0
     assert "train/line  when asked to" in out
     assert project.api.flow_run(run).state.name == "Cancelled"
-    assert project.api.events(run) & BAD_ENDS == set()
+    assert project.api.events(run) & FAILURES == set()
     assert served.claims_are_free()
     assert inspect_store(served.store).problems == []
     project.begin("--limit", "3")
@@ -232,7 +232,7 @@ def test_an_end_just_as_a_run_begins_is_no_crash(
     state = project.api.flow_run(run).state
     assert state.name == "Cancelled" or state.is_pending(), "one that had no process yet is handed back later"
     assert served.claims_are_free()
-    assert project.api.events(run) & BAD_ENDS == set()
+    assert project.api.events(run) & FAILURES == set()
 
 
 @pytest.mark.long
@@ -255,7 +255,7 @@ def test_an_end_just_before_a_scheduled_time_is_no_crash(
     assert project.end(number)[0] == 0
     assert served.claims_are_free()
     time.sleep(EVENT_SECONDS)
-    assert project.api.events(run.id) & BAD_ENDS == set()
+    assert project.api.events(run.id) & FAILURES == set()
     assert project.api.flow_run(run.id).state.is_scheduled()
 
 
@@ -283,7 +283,7 @@ def test_schedules_are_planned_by_the_server(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--cron", "30 3 * * *"), "a schedule is given, but not what for"),
+        (("--cron", "30 3 * * *"), "a schedule is given without an experiment"),
         (("line", "--cron", "61 * * * *"), "schedule.cron: "),
         (("line", "--cron", "0 3 * * *", "--interval", "1d"), "give one of cron, interval and rrule"),
         (("line", "--interval", "soon"), "interval: "),

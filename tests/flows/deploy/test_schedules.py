@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.deploy.deployments import POOL, make_deployments, read_offers
+from flows.deploy.deployments import POOL, experiments_to_deploy, make_deployments
 from flows.environment.identity import identity, store_tag
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import enter
@@ -33,7 +33,7 @@ class Offering:
         """Makes them; the names of those that stay paused."""
         from flows.deploy.registration import deploy_to, prepare
 
-        deployments = asyncio.run(make_deployments(read_offers(sources), identity(self.store.root)))
+        deployments = asyncio.run(make_deployments(experiments_to_deploy(sources), identity(self.store.root)))
         paused = prepare(deployments, pool, self.store.root, self.lines.append, take_over=False)
         if pool:
             deploy_to(pool, deployments)
@@ -136,7 +136,7 @@ def test_they_are_listed_and_removed(offering: Offering, command: Command, monke
     monkeypatch.setattr("flows.services.serve_process.find", lambda root: object())
     code, _, error = command("schedules", "remove", "nightly")
     assert (code, error.count("\n")) == (2, 1)
-    assert "train/nightly is served now" in error
+    assert "train/nightly is being served" in error
     offering.make()
     (listed,) = json.loads(command("schedules", "list", "--json")[1])
     assert (listed["name"], listed["state"], listed["pool"]) == ("nightly", "not offered", None)

@@ -4,7 +4,7 @@ import signal
 import time
 from typing import Any
 
-from flows.deploy.alerts import BAD_ENDS
+from flows.deploy.alerts import FAILURES
 from tests.flows.conftest import PROJECT
 from tests.support.prefect_api import until_there
 from tests.support.serving_project import ENDLESS, EVENT_SECONDS, Finish, ServingProject, Start
@@ -46,4 +46,4 @@ def test_a_worker_trains_verifies_and_ends_in_good_order(
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=90) == 0
     time.sleep(EVENT_SECONDS)
-    assert project.api.events(soon) & BAD_ENDS == set(), "it has done nothing yet"
+    assert project.api.events(soon) & FAILURES == set(), "it has done nothing yet"

@@ -545,8 +545,8 @@ def test_a_full_disk_of_the_projects_own_server_is_told(tmp_path: Path, forked_t
     assert done.returncode == 0, done.stderr
     first, full, stopped, again = json.loads(done.stdout)
     assert first["told"][0] == 0, first
-    require_told(full["told"], f"No Prefect server can work in {place}: {place}: Only 0.0 MB are free")
-    require_told(stopped["told"], f"No Prefect server can work in {place}: {place}: Only 0.0 MB are free")
+    require_told(full["told"], f"No Prefect server can run in {place}: {place}: Only 0.0 MB are free")
+    require_told(stopped["told"], f"No Prefect server can run in {place}: {place}: Only 0.0 MB are free")
     assert again["told"][0] == 0, again
 
 

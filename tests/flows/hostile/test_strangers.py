@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 
 from flows.environment.settings import prefect_home
 from flows.services.prefect_server import server, server_process
-from flows.services.prefect_server.password import make_secret, secret_path
+from flows.services.prefect_server.password import ensure_secret, secret_path
 from flows.services.prefect_server.sign_in import UiPage, write_opener
 from tests.support.serving_project import Finish
 
@@ -77,7 +77,7 @@ def passage() -> Iterator[Path]:
 def test_another_user_cannot_read_the_password_nor_use_the_server(
     python: str, passage: Path, prefect_root: Path, dashboard: UiPage
 ) -> None:
-    make_secret(passage)
+    ensure_secret(passage)
     files = [secret_path(passage), write_opener(dashboard, passage)]
     running = server_process.find(prefect_home(prefect_root))
     assert running is not None

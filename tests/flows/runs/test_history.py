@@ -546,7 +546,7 @@ def test_a_server_that_does_not_answer_is_told(calm: Store, command: Command, mo
     code, out, error = command("history", "nightly", "--json")
     assert (code, json.loads(out)["ui"]) == (0, None)
     assert error == (
-        "The Prefect server at http://127.0.0.1:9/api, named in the environment variable PREFECT_API_URL, "
+        "The Prefect server at http://127.0.0.1:9/api, set in the environment variable PREFECT_API_URL, "
         "is not answering.\n"
     )
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from flows.environment.settings import ServerError
-from flows.services.report_server import ADDRESS, ReportServer, RunFiles, report_url, served_reports
+from flows.services.report_server import REPORTS_URL_VARIABLE, ReportServer, RunFiles, report_url, served_reports
 from tasks.caching.storage.store import Store
 
 
@@ -255,7 +255,7 @@ def test_a_fault_of_our_own_is_told_in_a_line(
     monkeypatch.setattr(RunFiles, "translate_path", lambda handler, path: 1 / 0)
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{address}/line-1/report.html")
-    assert caplog.messages == ["a report could not be handed out (ZeroDivisionError: division by zero)"]
+    assert caplog.messages == ["a report could not be served (ZeroDivisionError: division by zero)"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
@@ -279,5 +279,5 @@ def test_the_next_free_port_is_taken(store: Store, address: str) -> None:
 
 def test_the_link_is_there_only_if_somebody_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert report_url("line-1", tmp_path) is None
-    monkeypatch.setenv(ADDRESS, "https://reports.example/runs/")
+    monkeypatch.setenv(REPORTS_URL_VARIABLE, "https://reports.example/runs/")
     assert report_url("a b", tmp_path) == "https://reports.example/runs/a%20b/report.html"

@@ -16,7 +16,7 @@ import pytest
 from flows.environment.settings import ServerError, prefect_home
 from flows.services.prefect_server import database
 from flows.services.prefect_server.database import (
-    NAMES,
+    FILES,
     find_damage,
     is_open,
     query,
@@ -94,7 +94,7 @@ def home(tmp_path: Path) -> Path:
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a whole database, as a server leaves them that was killed."""
     folder = tmp_path_factory.mktemp("left")
-    subprocess.run([sys.executable, "-c", LEAVE, str(folder / NAMES[0])], check=True)
+    subprocess.run([sys.executable, "-c", LEAVE, str(folder / FILES[0])], check=True)
     return folder
 
 
@@ -104,7 +104,7 @@ def make(left: Path, home: Path) -> Make:
 
     def make() -> Path:
         shutil.copytree(left, home, dirs_exist_ok=True)
-        return home / NAMES[0]
+        return home / FILES[0]
 
     return make
 
@@ -145,7 +145,7 @@ def test_a_damaged_database_is_moved_aside_with_its_log(
 ) -> None:
     path = make()
     damage(path)
-    for name in NAMES[1:]:
+    for name in FILES[1:]:
         if log == "none":
             (home / name).unlink()
         elif log == "garbage":
@@ -156,10 +156,10 @@ def test_a_damaged_database_is_moved_aside_with_its_log(
     (folder,) = home.iterdir()
     assert folder.name.startswith("damaged-20")
     kept = contents(folder)
-    assert kept[NAMES[0]] == before[NAMES[0]]
+    assert kept[FILES[0]] == before[FILES[0]]
     assert before.keys() <= kept.keys()
     assert len(told) == 1
-    assert f"it was moved to {folder / NAMES[0]}, and a new one begins" in told[0]
+    assert f"it was moved to {folder / FILES[0]}, and a new one is created" in told[0]
     make()
     assert is_whole(path)
     assert not set_aside_if_damaged(home, told.append)
@@ -169,16 +169,16 @@ def test_a_database_that_is_empty_beside_its_log_is_damaged(home: Path, make: Ma
     """SQLite would remove the log without a word."""
     path = make()
     os.truncate(path, 0)
-    log = (home / NAMES[1]).read_bytes()
+    log = (home / FILES[1]).read_bytes()
     told: list[str] = []
     assert set_aside_if_damaged(home, told.append)
     (folder,) = home.iterdir()
-    assert (folder / NAMES[1]).read_bytes() == log
+    assert (folder / FILES[1]).read_bytes() == log
 
 
 def test_two_are_kept_apart(home: Path) -> None:
     for content in ("one", "two"):
-        (home / NAMES[0]).write_text(content)
+        (home / FILES[0]).write_text(content)
         assert set_aside_if_damaged(home, lambda text: None)
     assert sorted(contents(home).values()) == [b"one", b"two"]
 
@@ -201,13 +201,13 @@ def test_a_whole_database_stays(home: Path, make: Make) -> None:
     path = make()
     assert not set_aside_if_damaged(home, pytest.fail)
     assert is_whole(path)
-    assert {each.name for each in home.iterdir()} == set(NAMES)
+    assert {each.name for each in home.iterdir()} == set(FILES)
 
 
 @pytest.mark.parametrize("log", [b"", random.Random(1).randbytes(40_000)], ids=["empty", "garbage"])
 def test_a_log_that_is_none_leaves_the_database_as_it_was_before(home: Path, make: Make, log: bytes) -> None:
     path = make()
-    for name in NAMES[1:]:
+    for name in FILES[1:]:
         (home / name).write_bytes(log)
     assert not set_aside_if_damaged(home, pytest.fail)
     assert query(path, "SELECT count(*) FROM flow_run", 1.0) == ["500"]
@@ -215,7 +215,7 @@ def test_a_log_that_is_none_leaves_the_database_as_it_was_before(home: Path, mak
 
 def test_none_or_a_new_one_is_not_damaged(home: Path) -> None:
     assert not set_aside_if_damaged(home, pytest.fail)
-    (home / NAMES[0]).touch()
+    (home / FILES[0]).touch()
     assert not set_aside_if_damaged(home, pytest.fail)
 
 
@@ -244,7 +244,7 @@ def test_a_damaged_one_that_a_process_has_open_stays_and_is_named(
     path = make()
     hold(path)
     scramble(path)
-    with pytest.raises(ServerError, match=rf"{path}, is damaged \(.*\), and a process still has it open\. End"):
+    with pytest.raises(ServerError, match=rf"{path}, is damaged \(.*\), and a process still has it open\. Stop"):
         set_aside_if_damaged(home, pytest.fail)
     assert path.exists()
 
@@ -263,12 +263,12 @@ HINDRANCES = {
 #: Looks whether a database is damaged, and whether it can be read at all.
 HINDERED = """
 import pathlib, sqlite3, sys
-from flows.services.prefect_server.database import NAMES, query, set_aside_if_damaged
+from flows.services.prefect_server.database import FILES, query, set_aside_if_damaged
 {hindrance}
 home = pathlib.Path(sys.argv[1])
 print(set_aside_if_damaged(home, print))
 try:
-    query(home / NAMES[0], "PRAGMA quick_check", 1.0)
+    query(home / FILES[0], "PRAGMA quick_check", 1.0)
 except sqlite3.OperationalError:
     print("unread")
 """
@@ -277,7 +277,7 @@ except sqlite3.OperationalError:
 @pytest.mark.parametrize("hindrance", HINDRANCES.values(), ids=HINDRANCES)
 def test_one_that_cannot_be_read_now_stays(home: Path, make: Make, hindrance: str) -> None:
     path = make()
-    (home / NAMES[2]).unlink()
+    (home / FILES[2]).unlink()
     path.chmod(0o600)
     command = [sys.executable, "-c", HINDERED.format(hindrance=hindrance), str(home)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -357,7 +357,7 @@ def test_a_schema_is_known_where_prefect_keeps_its_migrations_elsewhere(
     require_known_schema(home)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
     "take_place",
     [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere"), os.mkfifo],
@@ -367,7 +367,7 @@ def test_what_is_no_file_is_moved_aside(tmp_path: Path, take_place: Callable[[Pa
     take_place(tmp_path / name)
     lines: list[str] = []
     assert set_aside_if_damaged(tmp_path, lines.append)
-    assert f"{name} is a folder or no plain file, or a link to nothing" in lines[0]
+    assert f"{name} is not a regular file, or a broken symlink" in lines[0]
     assert not os.path.lexists(tmp_path / name)
     (aside,) = tmp_path.glob("damaged-*")
     assert os.path.lexists(aside / name)
@@ -398,11 +398,11 @@ def newest_revision() -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("table", database.TABLES)
+@pytest.mark.parametrize("table", database.REQUIRED_TABLES)
 def test_a_table_that_is_gone_is_damage(tmp_path: Path, table: str) -> None:
-    path = tmp_path / NAMES[0]
+    path = tmp_path / FILES[0]
     with sqlite3.connect(path) as connection:
-        for name in (*database.TABLES, "alembic_version"):
+        for name in (*database.REQUIRED_TABLES, "alembic_version"):
             connection.execute(f"CREATE TABLE {name} (version_num TEXT)")
         connection.execute("INSERT INTO alembic_version VALUES (?)", (newest_revision(),))
     assert find_damage(tmp_path) == ""
@@ -412,15 +412,15 @@ def test_a_table_that_is_gone_is_damage(tmp_path: Path, table: str) -> None:
 
 
 def test_tables_of_no_version_are_damage(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / NAMES[0]) as connection:
+    with sqlite3.connect(tmp_path / FILES[0]) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT)")
         connection.execute("DROP TABLE counted")  # leaves a table of SQLite's own
     assert find_damage(tmp_path) == "", "a schema that is about to be made"
-    with sqlite3.connect(tmp_path / NAMES[0]) as connection:
+    with sqlite3.connect(tmp_path / FILES[0]) as connection:
         connection.execute("CREATE TABLE flow (id TEXT)")
     assert find_damage(tmp_path) == "its table alembic_version is empty"
     lines: list[str] = []
     assert set_aside_if_damaged(tmp_path, lines.append)
     assert "alembic_version is empty" in lines[0]
-    assert not (tmp_path / NAMES[0]).exists()
+    assert not (tmp_path / FILES[0]).exists()

@@ -10,7 +10,7 @@ import pytest
 from flows.environment.settings import ServerError
 from flows.services.prefect_server.password import (
     VARIABLES,
-    make_secret,
+    ensure_secret,
     own_password,
     read_secret,
     secret_path,
@@ -27,12 +27,12 @@ def no_password_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_made_once_and_nobody_else_may_read_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        made = make_secret(tmp_path)
+        made = ensure_secret(tmp_path)
     finally:
         os.umask(before)
     assert re.fullmatch(r"workflow:[\w-]{43}", made)
     assert secret_path(tmp_path).stat().st_mode & 0o777 == 0o600
-    assert make_secret(tmp_path) == read_secret(tmp_path) == own_password(tmp_path) == made
+    assert ensure_secret(tmp_path) == read_secret(tmp_path) == own_password(tmp_path) == made
     assert [path.name for path in tmp_path.iterdir()] == ["password"]
 
 
@@ -40,12 +40,12 @@ def test_no_two_projects_have_the_same(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-    assert len(set(map(make_secret, folders))) == 2
+    assert len(set(map(ensure_secret, folders))) == 2
 
 
 def test_processes_that_make_it_at_once_agree(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(lambda _: make_secret(tmp_path), range(50)))
+        made = set(pool.map(lambda _: ensure_secret(tmp_path), range(50)))
     assert made == {read_secret(tmp_path)}
 
 
@@ -56,8 +56,8 @@ def test_there_is_none_at_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", "pässword".encode()])
 def test_a_file_without_a_password_is_named(tmp_path: Path, content: bytes) -> None:
     secret_path(tmp_path).write_bytes(content)
-    with pytest.raises(ServerError, match=rf"{secret_path(tmp_path)} holds no password\. Remove it"):
-        make_secret(tmp_path)
+    with pytest.raises(ServerError, match=rf"{secret_path(tmp_path)} contains no password\. Remove it"):
+        ensure_secret(tmp_path)
 
 
 def test_an_editors_newline_does_no_harm(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_the_user_has_set_comes_first(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_password_that_prefect_cannot_compare_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:pässword")
-    with pytest.raises(ServerError, match="PREFECT_SERVER_API_AUTH_STRING has a character outside ASCII") as error:
+    with pytest.raises(ServerError, match="PREFECT_SERVER_API_AUTH_STRING contains a character outside ASCII") as error:
         own_password(tmp_path)
     assert "pässword" not in str(error.value)
 

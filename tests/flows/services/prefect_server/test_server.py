@@ -25,13 +25,13 @@ from flows.services.prefect_server.server import Api, Server, ServerError
 
 PROJECT = Path(__file__).parents[4]
 
-PROOF = 'server_proof(make_secret(home), home, own_password(home), self.path.rpartition("/")[2])'
+PROOF = 'server_proof(ensure_secret(home), home, own_password(home), self.path.rpartition("/")[2])'
 
 # Stands in for Prefect where only its process matters: it is up in a tenth of a second.
 FAKE_SERVER = f"""
 import http.server, os, sys
 from pathlib import Path
-from flows.services.prefect_server.password import make_secret, own_password, server_proof
+from flows.services.prefect_server.password import ensure_secret, own_password, server_proof
 print("fake server", flush=True)
 home = Path(os.environ["PREFECT_HOME"])
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -550,16 +550,16 @@ def dripping() -> Iterator[int]:
 def test_an_answer_without_an_end_is_silence(
     root: Path, home: Path, dripping: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_process, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(server_process, "RESPONSE_SECONDS", 0.5)
     started = time.monotonic()
-    assert server_process.ask(Server(os.getpid(), dripping, "mine", 0.0), home) == "silence"
+    assert server_process.challenge(Server(os.getpid(), dripping, "mine", 0.0), home) == "no response"
     assert time.monotonic() - started < 5
 
 
 def test_a_named_server_whose_answer_has_no_end(root: Path, dripping: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reachability, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(reachability, "RESPONSE_SECONDS", 0.5)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{dripping}/api"
-    with pytest.raises(ServerError, match=r"does not answer \(no whole answer within 1 s\)"):
+    with pytest.raises(ServerError, match=r"does not answer \(no complete response within 1 s\)"):
         server.find_api(root)
 
 
@@ -575,7 +575,7 @@ def test_address_without_scheme(root: Path) -> None:
 
 def test_recycled_pid_is_not_the_server(root: Path, home: Path) -> None:
     mine = server_process._identity(os.getpid())
-    server_process.record(Server(os.getpid(), 4200, "another start time", 0.0), home)
+    server_process.write_state(Server(os.getpid(), 4200, "another start time", 0.0), home)
     assert mine is not None
     assert server.status(root).state == "stopped"
     # And is never ended, nor is its file left behind.
@@ -583,9 +583,9 @@ def test_recycled_pid_is_not_the_server(root: Path, home: Path) -> None:
     assert not server_process.state_path(home).exists()
 
     # With the right start time, the same process is recognised.
-    server_process.record(Server(os.getpid(), unused_port(), mine, 0.0), home)
+    server_process.write_state(Server(os.getpid(), unused_port(), mine, 0.0), home)
     assert server.status(root).state == "not answering"
-    server_process.forget(home)
+    server_process.remove_state(home)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": null}', "\x00\xff", '{"pid": Infinity, "port": 1}'])
@@ -691,7 +691,7 @@ def test_hung_server_is_an_error_and_can_be_stopped(
 ) -> None:
     monkeypatch.setattr(server, "HANG_SECONDS", 0.2)
     hung = Server(sleeper.pid, unused_port(), server_process._identity(sleeper.pid) or "", 0.0)
-    server_process.record(hung, home)
+    server_process.write_state(hung, home)
 
     with pytest.raises(ServerError, match=rf"process {sleeper.pid}.* does not answer.*workflow server stop"):
         server.start(root)
@@ -714,7 +714,7 @@ def test_server_that_comes_up_is_waited_for(root: Path, home: Path, monkeypatch:
     """Its starter was killed; a second server on the same database must not be started."""
     monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", "import time; time.sleep(1)\n" + FAKE_SERVER))
     orphan = server_process.spawn(root, home, unused_port())
-    server_process.record(orphan, home)
+    server_process.write_state(orphan, home)
 
     assert server.start(root) == orphan
 
@@ -765,34 +765,34 @@ def test_concurrent_starts_give_one_server(root: Path, fake: None) -> None:
 def test_folder_that_cannot_be_written(root: Path) -> None:
     settings.prefect_home(root).write_text("a file, where the folder should be")
 
-    with pytest.raises(ServerError, match=r"No Prefect server can work in .*: File exists; move the file"):
+    with pytest.raises(ServerError, match=r"No Prefect server can run in .*: File exists; move the file"):
         server.start(root)
 
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": server.ROOM - 1})())
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": server.MIN_FREE_BYTES - 1})())
 
 
 def test_disk_that_is_full(root: Path, fake: None, full_disk: None) -> None:
     home = settings.prefect_home(root)
 
-    with pytest.raises(ServerError, match=rf"No Prefect server can work in {home}: {home}: Only 8\.4 MB .*; free some"):
+    with pytest.raises(ServerError, match=rf"No Prefect server can run in {home}: {home}: Only 8\.4 MB .*; free some"):
         server.start(root)
 
 
 def test_full_disk_explains_a_server_that_fails(root: Path, full_disk: None) -> None:
     own, named = Api("http://127.0.0.1:4200/api"), Api("http://127.0.0.1:4200/api", "the environment")
 
-    assert "Only 8.4 MB are free" in server.find_trouble(own, root)
-    assert server.find_trouble(named, root) == "", "its disk is another"
-    assert server.find_trouble(None, root) == ""
+    assert "Only 8.4 MB are free" in server.diagnose(own, root)
+    assert server.diagnose(named, root) == "", "its disk is another"
+    assert server.diagnose(None, root) == ""
 
 
 def test_disk_with_room_explains_nothing(root: Path) -> None:
     root.mkdir(exist_ok=True)
 
-    assert server.find_trouble(Api("http://127.0.0.1:4200/api"), root) == ""
+    assert server.diagnose(Api("http://127.0.0.1:4200/api"), root) == ""
 
 
 def test_a_port_that_was_taken_and_freed_again_meanwhile_is_no_failure(
@@ -819,7 +819,7 @@ def test_a_port_that_was_taken_and_freed_again_meanwhile_is_no_failure(
 
 def require_mistrust(root: Path, pid: int) -> None:
     """Shows that the server is neither used nor ended nor replaced, and that it is told what to do."""
-    told = rf"server \(process {pid}, .*\) was started by an earlier version .* `workflow server stop`, and try again"
+    told = rf"server \(process {pid}, .*\) was started by an earlier version .* `workflow server stop` and try again"
     for use in (server.start, server.find_api, server.running_api):
         with pytest.raises(ServerError, match=told):
             use(root)
@@ -831,9 +831,9 @@ def test_a_server_of_an_earlier_version_is_not_taken_for_one_with_a_password(
 ) -> None:
     monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", OLDER_SERVER))
     older = server_process.spawn(root, home, unused_port())
-    server_process.record(older, home)
+    server_process.write_state(older, home)
     deadline = time.monotonic() + 10
-    while server_process.ask(older, home) == "silence":
+    while server_process.challenge(older, home) == "no response":
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -865,11 +865,11 @@ def test_what_a_shell_needs_is_that_of_the_own_server_whichever_is_named(root: P
 
 def test_the_password_is_not_told_to_whoever_listens_on_the_port(root: Path, home: Path) -> None:
     """A program of another user may take the port of a server that is starting, or has ended."""
-    secret = password.make_secret(home)
+    secret = password.ensure_secret(home)
     with Recording() as other:
-        asked = server_process.ask(Server(os.getpid(), other.port, "", 0.0), home)
+        asked = server_process.challenge(Server(os.getpid(), other.port, "", 0.0), home)
 
-    assert asked == "something else"
+    assert asked == "unproven"
     assert other.requests
     assert not [request for request in other.requests if secret in request or "Authorization" in request]
 
@@ -880,7 +880,7 @@ def test_a_copied_project_does_not_use_the_server_of_the_other(root: Path, fake:
     shutil.copytree(settings.prefect_home(root), copied)
 
     assert server_process.find(copied) is None
-    assert not server_process.answers(running, copied)
+    assert not server_process.is_ready(running, copied)
 
 
 @pytest.mark.parametrize("variable", ["PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"])
@@ -973,8 +973,8 @@ def test_database_of_a_living_server_is_left_to_it(root: Path, fake: None) -> No
 
     assert server.start(root, pytest.fail) == running
     assert path.read_text() == "garbage"
-    assert server.find_trouble(running.api, root).endswith("end it with `workflow server stop`")
-    assert server.find_trouble(Api("http://127.0.0.1:4200/api", "the environment"), root) == ""
+    assert server.diagnose(running.api, root).endswith("stop it with `workflow server stop`")
+    assert server.diagnose(Api("http://127.0.0.1:4200/api", "the environment"), root) == ""
 
 
 def test_damaged_database_is_replaced_for_a_server_that_comes_and_goes(root: Path, damaged: Path) -> None:

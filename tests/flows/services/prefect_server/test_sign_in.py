@@ -49,7 +49,7 @@ def require_runs(page: Page) -> None:
 
 
 def test_the_link_opens_any_page_and_the_browser_keeps_the_password(page: Page, dashboard: UiPage) -> None:
-    page.goto(UiPage(dashboard.api, "/runs").key)
+    page.goto(UiPage(dashboard.api, "/runs").sign_in_url)
     require_runs(page)
     page.goto("/runs")
     require_runs(page)
@@ -87,7 +87,7 @@ def test_a_browser_without_the_password_is_asked_for_it(page: Page) -> None:
 
 
 def test_a_link_that_does_not_count_any_more_says_what_does(page: Page, dashboard: UiPage) -> None:
-    stale = UiPage(replace(dashboard.api, password=YESTERDAYS), "/runs").key
+    stale = UiPage(replace(dashboard.api, password=YESTERDAYS), "/runs").sign_in_url
     page.goto(stale)
     expect(page.get_by_text("`workflow ui` opens one that has")).to_be_visible()
     page.goto("/open/runs#%")
@@ -96,15 +96,15 @@ def test_a_link_that_does_not_count_any_more_says_what_does(page: Page, dashboar
 
 
 def test_it_leaves_a_browser_the_password_that_it_has(page: Page, dashboard: UiPage) -> None:
-    page.goto(UiPage(dashboard.api, "/runs").key)
+    page.goto(UiPage(dashboard.api, "/runs").sign_in_url)
     require_runs(page)
     page.goto("about:blank")
-    page.goto(UiPage(replace(dashboard.api, password=YESTERDAYS), "/runs").key)
+    page.goto(UiPage(replace(dashboard.api, password=YESTERDAYS), "/runs").sign_in_url)
     require_runs(page)
 
 
 def test_localhost_leads_to_the_address_that_has_the_password(page: Page, dashboard: UiPage) -> None:
-    page.goto(UiPage(dashboard.api, "/runs").key.replace("127.0.0.1", "localhost"))
+    page.goto(UiPage(dashboard.api, "/runs").sign_in_url.replace("127.0.0.1", "localhost"))
     require_runs(page)
     page.goto(f"{dashboard.api.ui_url.replace('127.0.0.1', 'localhost')}/runs")
     require_runs(page)
@@ -114,7 +114,7 @@ def test_localhost_leads_to_the_address_that_has_the_password(page: Page, dashbo
 def test_the_link_leads_nowhere_else(page: Page, dashboard: UiPage, path: str) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(UiPage(dashboard.api, path).key)
+    page.goto(UiPage(dashboard.api, path).sign_in_url)
     until_there(lambda: (page.wait_for_timeout(50) or "/open" not in page.url) or None)
     # A worker of a page has the address of a blob, which names the page that made it and is fetched from nowhere.
     places = [url.removeprefix("blob:") for url in asked]
@@ -149,7 +149,7 @@ def test_the_password_is_printed_on_terminals_only(api: Api, stream: io.StringIO
 def test_every_character_of_a_password_gets_through(page: Page, dashboard: UiPage) -> None:
     odd = "".join(map(chr, range(32, 127)))
     page.route("**/api/admin/version", lambda route: route.fulfill(status=200))
-    page.goto(UiPage(replace(dashboard.api, password=odd), "/runs").key)
+    page.goto(UiPage(replace(dashboard.api, password=odd), "/runs").sign_in_url)
     page.wait_for_url(RUNS)
     assert page.evaluate("atob(localStorage['prefect-password'])") == odd
 
