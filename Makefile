@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# A .venv acts on the folder that it was made in. One that was copied or moved with the project is made anew.
+# A .venv only works in the folder it was created in. One that was copied or moved with the project is recreated.
 ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(CURDIR)"
 $(shell rm -f $(INSTALLED))
 endif
 
-# Ends what runs without a .venv: the standard library is enough. Its Python is taken if it works.
+# Stops what is running without a .venv: the standard library is enough. The .venv's Python is used if it works.
 RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 ANY = $(shell $(BIN)/python -c '' 2>/dev/null && echo $(BIN)/python || echo $(PYTHON))
 STOP = $(ANY) $(RECENT) && PYTHONPATH=. $(ANY) -B -m flows.cli.stop
@@ -21,7 +21,7 @@ STOP = $(ANY) $(RECENT) && PYTHONPATH=. $(ANY) -B -m flows.cli.stop
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-# The mark is written last. Where it is missing, an install was interrupted, and what it left is thrown away.
+# The marker is written last. If it is missing, an install was interrupted, and its remains are discarded.
 $(INSTALLED): requirements.lock pyproject.toml
 	@case "$$(pwd -P)" in *[:\"\$$\`{}\\]*) echo 'Python cannot be installed into a folder with one of : " $$ { } \ ` in its path' >&2; exit 2;; esac
 	@$(PYTHON) $(RECENT)
@@ -30,18 +30,18 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@pwd -P > $@
 
-install: $(INSTALLED) ## make .venv from requirements.lock
+install: $(INSTALLED) ## create .venv from requirements.lock
 
-run: $(INSTALLED) ## train the preset `line`, verify its checkpoint, and say where everything is
+run: $(INSTALLED) ## train the preset `line`, verify its checkpoint, and print where the results are
 	@$(BIN)/workflow train line --verify
 
-plan: $(INSTALLED) ## say what `make run` would reuse and what it would run, and why
+plan: $(INSTALLED) ## show what `make run` would reuse and what it would run, and why
 	@$(BIN)/workflow plan line
 
-ui: $(INSTALLED) ## open it all: the Prefect server, `workflow serve`, and a verified run
+ui: $(INSTALLED) ## start everything: the Prefect server, `workflow serve`, and a verified run; open the UI
 	@$(BIN)/workflow ui
 
-stop: ## stop the local Prefect server, and `workflow serve` before it
+stop: ## stop `workflow serve` and the local Prefect server
 	@$(STOP)
 
 lint: $(INSTALLED) ## check style and types
@@ -49,11 +49,11 @@ lint: $(INSTALLED) ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-format: $(INSTALLED) ## mend style
+format: $(INSTALLED) ## fix style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# A process for each core, and of each file all tests in the same one: they share a server and a trained project.
+# One process per core, with all tests of a file in the same one: they share a server and a trained project.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: lint ## check style and types, then run the whole test suite
@@ -62,13 +62,13 @@ test: lint ## check style and types, then run the whole test suite
 test-long: $(INSTALLED) ## run the tests that take minutes each: more faults, more inputs
 	@$(BIN)/pytest $(PARALLEL) -m long
 
-screenshots: $(INSTALLED) ## take the pictures of the Prefect UI in docs/ui anew, with Chromium
+screenshots: $(INSTALLED) ## update the screenshots of the Prefect UI in docs/ui, with Chromium
 	@WORKFLOW_SCREENSHOTS=docs/ui $(BIN)/pytest tests/flows/test_browser.py
 
-docs: $(INSTALLED) ## put what the commands of README print now in place of what it shows
+docs: $(INSTALLED) ## update the output of commands in the README
 	@WORKFLOW_DOCS=1 $(BIN)/pytest -q tests/flows/test_readme.py
 
-bench: $(INSTALLED) ## measure against a plain script, side by side
+bench: $(INSTALLED) ## measure performance against a plain script
 	@$(BIN)/python tests/bench/run.py
 
 clean: ## stop the server; remove .venv and the caches of the tools
@@ -76,6 +76,6 @@ clean: ## stop the server; remove .venv and the caches of the tools
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-purge: clean ## clean, and remove every dataset, artifact and run, and the history in Prefect
+purge: clean ## clean, and remove every dataset, artifact and run, and Prefect's database
 	@rm -rf .prefect
 	@find data artifacts -mindepth 1 -not -name README.md -not -path 'artifacts/example*' -delete
