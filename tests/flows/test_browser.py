@@ -45,7 +45,7 @@ def page(browser: Browser, dashboard: UiPage, asked_hosts: set[str]) -> Iterator
     context.on("response", lambda response: response.status in (401, 403, 415) and refused.append(response.url))
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(dashboard.key)
+    page.goto(dashboard.sign_in_url)
     expect(page.get_by_role("heading", name="Flow Runs")).to_be_visible()
     yield page
     context.close()

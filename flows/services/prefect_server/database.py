@@ -76,7 +76,7 @@ def set_aside_if_damaged(home: Path, notify: Callable[[str], None], seconds: flo
 
 
 def find_damage(home: Path, seconds: float = CHECK_SECONDS) -> str:
-    """Returns what SQLite finds wrong with the structure of the database; empty if nothing, or if it cannot tell."""
+    """Returns what SQLite finds wrong with the structure of the database; empty if nothing, or if it cannot check."""
     import sqlite3
 
     path, log = home / FILES[0], home / FILES[1]

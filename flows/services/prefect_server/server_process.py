@@ -270,7 +270,7 @@ def terminate(server: Server) -> None:
 
 
 def _identity(pid: int) -> str | None:
-    """Returns what tells a process from all others with its pid, past or future; None if it is not running."""
+    """Returns what distinguishes a process from all others with its pid, past or future; None if it has ended."""
     try:
         # After the command's name, which is in parentheses and may contain any character.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

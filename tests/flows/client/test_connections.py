@@ -1,4 +1,4 @@
-"""A connection is not used any more when the server may be about to close it."""
+"""An idle connection is not reused once the server may be about to close it."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ import pytest
 
 from flows.environment.settings import server_environment
 
-#: Seconds for which the client keeps a connection here, and after which the server closes it.
+#: Seconds after which the client drops an idle connection here, and after which the server closes it.
 KEPT, CLOSED = 0.1, 0.3
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\ntrue"
@@ -19,7 +19,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 @pytest.fixture
 def closing() -> Iterator[str]:
-    """A server that closes a connection just when something comes on it after a pause; its address."""
+    """Runs a server that closes a connection just when a request arrives after a pause; yields its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, args=(listener,), daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/api"
@@ -40,7 +40,7 @@ def answer(caller: socket.socket) -> None:
             answered = time.monotonic()
 
 
-def test_what_is_sent_after_a_pause_arrives(prefect: None, closing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_after_a_pause_arrives(prefect: None, closing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.client.orchestration import SyncPrefectClient
 
     import flows.client.connections
@@ -53,7 +53,7 @@ def test_what_is_sent_after_a_pause_arrives(prefect: None, closing: str, monkeyp
             assert client._client.get("/health").json() is True
 
 
-def test_it_is_kept_for_less_than_servers_keep_it(prefect: None) -> None:
+def test_clients_drop_connections_before_servers_do(prefect: None) -> None:
     from prefect.settings.models.server.api import ServerAPISettings
 
     from flows.client.connections import KEEPALIVE_SECONDS
@@ -61,5 +61,5 @@ def test_it_is_kept_for_less_than_servers_keep_it(prefect: None) -> None:
     assert ServerAPISettings.model_fields["keepalive_timeout"].default - KEEPALIVE_SECONDS >= 2
 
 
-def test_the_own_server_keeps_it_for_longer_than_any_client(tmp_path: Path) -> None:
+def test_the_own_server_keeps_connections_longer_than_any_client(tmp_path: Path) -> None:
     assert int(server_environment(tmp_path, 4200)["PREFECT_SERVER_API_KEEPALIVE_TIMEOUT"]) > 25

@@ -1,4 +1,4 @@
-"""An answer that is not Prefect's is no answer, whatever it is; what is wrong with a request stays what it is."""
+"""A response that does not come from Prefect counts as no response; errors in a request are not affected."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
-#: What another program may say.
+#: Responses of another program.
 REPLIES: dict[str, Callable[[TcpProxy], None]] = {
     "HTML": lambda wire: wire.answer(200, "<html>It works!</html>", "text/html"),
     "JSON": lambda wire: wire.answer(200, '{"status": "ok"}'),
@@ -43,7 +43,7 @@ REPLIES: dict[str, Callable[[TcpProxy], None]] = {
 
 @pytest.fixture
 def wire(api_url: str) -> Iterator[TcpProxy]:
-    """A line to the session's server, of which Prefect is told for the time of the test."""
+    """Proxies the session's server, and points Prefect at the proxy during the test."""
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     wire = TcpProxy(httpx.URL(api_url).port or 0)
@@ -53,7 +53,7 @@ def wire(api_url: str) -> Iterator[TcpProxy]:
 
 
 def requests(run: UUID) -> "dict[str, Callable[[SyncPrefectClient], object]]":
-    """What a run asks of Prefect, but for what it reads no answer to."""
+    """The requests of a run whose responses are read."""
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Completed
 
@@ -72,7 +72,7 @@ def requests(run: UUID) -> "dict[str, Callable[[SyncPrefectClient], object]]":
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-def test_it_counts_as_silence(wire: TcpProxy, reply: Callable[[TcpProxy], None]) -> None:
+def test_it_counts_as_no_response(wire: TcpProxy, reply: Callable[[TcpProxy], None]) -> None:
     from prefect.client.orchestration import get_client
 
     from flows.runtime.connection import is_silence, silence_behind
@@ -88,9 +88,7 @@ def test_it_counts_as_silence(wire: TcpProxy, reply: Callable[[TcpProxy], None])
 
 
 @pytest.mark.parametrize("reply", [REPLIES["HTML"], REPLIES["JSON"], REPLIES["no page"]])
-def test_it_is_an_error_of_the_transport_for_prefects_own_loops(
-    wire: TcpProxy, reply: Callable[[TcpProxy], None]
-) -> None:
+def test_prefects_own_loops_get_a_transport_error(wire: TcpProxy, reply: Callable[[TcpProxy], None]) -> None:
     from prefect.client.orchestration import get_client
 
     reply(wire)
@@ -103,7 +101,7 @@ def test_it_is_an_error_of_the_transport_for_prefects_own_loops(
         asyncio.run(read())
 
 
-def test_what_prefect_says_stays_what_it_is(wire: TcpProxy) -> None:
+def test_prefects_own_errors_are_unchanged(wire: TcpProxy) -> None:
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
@@ -115,7 +113,7 @@ def test_what_prefect_says_stays_what_it_is(wire: TcpProxy) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_proxy_that_asks_for_credentials_refuses(wire: TcpProxy, status: int) -> None:
+def test_a_proxy_that_asks_for_credentials_is_a_rejection(wire: TcpProxy, status: int) -> None:
     from prefect.client.orchestration import get_client
 
     from flows.runtime.connection import is_refusal
@@ -127,20 +125,20 @@ def test_a_proxy_that_asks_for_credentials_refuses(wire: TcpProxy, status: int) 
 
 
 @pytest.mark.parametrize("parameters", [{"text": "\udcff"}, {"number": float("nan")}], ids=["no text", "no number"])
-def test_what_is_wrong_with_a_request_stays_what_it_is(
+def test_errors_in_a_request_are_unchanged(
     api: Api, parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import orchestration
     from flows.client.foreign_responses import ForeignResponseError
 
-    # As if Prefect's model let it through: the error then arises after the flow's answer, and of the run's request.
+    # As if Prefect's model accepted it: the error then occurs after the flow's response, in the run's request.
     monkeypatch.setattr("prefect.client.schemas.actions.FlowRunCreate.model_dump", lambda self, **_: parameters)
     with pytest.raises(ValueError, match=r"surrogates not allowed|not JSON compliant") as raised:
         api.client.create_flow_run(orchestration.verify)
     assert not isinstance(raised.value, ForeignResponseError)
 
 
-def test_an_error_of_the_work_stays_what_it_is(api: Api) -> None:
+def test_other_errors_are_unchanged(api: Api) -> None:
     from flows.client.foreign_responses import checked_parsing
 
     with pytest.raises(KeyError), checked_parsing():
@@ -148,7 +146,7 @@ def test_an_error_of_the_work_stays_what_it_is(api: Api) -> None:
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-def test_a_run_that_ended_is_not_forgotten(wire: TcpProxy, tmp_path: Path, reply: Callable[[TcpProxy], None]) -> None:
+def test_zombie_runs_are_not_forgotten(wire: TcpProxy, tmp_path: Path, reply: Callable[[TcpProxy], None]) -> None:
     left = claim(tmp_path, uuid4())
     left.let_go()
     reply(wire)

@@ -1,4 +1,4 @@
-"""An answer without an end is none: it fills no memory, and nobody waits for it for ever."""
+"""A response without an end fills no memory and blocks no request forever."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-#: Seconds for a single read and for a whole request here, and bytes of an answer.
+#: Timeouts of a single read and of a whole request here, in seconds, and the maximum size of a response.
 READ, REQUEST, MOST = 0.5, 1.0, 2**20
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -32,12 +32,12 @@ def packed(caller: socket.socket, body: bytes, coding: str) -> None:
 
 
 def redirected(caller: socket.socket) -> None:
-    """Each way is found in time, but there is always another."""
+    """Each redirect arrives in time, but there is always another one."""
     time.sleep(READ / 2)
     caller.sendall(b"HTTP/1.1 302 Found\r\nLocation: /api/again\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
 
-#: What another program may say to a request, and what is then told.
+#: Responses of another program, and a part of the resulting error message.
 ENDLESS: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "bytes": (lambda caller: forever(caller, CHUNKED, b"10000\r\n" + b" " * 65536 + b"\r\n"), "bytes"),
     "drops": (lambda caller: forever(caller, CHUNKED, b"1\r\n \r\n", 0.1), "did not end"),
@@ -59,12 +59,12 @@ ENDLESS: dict[str, tuple[Callable[[socket.socket], None], str]] = {
 
 @pytest.fixture
 def stranger(prefect: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., None]], str]]:
-    """Has another program answer; where."""
+    """Runs another program as the server; returns a function that starts it and returns its URL."""
     from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     monkeypatch.setattr("flows.client.request_limits.MAX_BYTES", MOST)
     monkeypatch.setattr("flows.client.request_limits.TIMEOUT_FACTOR", REQUEST / READ)
-    # If it were asked again after an answer without an end, each test would take that long, and a pause of seconds.
+    # If such requests were retried, each test would take that many times as long, plus seconds of backoff.
     settings = {PREFECT_API_REQUEST_TIMEOUT: READ, PREFECT_CLIENT_MAX_RETRIES: 2}
     with socket.create_server(("127.0.0.1", 0)) as listener, temporary_settings(settings):
 
@@ -107,7 +107,7 @@ def ask_async(url: str) -> httpx.Response:
 
 @pytest.mark.parametrize("request_", [ask, ask_async])
 @pytest.mark.parametrize(("answer", "why"), ENDLESS.values(), ids=ENDLESS)
-def test_it_counts_as_silence(
+def test_it_counts_as_no_response(
     stranger: Callable[..., str], request_: Callable[[str], httpx.Response], answer: Callable[..., None], why: str
 ) -> None:
     from flows.runtime.connection import is_silence
@@ -120,7 +120,7 @@ def test_it_counts_as_silence(
 
 
 @pytest.mark.parametrize("request_", [ask, ask_async])
-def test_an_answer_within_bounds_is_read(
+def test_a_response_within_the_limits_is_read(
     stranger: Callable[..., str], request_: Callable[[str], httpx.Response]
 ) -> None:
     def answer(caller: socket.socket) -> None:
@@ -131,7 +131,7 @@ def test_an_answer_within_bounds_is_read(
 
 
 @pytest.mark.parametrize("request_", [ask, ask_async])
-def test_silence_within_a_request_is_still_asked_again(
+def test_a_read_timeout_is_still_retried(
     stranger: Callable[..., str], request_: Callable[[str], httpx.Response]
 ) -> None:
     asked: list[socket.socket] = []

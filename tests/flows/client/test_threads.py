@@ -1,4 +1,4 @@
-"""A process that may take little memory ends, with one message, and so does one in which a thread of Prefect's dies."""
+"""A process with little memory ends with one message, and so does one in which one of Prefect's threads dies."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ from tasks.caching.storage.store import Store
 from tests.flows.conftest import PROJECT
 from tests.support.serving_project import Finish
 
-#: Has something befall a thread of Prefect's while the main thread waits for what it is to do.
+#: Makes one of Prefect's threads fail while the main thread waits for it.
 DYING = """
 import os, sys
 sys.path.insert(0, {project!r})
@@ -32,7 +32,7 @@ def die(*ignored):
 print("nobody has noticed")
 """
 
-#: What happens: a loop dies while it is waited for; one does not come up; one dies in its midst; a worker dies.
+#: The failures: a loop dies while a call waits for it; one does not start; one dies while idle; a worker dies.
 HAPPEN = {
     "a loop that is waited for": """
 async def wait():
@@ -74,7 +74,7 @@ def test_a_dead_thread_ends_the_process(happen: str, tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_one_that_dies_of_something_else_ends_it_too(tmp_path: Path) -> None:
+def test_a_thread_that_dies_of_another_error_ends_it_too(tmp_path: Path) -> None:
     happen = HAPPEN["a worker"].replace("worker._queue.get = die", "worker._queue.get = lambda: 1 / 0")
     code = DYING.format(project=str(PROJECT), home=str(tmp_path), happen=happen)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -82,7 +82,7 @@ def test_one_that_dies_of_something_else_ends_it_too(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: a thread that Prefect needs has died. What is finished is kept")
 
 
-def test_the_threads_of_a_flow_are_there_before_it_begins(prefect: None) -> None:
+def test_the_threads_of_a_flow_are_started_before_it(prefect: None) -> None:
     from prefect._internal.concurrency import threads
 
     from flows.runtime.connection import keeping_contact
@@ -99,7 +99,7 @@ Limited = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def limited(workflow: Finish, trained: Store) -> Limited:
-    """Runs a command that may take no more than so many kilobytes, as `ulimit -v` has it."""
+    """Runs a command with limited memory in kilobytes, as with `ulimit -v`."""
 
     def run(kilobytes: int, *words: str) -> "subprocess.CompletedProcess[str]":
         code = (
@@ -112,9 +112,9 @@ def limited(workflow: Finish, trained: Store) -> Limited:
 
 
 def require_end(done: "subprocess.CompletedProcess[str]", store: Store) -> None:
-    """It ended well, or with one message; a run that could not tell how it ended may be told of before.
+    """Checks that a command succeeded or ended with one message; a zombie run may be reported before.
 
-    A library of C++ in which memory runs out ends the process by itself, in its own words.
+    A C++ library that runs out of memory aborts the process with its own message.
     """
     if done.returncode == -signal.SIGABRT:
         assert "std::bad_alloc" in done.stderr, done
@@ -126,21 +126,21 @@ def require_end(done: "subprocess.CompletedProcess[str]", store: Store) -> None:
     assert inspect_store(store).findings == []
 
 
-def test_with_too_little_memory_a_verification_says_so(limited: Limited, trained: Store) -> None:
+def test_a_verification_with_too_little_memory_says_so(limited: Limited, trained: Store) -> None:
     done = limited(1_000_000, "verify")
     require_end(done, trained)
     assert "stage reload failed: this process may not take" in done.stderr
     assert done.stderr.endswith("free some, or raise the limit (`ulimit -v`), and run again\n")
 
 
-def test_what_is_cached_needs_less(limited: Limited, trained: Store) -> None:
+def test_a_cached_run_needs_less(limited: Limited, trained: Store) -> None:
     assert limited(1_000_000, "train", "line").returncode == 0
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("words", [("verify",), ("train", "line", "--refresh", "all")], ids=["verify", "train"])
 @pytest.mark.parametrize("kilobytes", [*range(600_000, 2_000_000, 100_000), 3_000_000, 4_000_000])
-def test_with_any_limit_of_memory_a_command_ends(
+def test_a_command_ends_with_any_memory_limit(
     limited: Limited, trained: Store, kilobytes: int, words: tuple[str, ...]
 ) -> None:
     require_end(limited(kilobytes, *words), trained)

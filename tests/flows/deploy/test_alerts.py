@@ -1,4 +1,4 @@
-"""Alerts, all the way from a flow run that fails to what an apprise URL receives."""
+"""Alerts, from a flow run that fails to the message that an apprise URL receives."""
 
 import json
 import re
@@ -45,7 +45,7 @@ class Inbox:
         return f"json://127.0.0.1:{self.server.server_port}/inbox"
 
     def titled(self, text: str) -> dict[str, Any]:
-        """The first message whose title holds a text, once it is there."""
+        """Waits for the first message whose title contains a text."""
         return until_there(lambda: next((message for message in self.messages if text in message["title"]), None))
 
 
@@ -62,7 +62,7 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture
 def alerts(trained: Any, command: Command, inbox: Inbox) -> Iterator[Inbox]:
-    """Where the alerts of this test's server arrive."""
+    """Receives the alerts of this test's server."""
     experiments = ("--experiment", "line", "--experiment", "other")
     assert command("alerts", "create", inbox.url, "--fresh", "10s", "--drift", *experiments)[0] == 0
     yield inbox
@@ -85,8 +85,8 @@ def test_a_verification_that_failed(alerts: Inbox, command: Command) -> None:
     assert "stage reload failed: artifact altered" in message["message"]
 
 
-def test_a_run_that_was_found_dead(alerts: Inbox, api: Any) -> None:
-    """Its process could tell nobody."""
+def test_a_zombie_run(alerts: Inbox, api: Any) -> None:
+    """Its process could not report anything."""
     from prefect import flow
     from prefect.states import Crashed, Running
 
@@ -99,8 +99,8 @@ def test_a_run_that_was_found_dead(alerts: Inbox, api: Any) -> None:
     assert "ended without telling" in alerts.titled("train Crashed")["message"]
 
 
-def test_a_run_of_a_deployment_that_knows_no_store(alerts: Inbox, api: Any) -> None:
-    """As `prefect deploy` makes it from prefect.yaml."""
+def test_a_run_of_a_deployment_without_a_store(alerts: Inbox, api: Any) -> None:
+    """Such as `prefect deploy` creates from prefect.yaml."""
     from prefect import flow
     from prefect.states import Failed, Running
 
@@ -112,7 +112,7 @@ def test_a_run_of_a_deployment_that_knows_no_store(alerts: Inbox, api: Any) -> N
     assert "On a worker." in alerts.titled("train Failed")["message"]
 
 
-def test_what_happens_in_another_store_is_none_of_ours(
+def test_runs_of_another_store_are_ignored(
     alerts: Inbox, train: Any, command: Command, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = project_store().root
@@ -135,7 +135,7 @@ def test_what_happens_in_another_store_is_none_of_ours(
     assert all(identity(ours) in alert.trigger.model_dump_json() for alert in made)
 
 
-def test_other_flows_are_none_of_ours(alerts: Inbox, api: Any, command: Command) -> None:
+def test_other_flows_are_ignored(alerts: Inbox, api: Any, command: Command) -> None:
     from prefect import flow
     from prefect.states import Failed, Running
 
@@ -150,9 +150,9 @@ def test_other_flows_are_none_of_ours(alerts: Inbox, api: Any, command: Command)
 
 
 def test_an_experiment_without_a_new_verified_run_for_too_long(alerts: Inbox, train: Any, command: Command) -> None:
-    """The time is counted from the last one or, without one, from the making of the alert.
+    """The time is counted from the last one or, without one, from the creation of the alert.
 
-    What was verified before is not new, whether it is verified again or found unchanged by a training.
+    A run that was verified before is not new, whether it is verified again or found unchanged by a training.
     """
     run = train(changes={"training": {"epochs": 9}}).run
     assert command("verify", "latest")[0] == 0
@@ -167,7 +167,7 @@ def test_an_experiment_without_a_new_verified_run_for_too_long(alerts: Inbox, tr
     assert not [message for message in alerts.messages if "of once for" in message["title"]], "nobody asked for it"
 
 
-def test_what_is_awaited_if_unchanged_runs_count(store: Any, command: Command, inbox: Inbox, api: Api) -> None:
+def test_unchanged_runs_count_if_asked_for(store: Any, command: Command, inbox: Inbox, api: Api) -> None:
     for words, expected in (((), {VERIFIED}), (("--count-unchanged",), {VERIFIED, REVERIFIED, CONFIRMED})):
         assert command("alerts", "create", inbox.url, "--fresh", "26h", *words)[0] == 0
         (fresh,) = (alert for alert in read_alerts(api.client, identity(store.root)) if "no new" in alert.name)
@@ -175,7 +175,7 @@ def test_what_is_awaited_if_unchanged_runs_count(store: Any, command: Command, i
     command("alerts", "remove")
 
 
-def test_a_run_that_is_not_accepted(alerts: Inbox, train: Any) -> None:
+def test_a_rejected_run(alerts: Inbox, train: Any) -> None:
     run = train(changes={"training": {"epochs": 4}, "accept": {"min_r2": 0.9}}).run
     message = alerts.titled("a run of line is not accepted")["message"]
     assert message.startswith(f"{run}: r2 -")
@@ -189,7 +189,7 @@ def test_a_run_that_drifts(alerts: Inbox, train: Any) -> None:
     assert f"{run}: loss " in alerts.titled("a run of calm drifts")["message"]
 
 
-def test_they_are_listed_and_replaced_and_removed(store: Any, command: Command, inbox: Inbox) -> None:
+def test_alerts_are_listed_replaced_and_removed(store: Any, command: Command, inbox: Inbox) -> None:
     assert command("alerts", "list")[1].startswith("There are no alerts")
     assert command("alerts", "create", f"{inbox.url}?:token=secret")[0] == 0
     assert command("alerts", "create", inbox.url, "--fresh", "26h")[0] == 0
@@ -213,7 +213,7 @@ def test_they_are_listed_and_replaced_and_removed(store: Any, command: Command, 
     assert json.loads(command("alerts", "list", "--json")[1]) == {"url": "", "alerts": {}}
 
 
-def test_what_is_secret_in_the_url_is_not_shown(store: Any, command: Command) -> None:
+def test_secrets_in_the_url_are_hidden(store: Any, command: Command) -> None:
     code, out, error = command("alerts", "create", "json://user:geheim@127.0.0.1:9/inbox")
     assert (code, error) == (0, "")
     assert "geheim" not in out
@@ -232,7 +232,9 @@ def test_what_is_secret_in_the_url_is_not_shown(store: Any, command: Command) ->
         (("try",), "there are no alerts"),
     ],
 )
-def test_bad_input_makes_nothing(store: Any, command: Command, api: Any, words: tuple[str, ...], told: str) -> None:
+def test_invalid_input_creates_nothing(
+    store: Any, command: Command, api: Any, words: tuple[str, ...], told: str
+) -> None:
     code, _, error = command("alerts", *words)
     assert code == 2
     assert told in error
@@ -244,6 +246,6 @@ def test_mail_is_sent_as_text() -> None:
     assert "format=text" in plain_text_url("mailto://user:word@example.com")
 
 
-def test_no_url_of_apprise() -> None:
+def test_an_unsupported_url() -> None:
     with pytest.raises(InputError):
         plain_text_url("nothing://here")

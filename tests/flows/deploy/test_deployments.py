@@ -1,4 +1,4 @@
-"""prefect.yaml offers what `workflow serve` does."""
+"""prefect.yaml has the same deployments as `workflow serve`."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +21,7 @@ def nightly(tmp_path: Path) -> str:
 
 
 def read_yaml(text: str) -> dict[str, Any]:
-    """The deployments of a prefect.yaml, by name."""
+    """Returns the deployments in a prefect.yaml by name."""
     from ruamel.yaml import YAML
 
     return {found["name"]: found for found in YAML(typ="safe").load(text)["deployments"]}
@@ -31,7 +31,7 @@ def test_the_file_is_what_the_command_prints(command: Command) -> None:
     assert command("deployments") == (0, (PROJECT / "prefect.yaml").read_text(), "")
 
 
-def test_both_offer_the_same(command: Command, nightly: str) -> None:
+def test_both_have_the_same_deployments(command: Command, nightly: str) -> None:
     described = read_yaml(command("deployments", nightly)[1])
     served = {found.name: found for found in asyncio.run(make_deployments(experiments_to_deploy([nightly]), "0123"))}
     assert list(described) == list(served)
@@ -52,8 +52,8 @@ def test_both_offer_the_same(command: Command, nightly: str) -> None:
 
 
 @pytest.mark.usefixtures("prefect")
-def test_the_form_of_each_states_what_it_has(nightly: str, tmp_path: Path) -> None:
-    """And not what another has, or the class."""
+def test_each_form_shows_the_defaults_of_its_deployment(nightly: str, tmp_path: Path) -> None:
+    """And not the defaults of another one or of the class."""
     Path(nightly).write_text("[training]\nepochs = 512\n")
     served = {found.name: found for found in asyncio.run(make_deployments(experiments_to_deploy([nightly]), "0123"))}
     for name, epochs in (("nightly", 512), ("line", 180)):
@@ -61,6 +61,6 @@ def test_the_form_of_each_states_what_it_has(nightly: str, tmp_path: Path) -> No
         assert properties["epochs"]["description"].endswith(f"default {epochs}.")
 
 
-def test_two_experiments_of_one_name_are_refused(nightly: str) -> None:
+def test_two_experiments_with_one_name_are_rejected(nightly: str) -> None:
     with pytest.raises(InputError, match="two experiments are named nightly"):
         experiments_to_deploy([nightly, nightly])

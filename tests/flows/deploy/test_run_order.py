@@ -1,4 +1,4 @@
-"""The order in which flow runs are taken, and which verifications need not take place."""
+"""The order in which flow runs are started, and which verifications are superfluous."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ DUE = datetime(2026, 11, 26, 3, 30, tzinfo=UTC)
 
 
 def due(name: str, minute: int = 0, by: str = "", **fields: Any) -> "FlowRun":
-    """A flow run that is due at a minute, asked for by a person unless it is said otherwise."""
+    """Returns a flow run that is due at a minute, requested by a person unless specified otherwise."""
     from prefect.client.schemas.objects import CreatedBy, FlowRun
 
     return FlowRun(
@@ -30,12 +30,12 @@ def due(name: str, minute: int = 0, by: str = "", **fields: Any) -> "FlowRun":
 
 
 def verification(name: str, minute: int, run: str, store: str = "0123") -> "FlowRun":
-    """A verification that the event of a training asked for."""
+    """Returns a verification triggered by the event of a training."""
     return due(name, minute, "AUTOMATION", parameters={"run": run, "store": store})
 
 
 class Client:
-    """Takes note of the flow runs that are cancelled."""
+    """Records the flow runs that are cancelled."""
 
     def __init__(self) -> None:
         self.cancelled: dict[UUID, str | None] = {}
@@ -45,7 +45,7 @@ class Client:
         self.cancelled[flow_run_id] = state.message
 
 
-def test_people_come_first_and_verifications_last() -> None:
+def test_people_are_first_and_verifications_last() -> None:
     from flows.deploy.run_order import by_priority
 
     runs = [
@@ -60,7 +60,7 @@ def test_people_come_first_and_verifications_last() -> None:
     assert [run.name for run in by_priority(runs)] == order
 
 
-def test_of_the_verifications_of_a_run_one_takes_place() -> None:
+def test_one_verification_per_run_is_started() -> None:
     from flows.deploy.run_order import runs_to_start
     from flows.runs.verifications import SUPERFLUOUS
 
@@ -80,7 +80,7 @@ def test_of_the_verifications_of_a_run_one_takes_place() -> None:
     assert client.cancelled == {run.id: SUPERFLUOUS for run in runs if run.name in ("second", "third")}
 
 
-def test_a_worker_takes_them_in_this_order_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_starts_them_in_this_order_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.client.schemas.responses import WorkerFlowRunResponse
     from prefect.workers.process import ProcessWorker
 

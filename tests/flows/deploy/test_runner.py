@@ -1,4 +1,4 @@
-"""`workflow serve` as a process of its own: runs that are asked for, triggered, waited for, retried and cancelled."""
+"""`workflow serve` as a process: runs that are requested, triggered, waiting, retried and cancelled."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from tests.support.prefect_api import until_there
 from tests.support.serving_project import ENDLESS, EVENT_SECONDS, Finish, ServingProject
 
 
-def test_every_preset_is_offered_with_its_parameters(served: ServingProject) -> None:
+def test_every_preset_is_deployed_with_its_parameters(served: ServingProject) -> None:
     deployments = {deployment.name: deployment for deployment in served.api.client.read_deployments()}
     assert set(deployments) == {"line", "line-cuda", "line-layers", "each-run"}
     asked = deployments["line"].parameters
@@ -52,10 +52,8 @@ def test_a_training_is_followed_by_the_verification_of_its_run(served: ServingPr
     assert set(verified.tags) >= {"line", "cpu"}
 
 
-def test_what_is_trained_in_another_store_is_none_of_ours(
-    served: ServingProject, workflow: Finish, tmp_path: Path
-) -> None:
-    """Nor is it offered from there under the same names, unless the user wants that store to take this one's place."""
+def test_trainings_in_another_store_are_ignored(served: ServingProject, workflow: Finish, tmp_path: Path) -> None:
+    """Another store cannot offer deployments of the same names either, unless it is told to replace this one."""
     elsewhere = tmp_path / "elsewhere"
     done = workflow("train", "line", "--training.epochs", "24", "--json", home=elsewhere)
     assert done.returncode == 0, done.stderr
@@ -69,7 +67,7 @@ def test_what_is_trained_in_another_store_is_none_of_ours(
     assert "another store offers train/line, train/line-cuda, train/line-layers, verify/each-run" in refused.stderr
 
 
-def test_trainings_while_nobody_serves_leave_one_verification(
+def test_trainings_while_nothing_is_served_leave_one_verification(
     project: ServingProject, served: ServingProject, workflow: Finish
 ) -> None:
     served.end()
@@ -93,7 +91,7 @@ def test_trainings_while_nobody_serves_leave_one_verification(
     assert asked(run) == [pending]
 
 
-def test_one_stage_is_run_again_and_the_others_are_cached(served: ServingProject) -> None:
+def test_one_stage_is_rerun_and_the_others_are_cached(served: ServingProject) -> None:
     served.until(served.ask(), "Completed")
     again = served.until(served.ask(refresh=["evaluate"]), "Completed")
     assert again.name == "line on cpu: evaluate forced"
@@ -101,7 +99,7 @@ def test_one_stage_is_run_again_and_the_others_are_cached(served: ServingProject
     assert "refreshed evaluate" in again.tags
 
 
-def test_a_run_that_failed_goes_on_at_the_stage_that_failed_when_it_is_retried(served: ServingProject) -> None:
+def test_a_retried_run_resumes_at_the_stage_that_failed(served: ServingProject) -> None:
     from prefect.states import Scheduled
 
     blocked = served.home / "artifacts" / "evaluate"
@@ -139,7 +137,7 @@ def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Serving
     assert served.api.flow_run(given_up).state.name == "Cancelled"
 
 
-def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: ServingProject) -> None:
+def test_only_reports_are_served_and_only_on_this_machine(served: ServingProject) -> None:
     serving = serve_process.find(served.home)
     assert serving is not None
     run = (served.store.runs / "latest").readlink().name
@@ -154,8 +152,8 @@ def test_reports_are_shown_to_this_machine_and_nothing_else_is(served: ServingPr
         assert httpx.get(f"{serving.reports}/{path}", headers={"Host": host}).status_code == 404
 
 
-async def send_to_the_port_of_the_runs(messages: list[bytes]) -> list[logging.LogRecord]:
-    """Sends each to where runs report to their runner, and hangs up with a reset; what is logged of it."""
+async def send_to_control_port(messages: list[bytes]) -> list[logging.LogRecord]:
+    """Sends each message to the port at which runs report, and resets the connection; returns the log."""
     from flows.deploy.runner import PORT_LOGGER, ForkingRunner
 
     log = BufferingHandler(capacity=1000)
@@ -174,9 +172,9 @@ async def send_to_the_port_of_the_runs(messages: list[bytes]) -> list[logging.Lo
 
 
 @pytest.mark.usefixtures("prefect")
-def test_what_strangers_send_to_the_port_of_the_runs_is_logged_without_a_traceback() -> None:
+def test_malformed_requests_to_the_control_port_are_logged_without_a_traceback() -> None:
     messages = [b"", b"\0" * 100_000, b"\xff\n", b"GET / HTTP/1.1\r\n\r\n"]
-    records = asyncio.run(send_to_the_port_of_the_runs(messages))
+    records = asyncio.run(send_to_control_port(messages))
     told = [record.getMessage() for record in records]
     assert [record.exc_info for record in records] == [None] * 4
     assert sum("rejected unauthenticated" in text for text in told) == 2
@@ -197,7 +195,7 @@ def test_a_project_is_served_once(served: ServingProject, workflow: Finish) -> N
         pytest.param(signal.SIGTERM, True, id="SIGTERM to all", marks=pytest.mark.long),
     ],
 )
-def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(
+def test_at_shutdown_runs_save_a_checkpoint_and_the_next_resumes_from_it(
     project: ServingProject, served: ServingProject, number: signal.Signals, whole_group: bool
 ) -> None:
     if served.process is None or served.process.poll() is not None:
@@ -220,7 +218,7 @@ def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_end_just_as_a_run_begins_is_no_crash(
+def test_a_shutdown_just_as_a_run_starts_is_not_a_crash(
     project: ServingProject, served: ServingProject, number: signal.Signals
 ) -> None:
     served.end()
@@ -237,7 +235,7 @@ def test_an_end_just_as_a_run_begins_is_no_crash(
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_end_just_before_a_scheduled_time_is_no_crash(
+def test_a_shutdown_just_before_a_scheduled_time_is_not_a_crash(
     project: ServingProject, served: ServingProject, tmp_path: Path, number: signal.Signals
 ) -> None:
     served.end()
@@ -246,7 +244,7 @@ def test_an_end_just_before_a_scheduled_time_is_no_crash(
     project.begin(str(file))
 
     def near() -> Any:
-        """A run whose time is to come in a few seconds."""
+        """Returns a run scheduled within a few seconds."""
         soon = datetime.now(UTC) + timedelta(seconds=8)
         planned = [run for run in project.api.last() if run.auto_scheduled and run.state.is_scheduled()]
         return min((run for run in planned if run.expected_start_time < soon), default=None, key=lambda run: run.id)
@@ -294,7 +292,7 @@ def test_schedules_are_planned_by_the_server(
         (("line", "--dated", "data.seed"), "give cron, interval or rrule too"),
     ],
 )
-def test_a_schedule_that_is_none_is_refused(
+def test_an_invalid_schedule_is_rejected(
     store: Store, command: Callable[..., tuple[int, str, str]], options: tuple[str, ...], told: str
 ) -> None:
     code, out, error = command("serve", *options)
@@ -303,7 +301,7 @@ def test_a_schedule_that_is_none_is_refused(
     assert "Traceback" not in error
 
 
-def test_of_missed_runs_one_is_made_up_for(project: ServingProject, served: ServingProject, tmp_path: Path) -> None:
+def test_one_of_the_missed_runs_is_started(project: ServingProject, served: ServingProject, tmp_path: Path) -> None:
     from prefect.client.schemas.filters import FlowRunFilter
 
     served.end()
@@ -336,7 +334,7 @@ def test_of_missed_runs_one_is_made_up_for(project: ServingProject, served: Serv
     assert {run.state.name for run in runs} <= {"Completed", "Cancelled"}
     made_up_for = [run for run in ended() if run.state.is_completed() and run.start_time > back]
     assert made_up_for
-    # At most one of them takes place, and none if the next that is due was quicker: it does the work of all.
+    # At most one of them is started, and none if the next due run was quicker: it does the work of all.
     assert len([run for run in runs if run.state.is_completed()]) <= 1
     assert all(
         "did the work" in run.state.message or "will do the work" in run.state.message

@@ -1,4 +1,4 @@
-"""The schedules on the server are those of the files, but for what a person has paused."""
+"""The schedules on the server are those in the files, except that a person's pauses are kept."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ RULE = "[schedule]\ncron = '30 3 * * *'\ntimezone = 'Europe/Berlin'\n"
 
 
 class Offering:
-    """Makes the deployments of a file again and again, as `workflow serve` and `workflow deploy` do."""
+    """Creates the deployments of a file repeatedly, as `workflow serve` and `workflow deploy` do."""
 
     def __init__(self, file: Path, store: Store, api: Api) -> None:
         self.file, self.store, self.api = file, store, api
@@ -30,7 +30,7 @@ class Offering:
         self.file.write_text(f"[training]\nepochs = 3\n{text}")
 
     def make(self, *sources: str, pool: str | None = None) -> set[str]:
-        """Makes them; the names of those that stay paused."""
+        """Creates them; returns the names of those that stay paused."""
         from flows.deploy.registration import deploy_to, prepare
 
         deployments = asyncio.run(make_deployments(experiments_to_deploy(sources), identity(self.store.root)))
@@ -47,7 +47,7 @@ class Offering:
         return self.api.client.read_deployment_by_name("train/nightly")
 
     def planned(self, name: str = "SCHEDULED") -> list[Any]:
-        """The flow runs of the deployment in a type of state."""
+        """Returns the deployment's flow runs in a type of state."""
         from prefect.client.schemas.filters import FlowRunFilter
 
         chosen = {"deployment_id": {"any_": [self.deployment.id]}, "state": {"type": {"any_": [name]}}}
@@ -56,7 +56,7 @@ class Offering:
 
 @pytest.fixture
 def offering(store: Store, api: Api, tmp_path: Path) -> Iterator[Offering]:
-    """A file with a schedule, not offered yet. The deployments are removed in the end."""
+    """A file with a schedule that is not deployed yet. Its deployments are removed at the end."""
     offering = Offering(tmp_path / "nightly.toml", store, api)
     offering.write(RULE)
     yield offering
@@ -66,7 +66,7 @@ def offering(store: Store, api: Api, tmp_path: Path) -> Iterator[Offering]:
 
 
 @pytest.mark.parametrize("pool", [None, POOL])
-def test_what_the_file_no_longer_says_is_gone(offering: Offering, pool: str | None) -> None:
+def test_a_schedule_removed_from_the_file_is_removed(offering: Offering, pool: str | None) -> None:
     offering.make(str(offering.file), pool=pool)
     assert [schedule.schedule.cron for schedule in offering.deployment.schedules] == ["30 3 * * *"]
     assert offering.deployment.work_pool_name == pool
@@ -76,7 +76,7 @@ def test_what_the_file_no_longer_says_is_gone(offering: Offering, pool: str | No
 
 
 @pytest.mark.parametrize("pool", [None, POOL])
-def test_what_a_person_has_paused_stays_paused(offering: Offering, pool: str | None) -> None:
+def test_a_schedule_paused_by_a_person_stays_paused(offering: Offering, pool: str | None) -> None:
     assert offering.make(str(offering.file), pool=pool) == set()
     (schedule,) = offering.deployment.schedules
     assert schedule.active
@@ -89,14 +89,14 @@ def test_what_a_person_has_paused_stays_paused(offering: Offering, pool: str | N
     assert offering.deployment.schedules[0].active
 
 
-def test_so_does_a_whole_deployment(offering: Offering) -> None:
+def test_a_paused_deployment_stays_paused(offering: Offering) -> None:
     offering.make(str(offering.file))
     offering.api.client.pause_deployment(offering.deployment.id)
     assert offering.make(str(offering.file)) == {"nightly"}
     assert offering.deployment.paused
 
 
-def test_what_is_no_longer_offered_is_paused_until_it_is_again(offering: Offering) -> None:
+def test_a_schedule_no_longer_offered_is_paused_until_it_is_offered_again(offering: Offering) -> None:
     from prefect.states import Scheduled
 
     offering.make(str(offering.file))
@@ -106,7 +106,7 @@ def test_what_is_no_longer_offered_is_paused_until_it_is_again(offering: Offerin
     )
     planned = [run for run in offering.planned() if run.auto_scheduled]
     assert len(planned) >= 3
-    # As if its time had come and gone: the server takes back by itself only what lies ahead.
+    # As if it were late: the server itself only removes runs scheduled for the future.
     offering.api.set_state(planned[0].id, Scheduled(scheduled_time=offering.deployment.created, name="Late"))
     offering.make()
     assert not offering.deployment.schedules[0].active
@@ -121,7 +121,7 @@ def test_what_is_no_longer_offered_is_paused_until_it_is_again(offering: Offerin
     assert "not-offered" not in offering.deployment.tags
 
 
-def test_serving_leaves_alone_what_was_deployed(offering: Offering) -> None:
+def test_serving_ignores_deployments_of_work_pools(offering: Offering) -> None:
     offering.make(str(offering.file), pool=POOL)
     offering.make()
     assert offering.deployment.schedules[0].active
@@ -129,7 +129,9 @@ def test_serving_leaves_alone_what_was_deployed(offering: Offering) -> None:
     assert not offering.deployment.schedules[0].active
 
 
-def test_they_are_listed_and_removed(offering: Offering, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schedules_are_listed_and_removed(
+    offering: Offering, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert command("schedules", "list")[1].startswith("There are no schedules")
     offering.make(str(offering.file))
     assert command("schedules", "list")[1] == "train/nightly  30 3 * * * Europe/Berlin  active\n"
@@ -146,7 +148,7 @@ def test_they_are_listed_and_removed(offering: Offering, command: Command, monke
     assert (code, "train/nightly has no schedule here" in error) == (2, True)
 
 
-def test_deploying_says_what_it_made(offering: Offering, command: Command) -> None:
+def test_deploying_prints_the_deployments(offering: Offering, command: Command) -> None:
     code, out, error = command("deploy", str(offering.file))
     assert re.search(r"Prefect UI  http://127\.0\.0\.1:[0-9]+/deployments$", out.strip())
     assert (code, error) == (0, "")
@@ -158,7 +160,7 @@ def test_deploying_says_what_it_made(offering: Offering, command: Command) -> No
     assert "train/nightly  30 3 * * * Europe/Berlin  paused in the Prefect UI\n" in out
 
 
-def test_another_store_takes_the_place_of_one_only_if_it_is_told_to(
+def test_another_store_replaces_one_only_with_take_over(
     offering: Offering, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offering.make(str(offering.file))

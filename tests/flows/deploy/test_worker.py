@@ -1,4 +1,4 @@
-"""`workflow worker`, for the deployments of prefect.yaml."""
+"""`workflow worker`, for the deployments in prefect.yaml."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ from tests.support.prefect_api import until_there
 from tests.support.serving_project import ENDLESS, EVENT_SECONDS, Finish, ServingProject, Start
 
 
-def test_a_worker_trains_verifies_and_ends_in_good_order(
+def test_a_worker_trains_verifies_and_shuts_down_gracefully(
     project: ServingProject, start_process: Start, workflow: Finish
 ) -> None:
     for words in (
@@ -19,7 +19,7 @@ def test_a_worker_trains_verifies_and_ends_in_good_order(
     ):
         done = workflow(*words, module="prefect", home=project.home, cwd=PROJECT)
         assert done.returncode == 0, done.stdout + done.stderr
-    # As a service has it: without the programs of the environment that it is installed in.
+    # As in a service: without the programs of its virtual environment on the path.
     settings = {"PATH": "/usr/bin:/bin", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"}
 
     def begin() -> Any:

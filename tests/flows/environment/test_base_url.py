@@ -1,4 +1,4 @@
-"""The base URL: what it may be, and which links begin with it."""
+"""The base URL: valid values, and the links that start with it."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ OWN = Api("http://127.0.0.1:4200/api", password="workflow:word", is_random=True)
         ("https://[fe80::1]:8443", "https://[fe80::1]:8443"),
     ],
 )
-def test_a_base_url_is_taken_as_browsers_name_it(text: str, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_url_is_normalized_as_in_browsers(text: str, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, text)
     assert str(base_url()) == base
 
@@ -43,27 +43,30 @@ def test_a_base_url_is_taken_as_browsers_name_it(text: str, base: str, monkeypat
         "https://host\n",
     ],
 )
-def test_any_other_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_is_rejected(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(InputError, match=f"{VARIABLE} must be like https://train.example.org"):
         base_url()
 
 
-def test_the_links_to_the_own_server_begin_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_links_to_the_own_server_start_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PREFECT_UI_URL", raising=False)
     page = UiPage(OWN, "/runs")
-    assert (page.address, page.key) == ("http://127.0.0.1:4200/runs", "http://127.0.0.1:4200/open/runs#workflow:word")
+    assert (page.address, page.sign_in_url) == (
+        "http://127.0.0.1:4200/runs",
+        "http://127.0.0.1:4200/open/runs#workflow:word",
+    )
     monkeypatch.setenv(VARIABLE, "https://train.test:8443")
-    assert (page.address, page.key) == (
+    assert (page.address, page.sign_in_url) == (
         "https://train.test:8443/runs",
         "https://train.test:8443/open/runs#workflow:word",
     )
     assert UiPage(Api("http://other/api", "a profile"), "/runs").address == "http://other/runs"
-    # What is opened on the machine itself needs no proxy.
+    # A page opened on this machine does not need the proxy.
     assert "http://127.0.0.1:4200/open/runs#workflow:word" in write_opener(page, tmp_path).read_text()
 
 
-def test_so_do_those_that_prefect_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_so_do_prefects_own_links(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("PREFECT_UI_URL", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""A project that was copied or moved with its .venv acts on nothing but itself."""
+"""A project that was copied or moved with its .venv only acts on itself."""
 
 import os
 import shutil
@@ -19,10 +19,10 @@ from flows.services import serve_process
 from flows.services.prefect_server import server, server_process
 from tests.support.prefect_api import until_there
 
-#: What a folder may be called; make and the shell have a meaning of their own for each of its signs.
+#: A valid folder name whose characters are all special to make or the shell.
 NAME = """copy (1) of 'mine', "$HOME" `#` %.o & ~"""
 
-#: Serves nothing, until it is ended.
+#: Runs until it is stopped.
 SERVE = """
 import sys, time
 from pathlib import Path
@@ -36,7 +36,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """What of a copied checkout is looked at: its code, its Makefile and the command in its .venv."""
+    """Creates the relevant parts of a copied checkout: its code, its Makefile and the command in its .venv."""
     folder = tmp_path / NAME
     for package in ("flows", "tasks"):
         shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -47,7 +47,7 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_command_of_a_copied_environment_is_refused(copy: Path) -> None:
+def test_the_command_of_a_copied_environment_is_rejected(copy: Path) -> None:
     done = subprocess.run([copy / ".venv/bin/workflow", "runs"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"runs the code in {PROJECT}" in done.stderr
@@ -61,13 +61,13 @@ def test_the_command_of_the_own_environment_is_not(tmp_path: Path) -> None:
 
 @pytest.fixture
 def other(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Another checkout, in which a store is not named."""
+    """Creates another checkout, while no store is set."""
     monkeypatch.delenv("WORKFLOW_HOME", raising=False)
     return copy
 
 
 @pytest.mark.parametrize("below", ["", "tests/flows"])
-def test_an_activated_command_is_refused_in_another_checkout(
+def test_an_activated_command_is_rejected_in_another_checkout(
     other: Path, below: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (other / below).mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def test_an_activated_command_is_refused_in_another_checkout(
     require_same_checkout(PROJECT / ".venv/bin/workflow")
 
 
-def test_a_folder_that_was_removed_is_no_checkout(tmp_path: Path) -> None:
+def test_a_removed_folder_is_not_a_checkout(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     command = [Path(sys.executable).with_name("workflow"), "runs"]
@@ -90,7 +90,7 @@ def test_a_folder_that_was_removed_is_no_checkout(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_copied_interpreter_is_refused_where_python_calls_flows(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copied_interpreter_is_rejected_when_python_calls_flows(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(other / ".venv"))
     require_own_environment()
     (other / ".venv/.installed").write_text(f"{PROJECT}\n")
@@ -105,7 +105,7 @@ def test_a_link_to_the_own_checkout_is_the_own_one(tmp_path: Path) -> None:
     require_same_checkout(tmp_path / "link/.venv/bin/workflow")
 
 
-def test_make_notices_an_environment_that_was_made_elsewhere(copy: Path) -> None:
+def test_make_detects_an_environment_created_elsewhere(copy: Path) -> None:
     mark = copy / ".venv/.installed"
     for text, stays in ((f"{copy.resolve()}\n", True), (f"{PROJECT}\n", False), ("", False)):
         mark.write_text(text)
@@ -114,7 +114,7 @@ def test_make_notices_an_environment_that_was_made_elsewhere(copy: Path) -> None
 
 
 @pytest.mark.parametrize("sign", [*':"${}\\`'])
-def test_a_folder_that_python_cannot_be_installed_into_is_refused(tmp_path: Path, sign: str) -> None:
+def test_a_folder_that_python_cannot_be_installed_into_is_rejected(tmp_path: Path, sign: str) -> None:
     folder = tmp_path / f"one{sign}two"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml"):
@@ -127,7 +127,7 @@ def test_a_folder_that_python_cannot_be_installed_into_is_refused(tmp_path: Path
 
 
 def test_any_other_is_not(tmp_path: Path) -> None:
-    """An interpreter that fails ends it where the .venv would be made."""
+    """An interpreter that fails stops make before it creates the .venv."""
     folder = tmp_path / NAME.replace('"', "").replace("$", "").replace("`", "")
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml"):
@@ -136,12 +136,12 @@ def test_any_other_is_not(tmp_path: Path) -> None:
     assert "cannot be installed" not in make("install", folder, "false").stderr
 
 
-# --- What runs in a checkout is ended without its .venv
+# --- Stopping what runs in a checkout without its .venv
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts processes that run until they are ended."""
+    """Starts processes that run until they are stopped."""
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(code: str, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -156,7 +156,7 @@ def start() -> Iterator[Start]:
 
 
 def begin_server(root: Path, start: Start) -> "subprocess.Popen[bytes]":
-    """Starts a process that passes for the server of a project."""
+    """Starts a process that looks like the server of a project."""
     process = start("import time; time.sleep(60)")
     identity = server_process._identity(process.pid)
     assert identity is not None
@@ -165,7 +165,7 @@ def begin_server(root: Path, start: Start) -> "subprocess.Popen[bytes]":
 
 
 def make(target: str, folder: Path, python: str = f"{sys.executable} -S") -> "subprocess.CompletedProcess[str]":
-    """Runs make with a Python that has the standard library alone."""
+    """Runs make with a Python that only has the standard library."""
     hidden = ("WORKFLOW_HOME", "PYTHONPATH", "MAKELEVEL", "MAKEFLAGS", "MFLAGS")  # of a make that runs the tests, too
     own = {name: value for name, value in os.environ.items() if name not in hidden}
     command = ["make", target, f"PYTHON={python}"]
@@ -173,7 +173,7 @@ def make(target: str, folder: Path, python: str = f"{sys.executable} -S") -> "su
 
 
 @pytest.mark.parametrize("target", ["stop", "clean"])
-def test_a_moved_checkout_ends_what_runs_in_it_without_its_environment(copy: Path, start: Start, target: str) -> None:
+def test_a_moved_checkout_stops_what_runs_in_it_without_its_environment(copy: Path, start: Start, target: str) -> None:
     running = begin_server(copy, start)
     serving = start(SERVE, str(copy))
     until_there(lambda: serve_process.find(copy))
@@ -187,11 +187,11 @@ def test_a_moved_checkout_ends_what_runs_in_it_without_its_environment(copy: Pat
     assert not list(moved.glob("*/__pycache__"))
 
 
-def test_one_where_nothing_runs_says_so(copy: Path) -> None:
+def test_a_checkout_where_nothing_runs_says_so(copy: Path) -> None:
     assert make("stop", copy).stdout == "No server of this project was running.\n"
 
 
-def test_what_does_not_end_is_told_in_one_message(copy: Path) -> None:
+def test_a_process_that_does_not_end_is_reported_in_one_message(copy: Path) -> None:
     home = make_home(copy)
     server_process.state_path(home).write_text("{}")
     (home / "server.lock").mkdir()
@@ -202,7 +202,7 @@ def test_what_does_not_end_is_told_in_one_message(copy: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_old_python_is_refused(copy: Path, tmp_path: Path) -> None:
+def test_an_old_python_is_rejected(copy: Path, tmp_path: Path) -> None:
     old = tmp_path / "python"
     old.write_text("#!/bin/sh\ncase \"$2\" in *version_info*) echo 'Newer, please' >&2; exit 1;; esac\n")
     old.chmod(0o755)
@@ -223,7 +223,7 @@ def test_a_copy_leaves_the_server_of_the_original_alone(
     assert server.stop(tmp_path / "original")
 
 
-def test_what_was_moved_to_another_disk_is_no_copy(tmp_path: Path, start: Start) -> None:
+def test_a_project_moved_to_another_disk_is_not_a_copy(tmp_path: Path, start: Start) -> None:
     running = begin_server(tmp_path / "original", start)
     shutil.copytree(tmp_path / "original", tmp_path / "moved")
     shutil.rmtree(tmp_path / "original")
@@ -231,7 +231,7 @@ def test_what_was_moved_to_another_disk_is_no_copy(tmp_path: Path, start: Start)
     assert running.wait(10) == -signal.SIGTERM
 
 
-def test_a_state_file_that_an_earlier_version_wrote_is_taken_for_the_projects(tmp_path: Path, start: Start) -> None:
+def test_a_state_file_of_an_earlier_version_belongs_to_the_project(tmp_path: Path, start: Start) -> None:
     begin_server(tmp_path, start)
     path = server_process.state_path(make_home(tmp_path))
     known = server_process.find(path.parent)

@@ -1,4 +1,4 @@
-"""What tells stores apart that report to one server."""
+"""The identity of stores that report to one server."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def test_a_copy_of_the_file_alone_makes_no_store_the_same(tmp_path: Path) -> Non
     assert identity(tmp_path / "other") != made
 
 
-def test_processes_that_ask_first_at_once_get_the_same(tmp_path: Path) -> None:
+def test_concurrent_processes_get_the_same_identity(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(identity, [tmp_path] * 64))) == 1
     assert [path.name for path in prefect_home(tmp_path).iterdir()] == ["store.json"]

@@ -1,4 +1,4 @@
-"""What the environment says reaches the work only where it is meant to; see docs/ENVIRONMENT.md."""
+"""Environment variables only affect what they are meant to; see docs/ENVIRONMENT.md."""
 
 import contextlib
 import os
@@ -24,13 +24,13 @@ from tests.support.serving_project import Finish
 
 PROJECT = Path(__file__).parents[3]
 
-#: Runs a command as a user of whom the machine knows nothing but a number.
+#: Runs a command as a user who is not in the user database.
 NAMELESS = ("unshare", "--user", "--map-user=4242", "env", "--unset=HOME", "--unset=USER", "--unset=LOGNAME")
 
 
 @pytest.fixture
 def unchanged() -> Iterator[None]:
-    """What a test does to the environment of this process does not outlive it."""
+    """Restores the environment of this process after each test."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -40,14 +40,14 @@ def unchanged() -> Iterator[None]:
 # --- A user without a home
 
 
-def test_the_home_of_a_user_is_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_of_a_user_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_home(tmp_path / "project") == tmp_path
 
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("lack", ["no entry", "no folder", "no access"])
-def test_a_user_without_one_gets_the_projects(lack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_gets_the_projects(lack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def know_nobody(number: int) -> None:
         raise KeyError(number)
 
@@ -67,7 +67,7 @@ def test_a_user_without_one_gets_the_projects(lack: str, tmp_path: Path, monkeyp
 
 
 @pytest.mark.long
-def test_they_train_and_verify(api_url: str, password: str, tmp_path: Path) -> None:
+def test_a_user_without_a_home_trains_and_verifies(api_url: str, password: str, tmp_path: Path) -> None:
     own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "WORKFLOW_HOME": str(tmp_path / "home")}
     own |= {"PREFECT_API_URL": api_url, "PREFECT_API_AUTH_STRING": password}
     command = [*NAMELESS, sys.executable, "-m", "flows.cli", "train", "line", "--verify"]
@@ -77,11 +77,11 @@ def test_they_train_and_verify(api_url: str, password: str, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
-# --- Signs in the project's path
+# --- Special characters in the project's path
 
 
-#: Every printable sign of ASCII but for the one that parts folders, some others, and words that mean something in an
-#: address of a database.
+#: Every printable ASCII character except the path separator, some others, and words that are special in the URL of a
+#: database.
 SIGNS = [
     *(set(string.printable) - set("/\x0b\x0c\r")),
     "é",
@@ -94,7 +94,7 @@ SIGNS = [
 
 
 @pytest.mark.parametrize("sign", sorted(SIGNS), ids=ascii)
-def test_the_database_lies_where_it_should_whatever_the_path(sign: str, tmp_path: Path) -> None:
+def test_the_database_is_where_it_should_be_for_any_path(sign: str, tmp_path: Path) -> None:
     import sqlalchemy
 
     home = tmp_path / f"one{sign}two"
@@ -110,7 +110,7 @@ def test_the_database_lies_where_it_should_whatever_the_path(sign: str, tmp_path
 
 # --- Settings of Prefect's that are ignored
 
-#: What another value of them would do to a run, a stage's reuse, or the project's own server.
+#: Settings whose other values would affect a run, the reuse of a stage, or the project's own server.
 IGNORED = {
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "garbage",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
@@ -148,7 +148,7 @@ IGNORED = {
     "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
 }
 
-#: Those that are ignored where programs set them, in the environment.
+#: Those that are ignored in the environment only.
 DROPPED = {
     "PREFECT_TEST_MODE": "1",
     "PREFECT_UNIT_TEST_MODE": "1",
@@ -166,7 +166,7 @@ DROPPED = {
 
 
 def settings_of(root: Path) -> dict[str, object]:
-    """The settings that Prefect takes after it was set up for a project."""
+    """Returns the settings that Prefect uses after it was configured for a project."""
     from prefect.settings.models.root import Settings
 
     configure_prefect(root)
@@ -175,7 +175,7 @@ def settings_of(root: Path) -> dict[str, object]:
 
 @pytest.fixture
 def project(prefect: None, unchanged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project, and a working directory with nothing that sets anything."""
+    """A project, and a working directory without any settings."""
     for name in [name for name in os.environ if name.upper().startswith("PREFECT_")]:
         del os.environ[name]
     (tmp_path / "user").mkdir()
@@ -185,7 +185,7 @@ def project(prefect: None, unchanged: None, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", [*IGNORED, *DROPPED])
-def test_the_environment_does_not_change_what_must_hold(
+def test_the_environment_does_not_change_pinned_settings(
     name: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = settings_of(project)
@@ -193,7 +193,7 @@ def test_the_environment_does_not_change_what_must_hold(
     assert settings_of(project) == before
 
 
-def test_nor_does_it_in_small_letters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_does_it_in_lowercase(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = settings_of(project)
     for name, value in (IGNORED | DROPPED).items():
         monkeypatch.setenv(name.lower(), value)
@@ -220,12 +220,12 @@ def test_nor_does_a_file_of_the_working_directory(project: Path) -> None:
 
 
 def write_profile(path: Path, settings: Mapping[str, str]) -> None:
-    """Writes a file with one profile, the active one, which has settings for Prefect."""
+    """Writes a file whose active profile has settings for Prefect."""
     lines = [f'{name} = "{value}"\n' for name, value in settings.items()]
     path.write_text("".join(["active = 'a'\n[profiles.a]\n", *lines]))
 
 
-#: Settings that Prefect takes and that no stage asks for, of each kind one; and how a proxy is named.
+#: One valid setting of each kind that no stage uses, and a proxy.
 WITHOUT_EFFECT = IGNORED | {
     "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": "s3-bucket/company",
     "PREFECT_TASKS_SCHEDULING_DEFAULT_STORAGE_BLOCK": "s3-bucket/company",
@@ -275,7 +275,7 @@ def test_a_run_is_the_same_with_all_of_them(profile: bool, workflow: Finish, fir
     assert "will run" not in again.stdout
 
 
-def test_a_command_inside_of_a_run_forgets_that_run(
+def test_a_command_inside_a_run_creates_its_own_run(
     store: Store, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "5f2b0f4c-0000-4000-8000-000000000000")
@@ -283,7 +283,7 @@ def test_a_command_inside_of_a_run_forgets_that_run(
     assert "PREFECT__FLOW_RUN_ID" not in os.environ
 
 
-# --- What is refused
+# --- Rejected settings
 
 REFUSED = {
     "PREFECT_API": ('{"url": "http://else/api"}', "sets a whole section of Prefect's settings: set each of them"),
@@ -302,7 +302,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_prefect_or_its_client_would_stumble_over_is_named(
+def test_settings_that_would_break_prefect_are_rejected(
     name: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value, why = REFUSED[name]
@@ -313,13 +313,13 @@ def test_what_prefect_or_its_client_would_stumble_over_is_named(
 
 
 @pytest.mark.parametrize("name", ["PREFECT_CLIENT_CUSTOM_HEADERS", "SSLKEYLOGFILE", "SSL_CERT_FILE"])
-def test_what_can_be_used_is_not(name: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usable_settings_are_not(name: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(name, '{"X-Team": "a"}' if name.startswith("PREFECT_") else str(tmp_path / "file"))
     configure_prefect(project)
 
 
-def test_a_setting_that_cannot_be_parsed_is_told_in_one_message(workflow: Finish, tmp_path: Path) -> None:
+def test_a_setting_that_cannot_be_parsed_is_reported_in_one_message(workflow: Finish, tmp_path: Path) -> None:
     done = workflow("train", "line", home=tmp_path / "home", PREFECT_CLIENT_CUSTOM_HEADERS="garbage")
     assert (done.returncode, done.stdout) == (2, "")
     named = "the environment variable PREFECT_CLIENT_CUSTOM_HEADERS is not valid JSON, correct it\n"
@@ -341,7 +341,7 @@ UNSENDABLE = {
 
 @pytest.fixture
 def fresh_settings(project: Path) -> Iterator[Callable[[], None]]:
-    """Has Prefect read its settings anew, as the first import of it does."""
+    """Makes Prefect read its settings again, as its first import does."""
     from prefect.context import SettingsContext, get_settings_context
     from prefect.settings.models.root import Settings
 
@@ -356,7 +356,7 @@ def fresh_settings(project: Path) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("headers", UNSENDABLE)
-def test_a_header_that_cannot_be_sent_is_named(
+def test_a_header_that_cannot_be_sent_is_rejected(
     headers: str, fresh_settings: Callable[[], None], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_CLIENT_CUSTOM_HEADERS", headers)
@@ -369,7 +369,7 @@ def test_a_header_that_cannot_be_sent_is_named(
 
 
 @pytest.mark.parametrize("headers", ['{"X-A": "", "Authorization": "Bearer a.b-c=="}', '{"X-A": "a, b\\tc"}', "{}"])
-def test_one_that_can_be_sent_is_not(
+def test_a_header_that_can_be_sent_is_not(
     headers: str, fresh_settings: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_CLIENT_CUSTOM_HEADERS", headers)
@@ -378,7 +378,7 @@ def test_one_that_can_be_sent_is_not(
         pass
 
 
-def test_one_in_a_file_is_named_too(fresh_settings: Callable[[], None]) -> None:
+def test_a_header_in_a_file_is_rejected_too(fresh_settings: Callable[[], None]) -> None:
     Path("prefect.toml").write_text('[client]\ncustom_headers = { X-A = "ü" }\n', "utf-8")
     fresh_settings()
     with (
@@ -388,7 +388,7 @@ def test_one_in_a_file_is_named_too(fresh_settings: Callable[[], None]) -> None:
         pass
 
 
-def test_a_header_is_refused_before_anything_runs(workflow: Finish, tmp_path: Path) -> None:
+def test_a_header_is_rejected_before_anything_runs(workflow: Finish, tmp_path: Path) -> None:
     headers = '{"X-A": "ü"}'
     done = workflow("train", "line", home=tmp_path / "home", PREFECT_CLIENT_CUSTOM_HEADERS=headers)
     assert (done.returncode, done.stdout) == (2, "")
@@ -469,16 +469,16 @@ def test_a_server_elsewhere_is_reached_through_it(prefect: None, monkeypatch: py
         ("", False),
     ],
 )
-def test_what_is_on_this_machine(url: str, is_there: bool) -> None:
+def test_urls_of_this_machine(url: str, is_there: bool) -> None:
     assert is_on_loopback(url) == is_there
 
 
-# --- The page that says so
+# --- The documentation
 
 ROW = re.compile(r"^\| (`PREFECT_.*) \| .* \| (used|ignored|rejected|set by)[^|]* \|$", re.MULTILINE)
 
 
-def test_the_page_has_every_setting_of_prefect_and_what_is_ignored_is_tested(prefect: None) -> None:
+def test_the_page_lists_every_setting_of_prefect_and_ignored_ones_are_tested(prefect: None) -> None:
     from prefect.settings.models.root import Settings, _get_settings_accessors
 
     page = (PROJECT / "docs/ENVIRONMENT.md").read_text("utf-8")

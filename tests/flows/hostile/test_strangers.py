@@ -199,7 +199,7 @@ def page(start_browser: Callable[..., Any], dashboard: UiPage) -> Iterator[Page]
     """A window of a browser in which the UI was opened before; the name rebound.test leads to this machine."""
     browser = start_browser("--host-resolver-rules=MAP rebound.test 127.0.0.1")
     page = browser.new_page()
-    page.goto(UiPage(dashboard.api, "/runs").key)
+    page.goto(UiPage(dashboard.api, "/runs").sign_in_url)
     expect(page.locator(".page-heading")).to_contain_text("Runs")
     yield page
     browser.close()

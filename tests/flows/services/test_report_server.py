@@ -1,4 +1,4 @@
-"""The reports over HTTP: the files of the runs, for this machine, and nothing else."""
+"""The report server: the files of the runs, on this machine, and nothing else."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ from tasks.caching.storage.store import Store
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with a run in it, and a secret beside the runs."""
+    """A store with a run, and a secret beside the runs."""
     store = Store(tmp_path_factory.mktemp("reports"))
     runs = store.runs
     (runs / "line-1").mkdir(parents=True)
@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def trained_store(first_home: Path) -> Store:
-    """A store in which `line` was trained and verified once, and not to be changed."""
+    """A store in which `line` was trained and verified once; not to be modified."""
     return Store(first_home)
 
 
@@ -47,7 +47,7 @@ def address(store: Store) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", ["line-1/report.html", "latest/report.html"])
-def test_a_report_is_handed_out_and_may_load_nothing(address: str, path: str) -> None:
+def test_a_report_is_served_and_may_load_nothing(address: str, path: str) -> None:
     answer = httpx.get(f"{address}/{path}")
     assert (answer.status_code, answer.text) == (200, "<p>a report</p>")
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none';")
@@ -69,7 +69,7 @@ def test_a_report_is_handed_out_and_may_load_nothing(address: str, path: str) ->
         "elsewhere/",
     ],
 )
-def test_anything_else_is_not(address: str, path: str) -> None:
+def test_nothing_else_is_served(address: str, path: str) -> None:
     assert httpx.get(f"{address}/{path}").status_code == 404
 
 
@@ -86,7 +86,7 @@ def test_the_files_of_a_run_are_links(address: str, name: str) -> None:
         assert httpx.get(page.url.join(link)).status_code == 200
 
 
-def test_the_index_leads_to_every_run(trained_store: Store) -> None:
+def test_the_index_links_to_every_run(trained_store: Store) -> None:
     name = (trained_store.runs / "latest").readlink().name
     with served_reports(trained_store, [0]) as address:
         page = httpx.get(address, follow_redirects=True)
@@ -96,7 +96,7 @@ def test_the_index_leads_to_every_run(trained_store: Store) -> None:
         assert httpx.get(page.url.join(f"./{name}/report.html")).status_code == 200
 
 
-def test_of_a_damaged_run_only_the_files_are_linked(address: str, store: Store) -> None:
+def test_only_the_files_of_a_damaged_run_are_linked(address: str, store: Store) -> None:
     assert "There is no run yet" in httpx.get(f"{address}/").text
     (store.runs / "line-1" / "run.json").write_text("{")
     page = httpx.get(f"{address}/").text
@@ -105,7 +105,7 @@ def test_of_a_damaged_run_only_the_files_are_linked(address: str, store: Store) 
     assert re.findall(r'href="([^"]+)"', page) == ["./line-1/"]
 
 
-def test_a_proxy_asks_under_the_name_of_the_base_url(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_for_the_base_url_are_served(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with served_reports(store, [0]) as address:
         monkeypatch.setenv("WORKFLOW_BASE_URL", "https://Train.test:8443/")
         for host, status in (("train.test:8443", 200), ("train.test", 404), ("evil.test:8443", 404)):
@@ -115,7 +115,7 @@ def test_a_proxy_asks_under_the_name_of_the_base_url(store: Store, monkeypatch: 
             assert proxied == f"https://train.test:8443/reports/{address.rpartition('/')[2]}"
 
 
-def test_a_report_is_served_with_what_is_known_now(trained: Store, train: Callable[..., Any]) -> None:
+def test_a_report_is_served_with_its_additions(trained: Store, train: Callable[..., Any]) -> None:
     first = (trained.runs / "latest").readlink().name
     second = train("line", {"training": {"epochs": 20}}).run
     file = (trained.runs / second / "report.html").read_text()
@@ -169,18 +169,18 @@ def test_in_a_browser_pictures_enlarge_and_follow_the_scheme_and_files_are_downl
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example:4300", ""])
-def test_whoever_asks_for_another_name_gets_nothing(address: str, host: str) -> None:
+def test_requests_for_another_host_are_rejected(address: str, host: str) -> None:
     assert httpx.get(f"{address}/line-1/report.html", headers={"Host": host}).status_code == 404
 
 
 @pytest.mark.parametrize("word", ["", "0" * 32, "..", "%00", "\u00e9"])
-def test_whoever_does_not_know_the_address_gets_nothing(address: str, word: str) -> None:
+def test_requests_without_the_token_are_rejected(address: str, word: str) -> None:
     beginning = address.rpartition("/")[0]
     assert httpx.get(f"{beginning}/{word}/line-1/report.html").status_code == 404
     assert httpx.get(f"{beginning}/line-1/report.html").status_code == 404
 
 
-def test_the_address_stays_the_same_and_is_another_for_another_project(store: Store, tmp_path: Path) -> None:
+def test_the_url_is_stable_and_differs_between_projects(store: Store, tmp_path: Path) -> None:
     words = set()
     for _ in range(2):
         with served_reports(store, [0]) as address:
@@ -190,7 +190,7 @@ def test_the_address_stays_the_same_and_is_another_for_another_project(store: St
     assert len(words) == 1
 
 
-#: What no browser sends, and what becomes of it. {word} is the word of the address.
+#: Requests that no browser sends, and the responses. {word} is the secret path segment.
 ODD = {
     "a very long name": ("GET /{word}/" + "x" * 5000 + " HTTP/1.1", 404),
     "a very long path": ("GET /{word}/" + "x/" * 20000 + " HTTP/1.1", 404),
@@ -229,7 +229,7 @@ def test_no_request_prints_a_traceback(
     assert capfd.readouterr() == ("", "")
 
 
-def test_nor_does_a_client_that_hangs_up(
+def test_nor_does_a_client_that_disconnects(
     store: Store, address: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended, handle_error = threading.Event(), ReportServer.handle_error
@@ -249,7 +249,7 @@ def test_nor_does_a_client_that_hangs_up(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_fault_of_our_own_is_told_in_a_line(
+def test_an_internal_error_is_logged_in_one_line(
     address: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunFiles, "translate_path", lambda handler, path: 1 / 0)
@@ -259,7 +259,7 @@ def test_a_fault_of_our_own_is_told_in_a_line(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_nothing_can_be_put_there(address: str, method: str) -> None:
+def test_nothing_can_be_uploaded(address: str, method: str) -> None:
     assert httpx.request(method, f"{address}/line-1/report.html").status_code == 501
 
 
@@ -269,7 +269,7 @@ def test_it_listens_on_this_machine_only(address: str) -> None:
         httpx.get(address.replace("127.0.0.1", "127.0.0.2") + "/line-1/report.html")
 
 
-def test_the_next_free_port_is_taken(store: Store, address: str) -> None:
+def test_the_next_free_port_is_used(store: Store, address: str) -> None:
     taken = httpx.URL(address).port or 0
     with pytest.raises(ServerError, match="no port is free"), served_reports(store, [taken]):
         pass
@@ -277,7 +277,7 @@ def test_the_next_free_port_is_taken(store: Store, address: str) -> None:
         assert httpx.URL(other).port != taken
 
 
-def test_the_link_is_there_only_if_somebody_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_link_exists_only_if_the_report_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert report_url("line-1", tmp_path) is None
     monkeypatch.setenv(REPORTS_URL_VARIABLE, "https://reports.example/runs/")
     assert report_url("a b", tmp_path) == "https://reports.example/runs/a%20b/report.html"

@@ -1,4 +1,4 @@
-"""The one process of a project that serves: found, started, refused a second time, and ended."""
+"""The single `workflow serve` process of a project: found, started, rejected a second time, and stopped."""
 
 import os
 import sys
@@ -11,12 +11,12 @@ from flows.services import serve_process
 from flows.services.serve_process import ServeProcess, find, single_instance, state_path
 
 
-def test_nobody_serves_at_first(tmp_path: Path) -> None:
+def test_nothing_is_served_at_first(tmp_path: Path) -> None:
     assert find(tmp_path) is None
     assert not serve_process.stop(tmp_path)
 
 
-def test_who_serves_is_found_with_its_reports_as_soon_as_it_takes_runs(tmp_path: Path) -> None:
+def test_the_process_is_found_with_its_reports_once_it_accepts_runs(tmp_path: Path) -> None:
     with single_instance(tmp_path) as ready:
         assert find(tmp_path) == ServeProcess(os.getpid())
         ready("http://127.0.0.1:4300")
@@ -24,7 +24,7 @@ def test_who_serves_is_found_with_its_reports_as_soon_as_it_takes_runs(tmp_path:
     assert find(tmp_path) is None
 
 
-def test_a_second_one_is_refused(tmp_path: Path) -> None:
+def test_a_second_one_is_rejected(tmp_path: Path) -> None:
     with (
         single_instance(tmp_path),
         pytest.raises(ServerError, match=rf"is already running \(process {os.getpid()}\)"),
@@ -36,7 +36,7 @@ def test_a_second_one_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b'{"pid": 1, "more": 2}', b"\0" * 100])
-def test_what_the_file_says_counts_only_while_it_is_locked(tmp_path: Path, content: bytes) -> None:
+def test_the_file_is_only_valid_while_it_is_locked(tmp_path: Path, content: bytes) -> None:
     state_path(tmp_path).parent.mkdir(parents=True)
     state_path(tmp_path).write_bytes(content)
     assert find(tmp_path) is None
@@ -45,7 +45,7 @@ def test_what_the_file_says_counts_only_while_it_is_locked(tmp_path: Path, conte
         assert find(tmp_path) == ServeProcess(os.getpid(), "http://127.0.0.1:4300")
 
 
-def test_one_that_ends_while_it_starts_is_told_with_the_end_of_its_log(
+def test_a_process_that_ends_while_it_starts_is_reported_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state_path(tmp_path).parent.mkdir(parents=True)
@@ -54,7 +54,7 @@ def test_one_that_ends_while_it_starts_is_told_with_the_end_of_its_log(
         serve_process.start(tmp_path)
 
 
-def test_one_that_takes_no_runs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_accepts_no_runs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_process, "STARTUP_SECONDS", 0.2)
     monkeypatch.setattr(serve_process, "COMMAND", ("false",))  # it is not to be started, whatever is wrong
     (tmp_path / ".prefect").mkdir()

@@ -26,7 +26,7 @@ from flows.services.prefect_server.database import (
 
 Make = Callable[[], Path]
 
-#: Writes to a database and ends without closing it, as a server does that is killed: its last change is in the log.
+#: Writes to a database and exits without closing it, like a killed server: its last change is in the log.
 LEAVE = """
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -44,7 +44,7 @@ connection.execute("UPDATE flow_run SET notes = 'changed' WHERE id = 0")
 os._exit(0)
 """
 
-#: Has a database open until its standard input ends.
+#: Keeps a database open until its stdin is closed.
 HOLD = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -69,7 +69,7 @@ def clear_header(path: Path) -> None:
     path.write_bytes(bytes(100) + path.read_bytes()[100:])
 
 
-#: What may become of a database's file.
+#: Damages to the file of a database.
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut off": lambda path: os.truncate(path, path.stat().st_size // 2),
     "cut off to a page": lambda path: os.truncate(path, 4096),
@@ -84,7 +84,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A project's home of Prefect."""
+    """Prefect's home of a project."""
     home = prefect_home(tmp_path)
     home.mkdir()
     return home
@@ -92,7 +92,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a whole database, as a server leaves them that was killed."""
+    """The files of an intact database, as a killed server leaves them."""
     folder = tmp_path_factory.mktemp("left")
     subprocess.run([sys.executable, "-c", LEAVE, str(folder / FILES[0])], check=True)
     return folder
@@ -100,7 +100,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(left: Path, home: Path) -> Make:
-    """Makes the project's database such a one."""
+    """Gives the project a database in a given state."""
 
     def make() -> Path:
         shutil.copytree(left, home, dirs_exist_ok=True)
@@ -110,7 +110,7 @@ def make(left: Path, home: Path) -> Make:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether everything is there, the last change included."""
+    """Whether everything is in the database, including the last change."""
     counted = query(path, "SELECT count(*) FROM flow_run", 1.0)
     return counted == ["500"] and query(path, "SELECT notes FROM flow_run WHERE id = 0", 1.0) == ["changed"]
 
@@ -121,7 +121,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def hold() -> Iterator[Callable[..., None]]:
-    """Has another process open a database."""
+    """Makes another process open a database."""
     held: list[subprocess.Popen[str]] = []
 
     def begin(path: Path, *options: str) -> None:
@@ -166,7 +166,7 @@ def test_a_damaged_database_is_moved_aside_with_its_log(
 
 
 def test_a_database_that_is_empty_beside_its_log_is_damaged(home: Path, make: Make) -> None:
-    """SQLite would remove the log without a word."""
+    """SQLite would remove the log silently."""
     path = make()
     os.truncate(path, 0)
     log = (home / FILES[1]).read_bytes()
@@ -176,15 +176,15 @@ def test_a_database_that_is_empty_beside_its_log_is_damaged(home: Path, make: Ma
     assert (folder / FILES[1]).read_bytes() == log
 
 
-def test_two_are_kept_apart(home: Path) -> None:
+def test_two_damaged_databases_are_kept_apart(home: Path) -> None:
     for content in ("one", "two"):
         (home / FILES[0]).write_text(content)
         assert set_aside_if_damaged(home, lambda text: None)
     assert sorted(contents(home).values()) == [b"one", b"two"]
 
 
-def test_what_a_kill_leaves_of_moving_it_does_no_harm(home: Path, make: Make) -> None:
-    """The database has been moved, and its log has not."""
+def test_a_kill_while_it_is_moved_does_no_harm(home: Path, make: Make) -> None:
+    """The database has been moved, but not its log."""
     path = make()
     path.rename(home / "elsewhere")
     assert find_damage(home) == ""
@@ -197,7 +197,7 @@ def test_what_a_kill_leaves_of_moving_it_does_no_harm(home: Path, make: Make) ->
 # --- Those that are not damaged
 
 
-def test_a_whole_database_stays(home: Path, make: Make) -> None:
+def test_an_intact_database_stays(home: Path, make: Make) -> None:
     path = make()
     assert not set_aside_if_damaged(home, pytest.fail)
     assert is_whole(path)
@@ -205,7 +205,7 @@ def test_a_whole_database_stays(home: Path, make: Make) -> None:
 
 
 @pytest.mark.parametrize("log", [b"", random.Random(1).randbytes(40_000)], ids=["empty", "garbage"])
-def test_a_log_that_is_none_leaves_the_database_as_it_was_before(home: Path, make: Make, log: bytes) -> None:
+def test_an_invalid_log_leaves_the_database_as_it_was(home: Path, make: Make, log: bytes) -> None:
     path = make()
     for name in FILES[1:]:
         (home / name).write_bytes(log)
@@ -213,14 +213,14 @@ def test_a_log_that_is_none_leaves_the_database_as_it_was_before(home: Path, mak
     assert query(path, "SELECT count(*) FROM flow_run", 1.0) == ["500"]
 
 
-def test_none_or_a_new_one_is_not_damaged(home: Path) -> None:
+def test_a_missing_or_new_database_is_not_damaged(home: Path) -> None:
     assert not set_aside_if_damaged(home, pytest.fail)
     (home / FILES[0]).touch()
     assert not set_aside_if_damaged(home, pytest.fail)
 
 
 @pytest.mark.parametrize("options", [(), ("writing",)], ids=["read", "written"])
-def test_one_that_is_in_use_stays(home: Path, make: Make, hold: Callable[..., None], options: tuple[str, ...]) -> None:
+def test_a_database_in_use_stays(home: Path, make: Make, hold: Callable[..., None], options: tuple[str, ...]) -> None:
     path = make()
     hold(path, *options)
     assert is_open(path)
@@ -228,7 +228,7 @@ def test_one_that_is_in_use_stays(home: Path, make: Make, hold: Callable[..., No
     assert is_whole(path)
 
 
-def test_one_that_is_locked_stays(home: Path, make: Make) -> None:
+def test_a_locked_database_stays(home: Path, make: Make) -> None:
     path = make()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = DELETE")
@@ -238,9 +238,7 @@ def test_one_that_is_locked_stays(home: Path, make: Make) -> None:
     assert is_whole(path)
 
 
-def test_a_damaged_one_that_a_process_has_open_stays_and_is_named(
-    home: Path, make: Make, hold: Callable[..., None]
-) -> None:
+def test_a_damaged_database_in_use_stays_and_is_reported(home: Path, make: Make, hold: Callable[..., None]) -> None:
     path = make()
     hold(path)
     scramble(path)
@@ -249,7 +247,7 @@ def test_a_damaged_one_that_a_process_has_open_stays_and_is_named(
     assert path.exists()
 
 
-#: What keeps a process from reading a database that is whole.
+#: Reasons why a process cannot read an intact database.
 HINDRANCES = {
     "no more files": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
     "no room": (
@@ -260,7 +258,7 @@ HINDRANCES = {
 }
 
 
-#: Looks whether a database is damaged, and whether it can be read at all.
+#: Checks whether a database is damaged, and whether it can be read at all.
 HINDERED = """
 import pathlib, sqlite3, sys
 from flows.services.prefect_server.database import FILES, query, set_aside_if_damaged
@@ -275,7 +273,7 @@ except sqlite3.OperationalError:
 
 
 @pytest.mark.parametrize("hindrance", HINDRANCES.values(), ids=HINDRANCES)
-def test_one_that_cannot_be_read_now_stays(home: Path, make: Make, hindrance: str) -> None:
+def test_an_unreadable_database_stays(home: Path, make: Make, hindrance: str) -> None:
     path = make()
     (home / FILES[2]).unlink()
     path.chmod(0o600)
@@ -285,7 +283,7 @@ def test_one_that_cannot_be_read_now_stays(home: Path, make: Make, hindrance: st
     assert is_whole(path)
 
 
-def test_a_disk_that_reports_an_error_is_no_damage(home: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_error_is_not_damage(home: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
     failed = sqlite3.OperationalError("disk I/O error")
     failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
@@ -297,15 +295,15 @@ def test_a_disk_that_reports_an_error_is_no_damage(home: Path, make: Make, monke
     assert not set_aside_if_damaged(home, pytest.fail)
 
 
-def test_one_that_takes_too_long_to_look_through_stays(home: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_takes_too_long_to_check_stays(home: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     scramble(make())
-    monkeypatch.setattr(database, "STEPS", 1)
+    monkeypatch.setattr(database, "PROGRESS_STEPS", 1)
     assert find_damage(home) != ""
     assert not set_aside_if_damaged(home, pytest.fail, seconds=0.0)
 
 
-def test_rows_that_break_a_rule_are_no_damage(home: Path, make: Make) -> None:
-    """The server lives with what an upgrade of Prefect's has left in its tables."""
+def test_rows_that_violate_a_constraint_are_not_damage(home: Path, make: Make) -> None:
+    """The server tolerates what an upgrade of Prefect has left in its tables."""
     path = make()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA writable_schema = ON")
@@ -328,7 +326,7 @@ def write_schema(path: Path, revision: str) -> None:
     connection.close()
 
 
-def test_one_of_a_later_version_is_refused_and_stays(home: Path, make: Make) -> None:
+def test_a_database_of_a_later_version_is_rejected_and_stays(home: Path, make: Make) -> None:
     path = make()
     write_schema(path, "0123456789ab")
     with pytest.raises(
@@ -339,7 +337,7 @@ def test_one_of_a_later_version_is_refused_and_stays(home: Path, make: Make) -> 
     assert path.exists()
 
 
-def test_every_schema_that_prefect_knows_is_known_here(home: Path, make: Make) -> None:
+def test_every_revision_of_prefect_is_known(home: Path, make: Make) -> None:
     files = [path.read_text() for path in database.migrations()]
     known = {match[1] for text in files if (match := re.search(r'^revision = "(\w+)"', text, re.MULTILINE))}
     assert len(known) == len(files) > 100
@@ -349,7 +347,7 @@ def test_every_schema_that_prefect_knows_is_known_here(home: Path, make: Make) -
         require_known_schema(home)
 
 
-def test_a_schema_is_known_where_prefect_keeps_its_migrations_elsewhere(
+def test_a_revision_is_known_if_prefect_moves_its_migrations(
     home: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_schema(make(), "0123456789ab")
@@ -363,7 +361,7 @@ def test_a_schema_is_known_where_prefect_keeps_its_migrations_elsewhere(
     [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere"), os.mkfifo],
     ids=["folder", "dangling link", "named pipe"],
 )
-def test_what_is_no_file_is_moved_aside(tmp_path: Path, take_place: Callable[[Path], None], name: str) -> None:
+def test_anything_but_a_file_is_moved_aside(tmp_path: Path, take_place: Callable[[Path], None], name: str) -> None:
     take_place(tmp_path / name)
     lines: list[str] = []
     assert set_aside_if_damaged(tmp_path, lines.append)
@@ -373,7 +371,7 @@ def test_what_is_no_file_is_moved_aside(tmp_path: Path, take_place: Callable[[Pa
     assert os.path.lexists(aside / name)
 
 
-def test_a_database_that_does_not_say_which_version_made_it_is_damaged(home: Path, make: Make) -> None:
+def test_a_database_without_a_version_is_damaged(home: Path, make: Make) -> None:
     path = make()
     write_schema(path, "0123456789ab")
     assert find_damage(home) == ""
@@ -384,7 +382,7 @@ def test_a_database_that_does_not_say_which_version_made_it_is_damaged(home: Pat
     assert find_damage(home) == "it has no table alembic_version"
 
 
-def test_a_link_to_a_whole_database_stays(make: Make, tmp_path: Path) -> None:
+def test_a_link_to_an_intact_database_stays(make: Make, tmp_path: Path) -> None:
     path = make()
     moved = path.rename(tmp_path / "elsewhere.db")
     path.symlink_to(moved)
@@ -392,14 +390,14 @@ def test_a_link_to_a_whole_database_stays(make: Make, tmp_path: Path) -> None:
 
 
 def newest_revision() -> str:
-    """Of the schemas that the installed version of Prefect knows."""
+    """The newest schema revision of the installed version of Prefect."""
     found = re.search(r'^revision = "(\w+)"', database.migrations()[0].read_text(), re.MULTILINE)
     assert found
     return found[1]
 
 
 @pytest.mark.parametrize("table", database.REQUIRED_TABLES)
-def test_a_table_that_is_gone_is_damage(tmp_path: Path, table: str) -> None:
+def test_a_missing_table_is_damage(tmp_path: Path, table: str) -> None:
     path = tmp_path / FILES[0]
     with sqlite3.connect(path) as connection:
         for name in (*database.REQUIRED_TABLES, "alembic_version"):
@@ -411,7 +409,7 @@ def test_a_table_that_is_gone_is_damage(tmp_path: Path, table: str) -> None:
     assert find_damage(tmp_path) == f"it has no table {table}"
 
 
-def test_tables_of_no_version_are_damage(tmp_path: Path) -> None:
+def test_tables_without_a_version_are_damage(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILES[0]) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT)")

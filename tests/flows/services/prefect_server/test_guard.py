@@ -1,4 +1,4 @@
-"""What the guard of the project's own server refuses, hands on and answers by itself."""
+"""Which requests the guard of the project's own server rejects, passes on and responds to itself."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ BASE = BaseUrl("https", "train.test:8443")
 
 
 class Server:
-    """Stands in for Prefect's; keeps what gets through to it."""
+    """Stands in for Prefect's server; records what gets through to it."""
 
     def __init__(self) -> None:
         self.got: list[str] = []
@@ -37,7 +37,7 @@ def ask(
     base: BaseUrl | None = None,
     **options: Any,
 ) -> httpx.Response:
-    """What the guard makes of a request; of one that it does not hand on, the server must not learn."""
+    """Returns the guard's response to a request; checks that the server does not see rejected ones."""
     server = Server()
 
     async def request() -> httpx.Response:
@@ -51,7 +51,7 @@ def ask(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:4200", "127.0.0.1", "127.0.0.1:15000", "localhost:4200", "LOCALHOST"])
-def test_this_machine_may_be_asked_by_its_own_names(host: str) -> None:
+def test_requests_for_this_machines_names_pass(host: str) -> None:
     assert ask(headers={"Host": host}).status_code == 200
 
 
@@ -76,18 +76,18 @@ def test_this_machine_may_be_asked_by_its_own_names(host: str) -> None:
         "127.0.0.1\n",
     ],
 )
-def test_by_no_other(host: str) -> None:
+def test_requests_for_other_names_do_not(host: str) -> None:
     for path in ("/api/flows/", "/", "/open", f"/proof/{'0' * 32}"):
         assert ask(path=path, headers={"Host": host}).status_code == 403
 
 
-def test_nor_by_none_or_by_two() -> None:
+def test_nor_do_requests_without_a_host_or_with_two() -> None:
     for hosts in ([], [(b"host", b"127.0.0.1:4200"), (b"host", b"rebound.test")]):
         messages = converse({"type": "http", "method": "GET", "path": "/api/flows/", "headers": hosts})
         assert messages[0]["status"] == 403
 
 
-def test_the_ui_may_ask_from_its_own_address() -> None:
+def test_requests_from_the_uis_origin_pass() -> None:
     answer = ask("POST", headers={"Origin": URL}, json={})
     assert answer.status_code == 200
     assert ask(headers={"Host": "127.0.0.1:15000", "Origin": "http://127.0.0.1:15000"}).status_code == 200
@@ -104,16 +104,16 @@ def test_the_ui_may_ask_from_its_own_address() -> None:
         ("127.0.0.1:4200", "null"),
         ("127.0.0.1:4200", ""),
         ("127.0.0.1:4200", "http://localhost:4200"),
-        # On ::1, another program may be what the browser takes for it.
+        # On ::1, another program may be listening.
         ("localhost:4200", "http://localhost:4200"),
     ],
 )
-def test_the_pages_of_others_may_not(host: str, origin: str) -> None:
+def test_requests_from_other_origins_do_not(host: str, origin: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
         assert ask(method, headers={"Host": host, "Origin": origin}).status_code == 403
 
 
-def test_a_proxy_may_ask_under_the_name_of_the_base_url() -> None:
+def test_requests_for_the_base_url_pass() -> None:
     for host in ("train.test:8443", "Train.Test:8443"):
         assert ask(headers={"Host": host}, base=BASE).status_code == 200
         assert ask("POST", headers={"Host": host, "Origin": "https://train.test:8443"}, base=BASE, json={}).is_success
@@ -122,7 +122,7 @@ def test_a_proxy_may_ask_under_the_name_of_the_base_url() -> None:
 
 
 @pytest.mark.parametrize("host", ["train.test", "train.test:443", "x.train.test:8443", "train.test:84431", "evil.test"])
-def test_a_base_url_admits_no_other_name(host: str) -> None:
+def test_a_base_url_allows_no_other_host(host: str) -> None:
     assert ask(headers={"Host": host}, base=BASE).status_code == 403
 
 
@@ -151,7 +151,7 @@ def test_nor_another_origin(host: str, origin: str) -> None:
         ("train.test:8443", "https://train.test:8443/api"),
     ],
 )
-def test_pages_are_told_of_the_api_where_they_were_loaded_from(host: str, api_url: str) -> None:
+def test_pages_get_the_api_url_of_their_own_origin(host: str, api_url: str) -> None:
     async def prefect(scope: Any, receive: Any, send: Any) -> None:
         app = GZipMiddleware(JSONResponse({"api_url": "http://127.0.0.1:4200/api", "auth": "BASIC"}), minimum_size=1)
         await app(scope, receive, send)
@@ -164,49 +164,49 @@ def test_pages_are_told_of_the_api_where_they_were_loaded_from(host: str, api_ur
     assert asyncio.run(request()).json() == {"api_url": api_url, "auth": "BASIC"}
 
 
-def test_settings_that_are_none_are_handed_on_as_they_are() -> None:
+def test_invalid_settings_are_passed_on_unchanged() -> None:
     assert ask(path="/ui-settings").text == "Prefect's"
 
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "text/json"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_what_is_sent_has_to_be_called_json(method: str, content_type: str | None) -> None:
+def test_a_body_must_be_declared_as_json(method: str, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     assert ask(method, headers=headers, content=b"{}").status_code == 415
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
-def test_json_is_handed_on(content_type: str) -> None:
+def test_json_is_passed_on(content_type: str) -> None:
     assert ask("POST", headers={"Content-Type": content_type}, content=b"{}").status_code == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_so_is_what_has_no_body(method: str) -> None:
+def test_so_is_a_request_without_a_body(method: str) -> None:
     assert ask(method).status_code == 200
     assert ask(method, headers={"Content-Length": "0"}).status_code == 200
 
 
-def test_a_body_of_unknown_length_is_one() -> None:
+def test_a_body_of_unknown_length_counts() -> None:
     async def chunks() -> Any:
         yield b"{}"
 
     assert ask("POST", content=chunks()).status_code == 415
 
 
-def test_no_answer_may_be_put_into_a_frame() -> None:
+def test_no_response_may_be_framed() -> None:
     for path in ("/api/flows/", "/", "/open"):
         assert "frame-ancestors 'none'" in ask(path=path).headers["Content-Security-Policy"]
 
 
-def test_the_page_that_takes_the_password_may_run_its_own_script_only() -> None:
+def test_the_sign_in_page_may_only_run_its_own_script() -> None:
     policy = ask(path="/open/runs").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert re.findall(r"<script>(.*?)</script>", HTML, re.DOTALL) == [SCRIPT]
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/oauth2-redirect", "/redoc", "/api/docs", "/api/redoc"])
-def test_no_page_has_a_script_of_others(path: str) -> None:
-    """At the origin that keeps the password in the browser."""
+def test_no_page_has_third_party_scripts(path: str) -> None:
+    """Since the origin of the UI stores the password in the browser."""
     assert ask(path=path).status_code == 404
 
 
@@ -214,7 +214,7 @@ def test_no_page_has_a_script_of_others(path: str) -> None:
     "path",
     ["/opened", "/docsx", "/api/documents", "/openapi.json", "/proof/", f"/proof/{'0' * 31}", f"/proof/{'0' * 32}x"],
 )
-def test_what_is_like_its_own_pages_is_prefects(path: str) -> None:
+def test_similar_paths_are_prefects(path: str) -> None:
     assert ask(path=path).text == "Prefect's"
 
 
@@ -231,13 +231,13 @@ def test_a_challenge_is_signed() -> None:
         ("//else.example/ü", "//else.example/%C3%BC"),
     ],
 )
-def test_a_browser_at_localhost_is_sent_to_the_one_address(path: str, location: str) -> None:
+def test_a_browser_at_localhost_is_redirected(path: str, location: str) -> None:
     answer = ask(path=f"http://127.0.0.1:4200{path}", headers={"Host": "localhost:4200"})
     assert (answer.status_code, answer.headers["Location"]) == (307, f"{URL}{location}")
 
 
 def converse(scope: dict[str, Any], server: Server | None = None) -> list[dict[str, Any]]:
-    """What the guard sends for a connection."""
+    """Returns what the guard sends for a connection."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -262,7 +262,7 @@ def converse(scope: dict[str, Any], server: Server | None = None) -> list[dict[s
         ({"host": "127.0.0.1:4200", "origin": "null"}, False),
     ],
 )
-def test_a_websocket_is_held_to_the_same(headers: dict[str, str], may_pass: bool) -> None:
+def test_websockets_are_checked_likewise(headers: dict[str, str], may_pass: bool) -> None:
     server = Server()
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     sent = converse({"type": "websocket", "path": "/api/events/out", "headers": pairs}, server)
@@ -270,7 +270,7 @@ def test_a_websocket_is_held_to_the_same(headers: dict[str, str], may_pass: bool
     assert sent == ([] if may_pass else [{"type": "websocket.close", "code": 1008}])
 
 
-def test_the_servers_own_life_is_handed_on() -> None:
+def test_the_lifespan_is_passed_on() -> None:
     server = Server()
     converse({"type": "lifespan"}, server)
     assert server.got == ["lifespan"]

@@ -1,4 +1,4 @@
-"""The project's server: its transactions on SQLite wait for one another, and it has no V2 pages."""
+"""The project's server: its transactions on SQLite wait for each other, and it has no V2 UI."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ READ = sa.text("SELECT value FROM counter")
 
 
 async def count_to_two(database: Path, begin: Begin) -> int:
-    """Has two transactions each read a number and write a greater one, while the other does; what it is then."""
+    """Makes two concurrent transactions each read a number and write the next one; returns the result."""
     from prefect.server.database.configurations import AioSqliteConfiguration
 
     configuration = AioSqliteConfiguration(f"sqlite+aiosqlite:///{database}")
@@ -43,20 +43,20 @@ async def count_to_two(database: Path, begin: Begin) -> int:
         await engine.dispose()
 
 
-def test_transactions_wait_for_one_another(tmp_path: Path) -> None:
+def test_transactions_wait_for_each_other(tmp_path: Path) -> None:
     from flows.services.prefect_server.main import begin_as_writer
 
     assert asyncio.run(count_to_two(tmp_path / "server.db", begin_as_writer)) == 2
 
 
-def test_as_prefect_begins_them_one_is_refused(tmp_path: Path) -> None:
+def test_with_prefects_own_transactions_one_fails(tmp_path: Path) -> None:
     from flows.services.prefect_server.main import begin_transaction
 
     with pytest.raises(sa.exc.OperationalError, match="database is locked"):
         asyncio.run(count_to_two(tmp_path / "server.db", begin_transaction))
 
 
-def test_the_v2_pages_are_neither_offered_nor_served(api_url: str) -> None:
+def test_the_v2_ui_is_neither_linked_nor_served(api_url: str) -> None:
     ui = api_url.removesuffix("/api")
     settings = httpx.get(f"{ui}/ui-settings").json()
     assert (settings["available_uis"], settings["default_ui"], settings["v2_base_url"]) == (["v1"], "v1", None)

@@ -1,4 +1,4 @@
-"""The random password of the project's own server: made once, for its owner only."""
+"""The random password of the project's own server: created once, readable by its owner only."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def no_password_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_it_is_made_once_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+def test_it_is_created_once_and_only_readable_by_its_owner(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         made = ensure_secret(tmp_path)
@@ -43,7 +43,7 @@ def test_no_two_projects_have_the_same(tmp_path: Path) -> None:
     assert len(set(map(ensure_secret, folders))) == 2
 
 
-def test_processes_that_make_it_at_once_agree(tmp_path: Path) -> None:
+def test_concurrent_processes_agree_on_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = set(pool.map(lambda _: ensure_secret(tmp_path), range(50)))
     assert made == {read_secret(tmp_path)}
@@ -54,18 +54,18 @@ def test_there_is_none_at_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", "pässword".encode()])
-def test_a_file_without_a_password_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_password_is_reported(tmp_path: Path, content: bytes) -> None:
     secret_path(tmp_path).write_bytes(content)
     with pytest.raises(ServerError, match=rf"{secret_path(tmp_path)} contains no password\. Remove it"):
         ensure_secret(tmp_path)
 
 
-def test_an_editors_newline_does_no_harm(tmp_path: Path) -> None:
+def test_a_trailing_newline_is_ignored(tmp_path: Path) -> None:
     secret_path(tmp_path).write_text("me:mine\n")
     assert own_password(tmp_path) == "me:mine"
 
 
-def test_what_the_user_has_set_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_password_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "client:1")
     assert own_password(tmp_path) == "client:1"
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "server:1")
@@ -73,14 +73,14 @@ def test_what_the_user_has_set_comes_first(tmp_path: Path, monkeypatch: pytest.M
     assert not secret_path(tmp_path).exists()
 
 
-def test_a_password_that_prefect_cannot_compare_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_prefect_cannot_compare_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:pässword")
     with pytest.raises(ServerError, match="PREFECT_SERVER_API_AUTH_STRING contains a character outside ASCII") as error:
         own_password(tmp_path)
     assert "pässword" not in str(error.value)
 
 
-def test_a_proof_is_of_one_server_and_one_challenge() -> None:
+def test_a_proof_is_valid_for_one_server_and_one_challenge() -> None:
     given = ("secret", Path("/a/.prefect"), "password", "0f")
     others = [("secret2", *given[1:]), ("secret", Path("/b"), *given[2:]), (*given[:2], "p", "0f"), (*given[:3], "0e")]
     assert len({server_proof(*words) for words in [given, *others]}) == 5

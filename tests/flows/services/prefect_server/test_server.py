@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[4]
 
 PROOF = 'server_proof(ensure_secret(home), home, own_password(home), self.path.rpartition("/")[2])'
 
-# Stands in for Prefect where only its process matters: it is up in a tenth of a second.
+# Stands in for Prefect if only its process matters: it starts within a tenth of a second.
 FAKE_SERVER = f"""
 import http.server, os, sys
 from pathlib import Path
@@ -43,13 +43,13 @@ address = os.environ["PREFECT_SERVER_API_HOST"], int(os.environ["PREFECT_SERVER_
 http.server.ThreadingHTTPServer(address, Handler).serve_forever()
 """
 
-# Of an earlier version of this project, which told its home to whoever asked.
+# Of an earlier version of this project, which revealed its home to every client.
 OLDER_SERVER = FAKE_SERVER.replace(PROOF, """f'{{"home": "{home}"}}'""")
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No setting of this machine's user counts, and none that a test makes outlives it."""
+    """Removes the settings of this machine's user, and restores the environment after each test."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(("PREFECT_", "WORKFLOW_", "DO_NOT_TRACK")) or name.lower().endswith("_proxy"):
@@ -65,7 +65,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    # Spaces and a symbolic link on the way, as people have them.
+    # With spaces and a symbolic link in the path, as people have them.
     (tmp_path / "a project").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a project")
     root = tmp_path / "link"
@@ -87,7 +87,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A living process that serves nothing."""
+    """A running process that serves nothing."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as process:
         yield process
         process.kill()
@@ -112,7 +112,7 @@ def named(root: Path) -> Api:
 
 
 def listening_addresses(pid: int) -> set[str]:
-    """What a process listens on, from the kernel's own tables."""
+    """Returns what a process listens on, according to the kernel."""
     sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
     found = set()
     for table in ("tcp", "tcp6"):
@@ -124,7 +124,7 @@ def listening_addresses(pid: int) -> set[str]:
 
 
 def printed_by_ps() -> str:
-    """What every process of this machine was started with, as every user sees it."""
+    """Returns the arguments and environment of this machine's processes, as every user can see them."""
     lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     return b"\n".join(lines).decode(errors="replace")
 
@@ -137,7 +137,7 @@ def wait_until_gone(running: Server) -> None:
 
 
 class Answering:
-    """A web server in this process that answers every request alike."""
+    """A web server in this process that responds to every request in the same way."""
 
     def __init__(self, body: bytes, code: int = 200, content_type: str = "application/json") -> None:
         asked: list[Message] = []
@@ -169,7 +169,7 @@ class Answering:
 
 
 class Recording(Answering):
-    """The same, which keeps what it is sent."""
+    """A web server that also records its requests."""
 
     def __init__(self) -> None:
         super().__init__(b"0" * 64)
@@ -196,7 +196,7 @@ def test_defaults_are_absolute_and_send_nothing(root: Path) -> None:
     assert "PREFECT_API_URL" not in os.environ
 
 
-def test_defaults_give_way_to_the_user(root: Path) -> None:
+def test_the_users_settings_override_defaults(root: Path) -> None:
     os.environ["PREFECT_HOME"] = "/mine"
     settings.configure_prefect(root)
 
@@ -204,9 +204,9 @@ def test_defaults_give_way_to_the_user(root: Path) -> None:
 
 
 def test_prefect_knows_every_setting(root: Path) -> None:
-    """A misspelt or renamed setting would be passed over in silence."""
+    """Prefect would silently ignore a misspelled or renamed setting."""
     made = settings.server_environment(root, 4200).keys() - os.environ.keys()
-    # Elsewhere, because Prefect takes its settings for good when it is first imported.
+    # In another process, because Prefect reads its settings once, when it is first imported.
     code = (
         "from prefect.settings.models.root import Settings, _get_settings_accessors\n"
         "print(*_get_settings_accessors(Settings))"
@@ -253,7 +253,7 @@ def test_nothing_imports_prefect() -> None:
 # --- The API that the user has named
 
 
-def test_no_api_is_named(root: Path) -> None:
+def test_no_api_is_configured(root: Path) -> None:
     write_profiles(Path.home() / ".prefect" / "profiles.toml", 'active = "ephemeral"\n[profiles.ephemeral]\n')
 
     assert settings.named_api(root) is None
@@ -284,7 +284,7 @@ def test_active_profile_and_the_chosen_one(root: Path, configured: bool) -> None
 
 
 @pytest.mark.parametrize("variable", ["PREFECT_PROFILES_PATH", "PREFECT_HOME"])
-def test_profiles_are_read_where_the_user_says(root: Path, tmp_path: Path, variable: str) -> None:
+def test_the_users_profiles_path_is_used(root: Path, tmp_path: Path, variable: str) -> None:
     write_profiles(Path.home() / ".prefect" / "profiles.toml", 'active = "gone"')
     path = write_profiles(tmp_path / "else" / "profiles.toml", '[profiles.ephemeral]\nPREFECT_API_URL = "http://c/api"')
     os.environ[variable] = str(path if variable == "PREFECT_PROFILES_PATH" else path.parent)
@@ -316,7 +316,7 @@ def test_files_of_the_working_directory_name_an_api(root: Path, name: str, text:
     assert named(root) == Api("http://e/api", str(path))
 
 
-#: Has Prefect say which API it would use in each of several folders, with an environment for each.
+#: Prints which API Prefect would use in each of several folders, each with an environment.
 ASK_PREFECT = """
 import json, os, sys
 from prefect.settings import sources
@@ -330,7 +330,7 @@ for environment, folder in json.load(sys.stdin):
     print(Settings().api.url or "")
 """
 
-#: Places where the address of an API may be named in the working directory, the first that counts first.
+#: Places in the working directory that may set the URL of an API, in order of precedence.
 FILES = {
     ".env": "PREFECT_API_URL={}",
     "prefect.toml": 'api.url = "{}"',
@@ -338,12 +338,12 @@ FILES = {
 }
 
 
-#: The address of a server of `--ephemeral`.
+#: The URL of a server of `--ephemeral`.
 TEMPORARY = "http://127.0.0.1:1/api"
 
 
 class Folders:
-    """Working directories, in each of which we and Prefect are asked for the API that is to be used."""
+    """Working directories in which this project and Prefect each determine the API to use."""
 
     def __init__(self, root: Path, parent: Path) -> None:
         self.root, self.parent = root, parent
@@ -385,7 +385,7 @@ def folders(root: Path, tmp_path: Path) -> Folders:
     return Folders(root, tmp_path)
 
 
-def test_the_first_place_that_names_an_api_counts_as_for_prefect(folders: Folders) -> None:
+def test_the_first_place_that_sets_an_api_is_used_as_in_prefect(folders: Folders) -> None:
     files = {name: text.format(f"http://{name}/api") for name, text in FILES.items()}
     folders.add({"PREFECT_API_URL": "http://environment/api"}, files)
     folders.add({"prefect_api_url": "http://small/api"}, files)
@@ -399,7 +399,7 @@ def test_the_first_place_that_names_an_api_counts_as_for_prefect(folders: Folder
     assert folders.ask_prefect() == folders.found
 
 
-def test_what_stands_in_files_of_the_working_directory_means_what_it_means_to_prefect(folders: Folders) -> None:
+def test_files_in_the_working_directory_mean_the_same_as_in_prefect(folders: Folders) -> None:
     other = {"other.toml": 'active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://other/api"'}
     lines = {
         'export PREFECT_API_URL="http://e/api"  # ours': "http://e/api",
@@ -420,7 +420,7 @@ def test_what_stands_in_files_of_the_working_directory_means_what_it_means_to_pr
     assert folders.ask_prefect() == folders.found
 
 
-def test_ephemeral_uses_none_that_is_named(folders: Folders) -> None:
+def test_ephemeral_uses_no_configured_api(folders: Folders) -> None:
     folders.add({"PREFECT_API_URL": "http://e/api"}, {}, ephemeral=True)
     folders.add({"prefect_api_url": "http://e/api"}, {}, ephemeral=True)
     folders.add({"PREFECT_API_URL": "http://e/api", "prefect_api_url": "http://e/api"}, {}, ephemeral=True)
@@ -431,14 +431,14 @@ def test_ephemeral_uses_none_that_is_named(folders: Folders) -> None:
     assert folders.found == folders.ask_prefect() == [TEMPORARY] * 7
 
 
-def test_env_that_names_an_api_is_told(root: Path) -> None:
+def test_a_dotenv_that_sets_an_api_is_reported(root: Path) -> None:
     Path(".env").write_text("PREFECT_API_URL=http://e/api/")
     settings.configure_prefect(root)
 
     assert named(root) == Api("http://e/api", str(Path.cwd() / ".env"))
 
 
-def test_other_settings_in_env_count_and_the_environment_comes_first(root: Path) -> None:
+def test_other_settings_in_dotenv_are_used_and_the_environment_takes_precedence(root: Path) -> None:
     Path(".env").write_text(
         "PREFECT_API_AUTH_STRING=a:b\nPREFECT_CLIENT_MAX_RETRIES=7\nPREFECT_API_REQUEST_TIMEOUT=8\nOTHER=9"
     )
@@ -451,7 +451,7 @@ def test_other_settings_in_env_count_and_the_environment_comes_first(root: Path)
     assert "OTHER" not in os.environ
 
 
-def test_env_without_text_is_an_error_and_a_folder_is_none(root: Path) -> None:
+def test_a_binary_dotenv_is_an_error_and_a_folder_is_not(root: Path) -> None:
     Path(".env").mkdir()
     assert settings.named_api(root) is None
     Path(".env").rmdir()
@@ -486,7 +486,7 @@ def test_ui_address(url: str, ui_url: str) -> None:
     assert Api(url).ui_url == ui_url
 
 
-# --- A server that others run
+# --- A configured server
 
 
 def test_named_server_is_used_and_never_started(root: Path) -> None:
@@ -500,7 +500,7 @@ def test_named_server_is_used_and_never_started(root: Path) -> None:
     assert not settings.prefect_home(root).exists()
 
 
-def test_named_server_that_does_not_answer(root: Path) -> None:
+def test_a_configured_server_that_does_not_respond(root: Path) -> None:
     os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{unused_port()}/api"
 
     with pytest.raises(ServerError, match=rf"{url} does not answer \(.*refused.*\).*variable PREFECT_API_URL. Start"):
@@ -520,7 +520,9 @@ def test_named_server_that_does_not_answer(root: Path) -> None:
         (401, "application/json", b"", None),
     ],
 )
-def test_answers_of_a_named_server(root: Path, code: int, content_type: str, body: bytes, reason: str | None) -> None:
+def test_responses_of_a_configured_server(
+    root: Path, code: int, content_type: str, body: bytes, reason: str | None
+) -> None:
     with Answering(body, code, content_type) as other:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{other.port}"
         if reason is None:
@@ -532,7 +534,7 @@ def test_answers_of_a_named_server(root: Path, code: int, content_type: str, bod
 
 @pytest.fixture
 def dripping() -> Iterator[int]:
-    """The port of a program whose answers never end: now and then comes a byte."""
+    """The port of a program whose responses never end: it sends a byte now and then."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
@@ -547,7 +549,7 @@ def dripping() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_an_answer_without_an_end_is_silence(
+def test_a_response_without_an_end_is_no_response(
     root: Path, home: Path, dripping: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_process, "RESPONSE_SECONDS", 0.5)
@@ -556,7 +558,9 @@ def test_an_answer_without_an_end_is_silence(
     assert time.monotonic() - started < 5
 
 
-def test_a_named_server_whose_answer_has_no_end(root: Path, dripping: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_server_whose_response_has_no_end(
+    root: Path, dripping: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reachability, "RESPONSE_SECONDS", 0.5)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{dripping}/api"
     with pytest.raises(ServerError, match=r"does not answer \(no complete response within 1 s\)"):
@@ -578,11 +582,11 @@ def test_recycled_pid_is_not_the_server(root: Path, home: Path) -> None:
     server_process.write_state(Server(os.getpid(), 4200, "another start time", 0.0), home)
     assert mine is not None
     assert server.status(root).state == "stopped"
-    # And is never ended, nor is its file left behind.
+    # It is never killed, and the file is removed.
     assert not server.stop(root)
     assert not server_process.state_path(home).exists()
 
-    # With the right start time, the same process is recognised.
+    # With the right start time, the same process is recognized.
     server_process.write_state(Server(os.getpid(), unused_port(), mine, 0.0), home)
     assert server.status(root).state == "not answering"
     server_process.remove_state(home)
@@ -596,7 +600,7 @@ def test_garbage_in_the_state_file(root: Path, home: Path, fake: None, text: str
     assert server_process.lives(server.start(root))
 
 
-def test_zombie_does_not_live() -> None:
+def test_a_zombie_process_is_not_running() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
@@ -605,7 +609,7 @@ def test_zombie_does_not_live() -> None:
     process.wait()
 
 
-def test_process_lives_until_its_last_thread_ends() -> None:
+def test_a_process_is_running_until_its_last_thread_ends() -> None:
     code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
     process = subprocess.Popen([sys.executable, "-c", f"{code}; ctypes.CDLL(None).pthread_exit(None)"])
     while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text():
@@ -644,7 +648,7 @@ def test_taken_port_gives_the_next(root: Path, fake: None) -> None:
 
 
 def test_port_lost_while_loading_gives_the_next(root: Path, fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server of another project may take the port between our look at it and our server's."""
+    """The server of another project may take the port between our check and our server's start."""
     with Answering(b'{"home": "/of/another/project"}') as other:
         os.environ["WORKFLOW_SERVER_PORT"] = str(other.port)
         free, looks = server.is_free, []
@@ -700,7 +704,7 @@ def test_hung_server_is_an_error_and_can_be_stopped(
     assert sleeper.wait(5) == -signal.SIGTERM
 
 
-def test_server_that_ignores_the_request_to_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_ignores_sigterm(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_process, "STOP_SECONDS", 0.2)
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FAKE_SERVER
     monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", stubborn))
@@ -710,7 +714,7 @@ def test_server_that_ignores_the_request_to_end(root: Path, monkeypatch: pytest.
     assert not server_process.lives(running)
 
 
-def test_server_that_comes_up_is_waited_for(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_starting_server_is_waited_for(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its starter was killed; a second server on the same database must not be started."""
     monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", "import time; time.sleep(1)\n" + FAKE_SERVER))
     orphan = server_process.spawn(root, home, unused_port())
@@ -789,13 +793,13 @@ def test_full_disk_explains_a_server_that_fails(root: Path, full_disk: None) -> 
     assert server.diagnose(None, root) == ""
 
 
-def test_disk_with_room_explains_nothing(root: Path) -> None:
+def test_a_disk_with_space_explains_nothing(root: Path) -> None:
     root.mkdir(exist_ok=True)
 
     assert server.diagnose(Api("http://127.0.0.1:4200/api"), root) == ""
 
 
-def test_a_port_that_was_taken_and_freed_again_meanwhile_is_no_failure(
+def test_a_port_that_was_taken_and_released_is_not_a_failure(
     root: Path, home: Path, fake: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[int] = []
@@ -817,8 +821,8 @@ def test_a_port_that_was_taken_and_freed_again_meanwhile_is_no_failure(
 # --- Its password
 
 
-def require_mistrust(root: Path, pid: int) -> None:
-    """Shows that the server is neither used nor ended nor replaced, and that it is told what to do."""
+def require_untrusted(root: Path, pid: int) -> None:
+    """Checks that the server is neither used, stopped nor replaced, and that the message says what to do."""
     told = rf"server \(process {pid}, .*\) was started by an earlier version .* `workflow server stop` and try again"
     for use in (server.start, server.find_api, server.running_api):
         with pytest.raises(ServerError, match=told):
@@ -826,9 +830,7 @@ def require_mistrust(root: Path, pid: int) -> None:
     assert (server.status(root).state, server.status(root).pid) == ("not trusted", pid)
 
 
-def test_a_server_of_an_earlier_version_is_not_taken_for_one_with_a_password(
-    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_of_an_earlier_version_is_not_trusted(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", OLDER_SERVER))
     older = server_process.spawn(root, home, unused_port())
     server_process.write_state(older, home)
@@ -837,25 +839,23 @@ def test_a_server_of_an_earlier_version_is_not_taken_for_one_with_a_password(
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
-    require_mistrust(root, older.pid)
+    require_untrusted(root, older.pid)
 
 
 @pytest.mark.parametrize("change", ["another password", "no password"])
-def test_nor_is_one_with_another_password_than_the_one_that_counts(
-    root: Path, home: Path, fake: None, change: str
-) -> None:
+def test_nor_is_one_with_another_password(root: Path, home: Path, fake: None, change: str) -> None:
     pid = server.start(root).pid
     if change == "another password":
         os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "mine:1"
     else:
         password.secret_path(home).unlink()
 
-    require_mistrust(root, pid)
+    require_untrusted(root, pid)
     assert server.stop(root)
     assert server.start(root).pid != pid
 
 
-def test_what_a_shell_needs_is_that_of_the_own_server_whichever_is_named(root: Path, fake: None) -> None:
+def test_server_env_is_about_the_own_server_whichever_is_configured(root: Path, fake: None) -> None:
     running = server.start(root)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{unused_port()}/api"
 
@@ -863,8 +863,8 @@ def test_what_a_shell_needs_is_that_of_the_own_server_whichever_is_named(root: P
     assert (api.url, api.password) == (running.api.url, password.own_password(settings.prefect_home(root)))
 
 
-def test_the_password_is_not_told_to_whoever_listens_on_the_port(root: Path, home: Path) -> None:
-    """A program of another user may take the port of a server that is starting, or has ended."""
+def test_the_password_is_not_sent_to_another_program_on_the_port(root: Path, home: Path) -> None:
+    """Another user's program may take the port of a server that is starting or has ended."""
     secret = password.ensure_secret(home)
     with Recording() as other:
         asked = server_process.challenge(Server(os.getpid(), other.port, "", 0.0), home)
@@ -895,7 +895,7 @@ def test_the_users_own_password_is_used_and_never_printed(root: Path, fake: None
     assert os.environ["PREFECT_API_AUTH_STRING"] == "me:my own"
 
 
-def test_the_state_of_a_new_project_is_open_to_its_owner_only(root: Path, home: Path, fake: None) -> None:
+def test_the_state_of_a_new_project_is_accessible_to_its_owner_only(root: Path, home: Path, fake: None) -> None:
     home.chmod(0o755)
     server.start(root)
 
@@ -905,7 +905,7 @@ def test_the_state_of_a_new_project_is_open_to_its_owner_only(root: Path, home: 
 # --- The server's database; see test_database.py
 
 
-#: Does not start on a database that is damaged.
+#: Does not start on a damaged database.
 PICKY_SERVER = """
 import os, pathlib
 database = pathlib.Path(os.environ["PREFECT_HOME"], "prefect.db")
@@ -933,10 +933,8 @@ def test_damaged_database_is_replaced_before_the_server_starts(root: Path, damag
     assert not damaged.exists()
 
 
-def test_damage_that_is_found_only_after_a_failed_start(
-    root: Path, damaged: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if the database were too large to be looked through before each start."""
+def test_damage_found_after_a_failed_start(root: Path, damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the database were too large to be checked before each start."""
     find_damage = database.find_damage
     monkeypatch.setattr(database, "find_damage", lambda home, seconds: seconds > 2 and find_damage(home, seconds))
 
@@ -944,7 +942,7 @@ def test_damage_that_is_found_only_after_a_failed_start(
     assert not damaged.exists()
 
 
-def test_failed_start_on_a_whole_database(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_start_on_an_intact_database(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_process, "COMMAND", (sys.executable, "-c", PICKY_SERVER))
     (home / "prefect.db").touch()
 
@@ -953,7 +951,7 @@ def test_failed_start_on_a_whole_database(root: Path, home: Path, monkeypatch: p
     assert (home / "prefect.db").exists()
 
 
-def test_database_of_a_later_version_is_told_before_the_server_starts(
+def test_database_of_a_later_version_is_reported_before_the_server_starts(
     root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_process, "spawn", pytest.fail)
@@ -965,7 +963,7 @@ def test_database_of_a_later_version_is_told_before_the_server_starts(
             begin(root)
 
 
-def test_database_of_a_living_server_is_left_to_it(root: Path, fake: None) -> None:
+def test_the_database_of_a_running_server_is_not_touched(root: Path, fake: None) -> None:
     running = server.start(root)
     path = settings.prefect_home(root) / "prefect.db"
     path.write_text("garbage")
@@ -977,7 +975,7 @@ def test_database_of_a_living_server_is_left_to_it(root: Path, fake: None) -> No
     assert server.diagnose(Api("http://127.0.0.1:4200/api", "the environment"), root) == ""
 
 
-def test_damaged_database_is_replaced_for_a_server_that_comes_and_goes(root: Path, damaged: Path) -> None:
+def test_a_damaged_database_is_replaced_for_a_temporary_server(root: Path, damaged: Path) -> None:
     told: list[str] = []
     server.check_database(root, told.append)
 
@@ -985,7 +983,7 @@ def test_damaged_database_is_replaced_for_a_server_that_comes_and_goes(root: Pat
     assert not damaged.exists()
 
 
-def test_without_a_database_nothing_is_made(root: Path) -> None:
+def test_without_a_database_nothing_is_created(root: Path) -> None:
     server.check_database(root, pytest.fail)
 
     assert not settings.prefect_home(root).exists()
@@ -1007,7 +1005,7 @@ with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
 """
 
 
-#: What other servers of Prefect are made of, which this one is not.
+#: Settings of other servers, which must not affect this one.
 OF_OTHERS = {
     "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://else/else",
     "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
@@ -1024,7 +1022,7 @@ OF_OTHERS = {
 
 @pytest.fixture
 def odd_root(tmp_path: Path) -> Iterator[Path]:
-    """A project whose path has every sign that means something in an address, a shell or a template."""
+    """A project whose path has every character that is special in a URL, a shell or a template."""
     root = tmp_path / """what? #1 %41 & {a} $HOME 'b' "c" <d> [e]* ;:@=+~^|!,`\\ é文"""
     root.mkdir()
     yield root
@@ -1032,9 +1030,9 @@ def odd_root(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_prefects_server(odd_root: Path) -> None:
-    """Two processes start it at once, on a damaged database; it serves runs, is killed, comes back with its data.
+    """Two processes start it at once, on a damaged database; it serves runs, is killed, and comes back with its data.
 
-    In a folder with an odd name, and with settings of other servers in the environment.
+    In a folder with a special name, and with settings of other servers in the environment.
     """
     root, home = odd_root, settings.prefect_home(odd_root)
     os.environ |= OF_OTHERS

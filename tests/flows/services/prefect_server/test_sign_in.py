@@ -1,4 +1,4 @@
-"""The browser opens the UI of the project's own server, and nobody is asked for the password."""
+"""The browser opens the UI of the project's own server without asking for the password."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from flows.environment.settings import Api
 from flows.services.prefect_server.sign_in import UiPage, write_opener
 from tests.support.prefect_api import until_there
 
-#: Where the list of the runs is, at the one address of the UI.
+#: The URL of the list of runs.
 RUNS = re.compile(r"^http://127\.0\.0\.1:\d+/runs$")
 
 LOGIN = "admin:pass"  # what Prefect's page for the password shows in the field
@@ -25,7 +25,7 @@ YESTERDAYS = "workflow:yesterday's"
 
 @pytest.fixture
 def context(browser: Any, dashboard: UiPage) -> Iterator[BrowserContext]:
-    """A browser that has never seen the UI."""
+    """A browser that has never opened the UI."""
     context = browser.new_context(base_url=dashboard.api.ui_url)
     yield context
     context.close()
@@ -37,7 +37,7 @@ def page(context: BrowserContext) -> Page:
 
 
 def require_runs(page: Page) -> None:
-    """Shows that the list of the runs is there, with what the server was asked for."""
+    """Checks that the list of runs is shown; returns the requests to the server."""
     page.wait_for_url(RUNS)
     expect(page.locator(".page-heading")).to_contain_text("Runs")
     expect(page.get_by_placeholder(LOGIN)).to_have_count(0)
@@ -48,7 +48,7 @@ def require_runs(page: Page) -> None:
     assert status == 200
 
 
-def test_the_link_opens_any_page_and_the_browser_keeps_the_password(page: Page, dashboard: UiPage) -> None:
+def test_the_link_opens_any_page_and_the_browser_stores_the_password(page: Page, dashboard: UiPage) -> None:
     page.goto(UiPage(dashboard.api, "/runs").sign_in_url)
     require_runs(page)
     page.goto("/runs")
@@ -71,9 +71,7 @@ def test_what_workflow_ui_opens_needs_no_password_typed(
     require_runs(page)
 
 
-def test_of_a_server_that_others_run_its_plain_address_is_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_configured_server_is_opened_at_its_plain_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     ui.open_page(UiPage(Api("http://else.example/api", "the environment"), "/runs"), tmp_path)
@@ -81,12 +79,12 @@ def test_of_a_server_that_others_run_its_plain_address_is_opened(
 
 
 def test_a_browser_without_the_password_is_asked_for_it(page: Page) -> None:
-    """That is why the links are needed."""
+    """This is why the links are needed."""
     page.goto("/runs")
     expect(page.get_by_placeholder(LOGIN)).to_be_visible()
 
 
-def test_a_link_that_does_not_count_any_more_says_what_does(page: Page, dashboard: UiPage) -> None:
+def test_an_outdated_link_says_how_to_get_a_new_one(page: Page, dashboard: UiPage) -> None:
     stale = UiPage(replace(dashboard.api, password=YESTERDAYS), "/runs").sign_in_url
     page.goto(stale)
     expect(page.get_by_text("`workflow ui` opens one that has")).to_be_visible()
@@ -95,7 +93,7 @@ def test_a_link_that_does_not_count_any_more_says_what_does(page: Page, dashboar
     assert page.evaluate("localStorage.length") == 0
 
 
-def test_it_leaves_a_browser_the_password_that_it_has(page: Page, dashboard: UiPage) -> None:
+def test_an_outdated_link_does_not_replace_the_stored_password(page: Page, dashboard: UiPage) -> None:
     page.goto(UiPage(dashboard.api, "/runs").sign_in_url)
     require_runs(page)
     page.goto("about:blank")
@@ -103,7 +101,7 @@ def test_it_leaves_a_browser_the_password_that_it_has(page: Page, dashboard: UiP
     require_runs(page)
 
 
-def test_localhost_leads_to_the_address_that_has_the_password(page: Page, dashboard: UiPage) -> None:
+def test_localhost_redirects_to_the_origin_with_the_password(page: Page, dashboard: UiPage) -> None:
     page.goto(UiPage(dashboard.api, "/runs").sign_in_url.replace("127.0.0.1", "localhost"))
     require_runs(page)
     page.goto(f"{dashboard.api.ui_url.replace('127.0.0.1', 'localhost')}/runs")
@@ -111,18 +109,18 @@ def test_localhost_leads_to_the_address_that_has_the_password(page: Page, dashbo
 
 
 @pytest.mark.parametrize("path", ["//else.example/", "/\\else.example/", "///else.example"])
-def test_the_link_leads_nowhere_else(page: Page, dashboard: UiPage, path: str) -> None:
+def test_the_link_does_not_redirect_elsewhere(page: Page, dashboard: UiPage, path: str) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(UiPage(dashboard.api, path).sign_in_url)
     until_there(lambda: (page.wait_for_timeout(50) or "/open" not in page.url) or None)
-    # A worker of a page has the address of a blob, which names the page that made it and is fetched from nowhere.
+    # A page's worker has a blob URL, which contains the page's origin and is not requested from a server.
     places = [url.removeprefix("blob:") for url in asked]
     assert [url for url in places if not url.startswith(f"{dashboard.api.ui_url}/")] == []
 
 
 class Terminal(io.StringIO):
-    """A stream that says that it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -154,7 +152,7 @@ def test_every_character_of_a_password_gets_through(page: Page, dashboard: UiPag
     assert page.evaluate("atob(localStorage['prefect-password'])") == odd
 
 
-def test_nor_does_one_break_the_file(page: Page, dashboard: UiPage, tmp_path: Path) -> None:
+def test_no_character_breaks_the_file(page: Page, dashboard: UiPage, tmp_path: Path) -> None:
     odd = "".join(map(chr, range(32, 127))) + "</script><script>alert(1)</script>"
     page.route("**/api/admin/version", lambda route: route.fulfill(status=200))
     page.goto(write_opener(UiPage(replace(dashboard.api, password=odd), "/runs"), tmp_path).as_uri())

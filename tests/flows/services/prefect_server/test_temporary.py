@@ -1,4 +1,4 @@
-"""The server of `--ephemeral` comes with a session and goes with it, however the process ends."""
+"""The server of `--ephemeral` starts and ends with a session, however the process ends."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from flows.services.prefect_server import server_process
 from flows.services.prefect_server.server_process import Server
 from flows.services.prefect_server.temporary import TemporaryServer, temporary_server
 
-#: Starts a server and prints its process, once it answers; then waits to be ended.
+#: Starts a server and prints its process once it responds; then waits to be stopped.
 START = """
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ with temporary_server(root, print) as server:
 
 
 def start(root: Path) -> tuple[subprocess.Popen[str], Server]:
-    """A process that has a temporary server, at the head of a group as a shell makes it; and that server."""
+    """Starts a process with a temporary server, as the leader of a process group like in a shell; returns both."""
     process = subprocess.Popen(
         [sys.executable, "-c", START, str(root)],
         env=os.environ | {"PREFECT_API_URL": ""},
@@ -52,7 +52,7 @@ def ends(server: Server, seconds: float = 20.0) -> bool:
     return not server_process.lives(server)
 
 
-def test_it_outlives_a_signal_of_the_terminal_and_no_kill(prefect_root: Path) -> None:
+def test_it_survives_a_terminal_signal_but_not_its_parent(prefect_root: Path) -> None:
     process, server = start(prefect_root)
     try:
         assert server_process.lives(server)
