@@ -15,6 +15,7 @@ from flows.runtime.connection import ask
 from flows.ui.loss_curve import Curve, draw_curve
 from flows.ui.page_keys import page_key
 from flows.ui.pages import cell
+from tasks.caching.reasons import Reason
 from tasks.caching.stage import StageReport
 
 #: Seconds before a training first shows anything: a quick one need not.
@@ -60,7 +61,7 @@ class TrainingProgress:
         self._told = 0.0
         self._last = 0, math.nan
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
         """Begins anew."""
         self._stage, self._pace, self._curve, self._page = name, Pace(), Curve(), None
         self._page_due = self._line_due = time.monotonic() + FIRST_SECONDS

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.caching.explanation import differences
+from tasks.caching.ingredients import of_kinds
 from tasks.caching.key import StageCall, code_of, code_on_disk, own_ingredients, stage_call
+from tasks.caching.reasons import PlannedStatus, Reason, ReasonKind, differences
 from tasks.caching.records import (
     DamagedArtifactError,
     Record,
@@ -19,11 +20,14 @@ from tasks.caching.stage import Stage
 from tasks.caching.storage.reference import Expected, Pending, Reference
 from tasks.caching.storage.store import Store
 
-Status = Literal["reused", "will run", "depends", "not reached"]
-
-
 #: Why a stage runs that is never cached.
-DONE_ANEW = ("done anew each time",)
+NEVER_CACHED = (Reason(ReasonKind.NEVER_CACHED),)
+
+#: What changed if the records are of another format of the cache.
+FORMAT_CHANGED = (Reason(ReasonKind.FORMAT_CHANGED),)
+
+#: Why a stage runs that is to run even if cached.
+FORCED = (Reason(ReasonKind.FORCED),)
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,15 @@ class Decision:
 
     Attributes:
         stage: its name.
-        status: `depends` if it cannot be known before a stage ahead of it has run; `not reached` after `until`.
-        reasons: in words.
+        status: what a plan says of it.
+        reasons: why.
         outputs: its artifacts; pending if it has to run.
         seconds: that it took when it last ran with this key; None if it has no record.
     """
 
     stage: str
-    status: Status
-    reasons: tuple[str, ...]
+    status: PlannedStatus
+    reasons: tuple[Reason, ...]
     outputs: Expected = field(default_factory=dict)
     seconds: float | None = None
 
@@ -90,12 +94,12 @@ class Planner:
     def _decide(self, stage: Stage[Any], inputs: Expected) -> Decision:
         pending = {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}
         if self.until in {decision.stage for decision in self.decisions}:
-            return Decision(stage.name, "not reached", (f"after {self.until}",), pending)
+            return Decision(stage.name, "not reached", (Reason(ReasonKind.NOT_REACHED, self.until or ""),), pending)
         if not stage.cached:
-            return Decision(stage.name, "will run", DONE_ANEW, pending)
+            return Decision(stage.name, "will run", NEVER_CACHED, pending)
         awaited = dict.fromkeys(value.stage for value in inputs.values() if isinstance(value, Pending))
         if is_forced(stage, self.refresh):
-            return Decision(stage.name, "will run", ("forced",), pending)
+            return Decision(stage.name, "will run", FORCED, pending)
         if awaited:
             return Decision(stage.name, "depends", self._while_waiting(stage, tuple(awaited)), pending)
         known = {name: value for name, value in inputs.items() if isinstance(value, Reference)}
@@ -105,15 +109,17 @@ class Planner:
             return Decision(stage.name, "will run", reasons, pending)
         return Decision(stage.name, "reused", reasons, dict(record.outputs), record.seconds)
 
-    def _while_waiting(self, stage: Stage[Any], awaited: tuple[str, ...]) -> tuple[str, ...]:
-        """The reasons of a stage whose inputs are not known yet: whom it waits for, and what changed besides."""
-        reasons = (f"depends on the outcome of {', '.join(awaited)}",)
+    def _while_waiting(self, stage: Stage[Any], awaited: tuple[str, ...]) -> tuple[Reason, ...]:
+        """The reasons of a stage whose inputs are not known yet: which it waits for, and what changed besides."""
+        reasons = (Reason(ReasonKind.DEPENDS, ", ".join(awaited)),)
         before = last_ingredients(self.experiment, stage.name, self.store)
         if before is None:
             return reasons
         config = stage.config_type.model_validate(self.settings.model_dump())
-        own = {name: value for name, value in before.items() if not name.startswith("input ")}
-        return reasons + differences(own, own_ingredients(stage, config))
+        own = of_kinds(before, ("setting", "library", "code"))
+        changes = differences(own, own_ingredients(stage, config))
+        # Of a new format, the stage that is waited for says it already, or one before that.
+        return reasons if changes == FORMAT_CHANGED else reasons + changes
 
 
 def is_forced(stage: Stage[Any], refresh: frozenset[str]) -> bool:
@@ -121,18 +127,19 @@ def is_forced(stage: Stage[Any], refresh: frozenset[str]) -> bool:
     return not refresh.isdisjoint({stage.name, "all"})
 
 
-def examine(call: StageCall, experiment: str, store: Store) -> tuple[Record | None, tuple[str, ...]]:
+def examine(call: StageCall, experiment: str, store: Store) -> tuple[Record | None, tuple[Reason, ...]]:
     """The record that may be reused for a call, if any, and the reasons for reusing it or not."""
     before = last_ingredients(experiment, call.stage.name, store)
     try:
         record = find_record(call, store)
     except (UnreadableRecordError, DamagedArtifactError) as problem:
-        return None, (str(problem),)
+        return None, (Reason(ReasonKind.DAMAGED, str(problem)),)
     if record is not None:
-        return record, ("unchanged" if before == call.ingredients else "computed before",)
+        kind = ReasonKind.UNCHANGED if before == call.ingredients else ReasonKind.COMPUTED_BEFORE
+        return record, (Reason(kind),)
     if before is None:
-        return None, (f"first run of {experiment}",)
-    return None, differences(before, call.ingredients) or ("record missing",)
+        return None, (Reason(ReasonKind.FIRST_RUN, experiment),)
+    return None, differences(before, call.ingredients) or (Reason(ReasonKind.RECORD_MISSING),)
 
 
 def edited_meanwhile(stage: Stage[Any]) -> str:
@@ -141,9 +148,11 @@ def edited_meanwhile(stage: Stage[Any]) -> str:
     What the stage made is kept under the key of the code that made it, so that it costs nothing and is true.
     """
     try:
-        changed = differences(code_of(stage), code_on_disk(stage))
+        changes = differences(code_of(stage), code_on_disk(stage))
     except (OSError, SyntaxError, ValueError) as error:
-        changed = (f"its code cannot be read any more ({error}), which happened",)
-    if not changed:
+        what = f"its code cannot be read any more ({error}), which happened"
+    else:
+        what = str(changes[0]) if changes else ""
+    if not what:
         return ""
-    return f"{changed[0]} while this process ran: the result is kept as that of the code that ran, not of the new one"
+    return f"{what} while this process ran: the result is kept as that of the code that ran, not of the new one"

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from tasks.caching.code.closure import Read
 from tasks.caching.code.fingerprint import fingerprint
 from tasks.caching.code.sources import source_of
+from tasks.caching.ingredients import Ingredients, labelled
 from tasks.caching.processor import computing, drawing
 from tasks.caching.stage import FORMAT, Stage, StageConfig
 from tasks.caching.storage.reference import Reference
@@ -22,9 +23,6 @@ from tasks.relevance import MattersIf
 
 #: The types of which JSON has values; of a tuple, it has a list.
 JSON = (bool, dict, float, int, list, str, tuple, type(None))
-
-#: What a key is made of, flat: each ingredient's name, as it is told to people, and its value.
-Ingredients = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,8 @@ def stage_call(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Refe
         ValidationError: the settings lack something that the stage's config declares.
     """
     config = stage.config_type.model_validate(settings.model_dump())
-    ingredients = own_ingredients(stage, config) | {f"input {name}": made.digest for name, made in inputs.items()}
+    digests = {name: made.digest for name, made in inputs.items()}
+    ingredients = own_ingredients(stage, config) | labelled("input", digests)
     return StageCall(stage, config, dict(inputs), ingredients, digest_of(ingredients))
 
 
@@ -64,8 +63,8 @@ def own_ingredients(stage: Stage[Any], config: StageConfig) -> Ingredients:
         "stage": stage.name,
         "schema": stage.schema,
         **material_settings(config),
-        **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
-        **{f"library {name}": value for name, value in surroundings(stage.libraries).items()},
+        **labelled("library", {name: version(name) for name in ("python", *stage.libraries)}),
+        **labelled("library", surroundings(stage.libraries)),
         **code_of(stage),
     }
 
@@ -136,7 +135,7 @@ def read_code(stage: Stage[Any], read: Read) -> Ingredients:
     function = stage.function
     settings = settings_classes(stage.config_type)
     places = fingerprint(function.__module__, function.__qualname__, settings=settings, loads=stage.loads, read=read)
-    return {f"code {place}": digest for place, digest in places.items()}
+    return labelled("code", places)
 
 
 def settings_classes(config: type[StageConfig]) -> frozenset[str]:

@@ -29,11 +29,12 @@ from prefect.tasks import exponential_backoff
 from prefect.transactions import IsolationLevel
 from pydantic import BaseModel, PrivateAttr
 
-from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced
+from tasks.caching.decision import FORCED, NEVER_CACHED, choose, examine, is_forced
 from tasks.caching.execution import perform
 from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import StageCall, stage_call
 from tasks.caching.locking.locks import FlockManager
+from tasks.caching.reasons import Reason, ReasonKind, RunStatus
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.stage import Stage, StageContext, StageReport
 from tasks.caching.storage.durable import replace_file
@@ -136,7 +137,7 @@ class KeyPolicy(CachePolicy):
 class Observer(Protocol):
     """Is told what becomes of each stage, while it happens."""
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
         """A stage is about to run, for these reasons."""
 
     def progress(self, done: int, total: int, loss: float) -> None:
@@ -190,17 +191,17 @@ class PrefectRun:
         record, reused = self._perform(call, reasons)
         if reused and not reusable:
             # While this run waited for the lock.
-            reasons = ("computed meanwhile by another run",)
+            reasons = (Reason(ReasonKind.COMPUTED_MEANWHILE),)
         self._report(call, record, reasons, reused=reused)
         return record.outputs
 
-    def _look_up(self, call: StageCall) -> tuple[bool, tuple[str, ...]]:
+    def _look_up(self, call: StageCall) -> tuple[bool, tuple[Reason, ...]]:
         """Whether the stage can be reused, as far as it is known before, and why; tells the observers if it runs."""
         record: Record | None = None
         if not call.stage.cached:
-            reasons: tuple[str, ...] = DONE_ANEW
+            reasons: tuple[Reason, ...] = NEVER_CACHED
         elif is_forced(call.stage, self.refresh):
-            reasons = ("forced",)
+            reasons = FORCED
         else:
             record, reasons = examine(call, self.experiment, self.store)
         if record is None:
@@ -208,7 +209,7 @@ class PrefectRun:
                 observer.started(call.stage.name, reasons)
         return record is not None, reasons
 
-    def _perform(self, call: StageCall, reasons: tuple[str, ...]) -> tuple[Record, bool]:
+    def _perform(self, call: StageCall, reasons: tuple[Reason, ...]) -> tuple[Record, bool]:
         """The record of a stage, and whether it was there already."""
         asking = StageReport(call.stage.name, call.key, "running", reasons)
         context = self._context(call, (*self.reports, asking))
@@ -265,11 +266,11 @@ class PrefectRun:
         states = States(self.store, name, call.key) if call.stage.cached else None
         return StageContext(name, self.store, self._tell_progress, tell, states, lineage)
 
-    def _report(self, call: StageCall, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
+    def _report(self, call: StageCall, record: Record, reasons: tuple[Reason, ...], *, reused: bool) -> None:
         """Keeps and tells what became of a stage."""
         if call.stage.cached:
             self._remember(call)
-        status = "reused" if reused else "run"
+        status: RunStatus = "reused" if reused else "run"
         report = StageReport(call.stage.name, call.key, status, reasons, record.seconds, record.outputs)
         self.reports.append(report)
         for observer in self.observers:

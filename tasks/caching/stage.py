@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
+from tasks.caching.reasons import Reason, RunStatus
 from tasks.caching.storage.durable import Content
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.states import Checkpointer, States
@@ -51,16 +52,16 @@ class StageReport:
     Attributes:
         name: the stage.
         key: of its record; empty for a stage that is never cached.
-        status: "reused", "run", or "running" for the stage that asks.
-        reasons: why it ran, or why it did not have to, in words.
+        status: `running` for the stage that asks.
+        reasons: why it ran, or why it did not have to.
         seconds: it took to compute, in this run or in the earlier one that is reused; None while it runs.
         outputs: its artifacts.
     """
 
     name: str
     key: str
-    status: str
-    reasons: tuple[str, ...]
+    status: RunStatus
+    reasons: tuple[Reason, ...]
     seconds: float | None = None
     outputs: Outputs = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from tasks.caching import key
 from tasks.caching.decision import (
+    NEVER_CACHED,
     Decision,
     Planner,
     choose,
@@ -17,6 +18,7 @@ from tasks.caching.decision import (
     is_forced,
 )
 from tasks.caching.key import stage_call
+from tasks.caching.reasons import Reason, ReasonKind
 from tasks.caching.records import Record, find_record, last_file, record_name, remember_last
 from tasks.caching.stage import Run, Stage, StageConfig, StageContext, stage
 from tasks.caching.storage.durable import replace_file
@@ -123,6 +125,11 @@ def plan(
     return {decision.stage: decision for decision in planner.decisions}
 
 
+def why(decision: Decision) -> tuple[str, ...]:
+    """The reasons in words."""
+    return tuple(map(str, decision.reasons))
+
+
 def statuses(decisions: dict[str, Decision]) -> list[str]:
     return [decision.status for decision in decisions.values()]
 
@@ -148,21 +155,21 @@ def code(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 class TestStatus:
     def test_at_first_the_first_stage_will_run_and_the_others_depend_on_those_before(self, store: Store) -> None:
         assert plan(store) == {
-            "make": Decision("make", "will run", ("first run of line",), {"table": Pending("make")}),
+            "make": Decision("make", "will run", (Reason(ReasonKind.FIRST_RUN, "line"),), {"table": Pending("make")}),
             "divide": Decision(
                 "divide",
                 "depends",
-                ("depends on the outcome of make",),
+                (Reason(ReasonKind.DEPENDS, "make"),),
                 {"train": Pending("divide"), "validation": Pending("divide")},
             ),
-            "fit": Decision("fit", "depends", ("depends on the outcome of divide",), {"weights": Pending("fit")}),
+            "fit": Decision("fit", "depends", (Reason(ReasonKind.DEPENDS, "divide"),), {"weights": Pending("fit")}),
         }
 
     def test_after_a_run_every_stage_is_reused_with_its_artifacts_and_the_time_it_took(self, store: Store) -> None:
         run(store)
         decisions = plan(store)
         assert statuses(decisions) == ["reused"] * 3
-        assert {(decision.reasons, decision.seconds) for decision in decisions.values()} == {(("unchanged",), 1.5)}
+        assert {(why(decision), decision.seconds) for decision in decisions.values()} == {(("unchanged",), 1.5)}
         assert artifact(store, decisions["divide"], "train").read_bytes() == b"most of 9 rows"
 
     @pytest.mark.parametrize("settings", [{}, {"rate": 0.2}, {"rows": 8}, {"note": "x"}, {"validation": False}])
@@ -191,9 +198,7 @@ class TestStatus:
         run(store)
         planner = Planner("line", Settings(), store)
         outputs = planner(prove, pipeline(planner))
-        assert planner.decisions[-1] == Decision(
-            "prove", "will run", ("done anew each time",), {"proof": Pending("prove")}
-        )
+        assert planner.decisions[-1] == Decision("prove", "will run", NEVER_CACHED, {"proof": Pending("prove")})
         assert outputs == {"proof": Pending("prove")}
 
 
@@ -216,14 +221,14 @@ class TestEarlyCutOff:
     def test_going_back_finds_what_was_computed_before(self, store: Store) -> None:
         run(store)
         run(store, rate=0.2)
-        assert plan(store)["fit"].reasons == ("computed before",)
+        assert why(plan(store)["fit"]) == ("computed before",)
         assert run(store) == []
-        assert plan(store)["fit"].reasons == ("unchanged",)
+        assert why(plan(store)["fit"]) == ("unchanged",)
 
     def test_another_experiment_finds_what_it_shares(self, store: Store) -> None:
         run(store)
         decisions = plan(store, "curve", rate=0.2)
-        assert [decision.reasons for decision in decisions.values()] == [
+        assert [why(decision) for decision in decisions.values()] == [
             ("computed before",),
             ("computed before",),
             ("first run of curve",),
@@ -235,14 +240,12 @@ class TestForcing:
         run(store)
         decisions = plan(store, refresh=frozenset({"divide"}))
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons == ("forced",)
+        assert why(decisions["divide"]) == ("forced",)
 
     def test_all_can_be_forced(self, store: Store) -> None:
         run(store)
         decisions = plan(store, refresh=frozenset({"all"}))
-        assert [(decision.status, decision.reasons) for decision in decisions.values()] == [
-            ("will run", ("forced",))
-        ] * 3
+        assert [(decision.status, why(decision)) for decision in decisions.values()] == [("will run", ("forced",))] * 3
 
     @pytest.mark.parametrize(
         ("refresh", "forced"), [(set(), False), ({"fit"}, True), ({"all"}, True), ({"make", "fits"}, False)]
@@ -258,7 +261,9 @@ class TestUntil:
             run(store)
         decisions = plan(store, until="make")
         assert statuses(decisions)[1:] == ["not reached", "not reached"]
-        assert decisions["fit"] == Decision("fit", "not reached", ("after make",), {"weights": Pending("fit")})
+        assert decisions["fit"] == Decision(
+            "fit", "not reached", (Reason(ReasonKind.NOT_REACHED, "make"),), {"weights": Pending("fit")}
+        )
 
     def test_it_is_reached_itself(self, store: Store) -> None:
         assert statuses(plan(store, until="divide")) == ["will run", "depends", "not reached"]
@@ -271,16 +276,16 @@ class TestOptionalInputs:
     def test_a_part_that_goes_is_a_reason(self, store: Store) -> None:
         run(store)
         run(store, "other", validation=False)
-        reasons = plan(store, validation=False)["fit"].reasons
+        reasons = why(plan(store, validation=False)["fit"])
         assert reasons == ("computed before",)
         remove_record(store, "fit", validation=False)
-        assert plan(store, validation=False)["fit"].reasons == ("input validation removed",)
+        assert why(plan(store, validation=False)["fit"]) == ("input validation removed",)
 
     def test_a_part_that_comes_is_a_reason(self, store: Store) -> None:
         run(store, validation=False)
         run(store, "other")
         remove_record(store, "fit")
-        assert plan(store)["fit"].reasons == ("input validation added",)
+        assert why(plan(store)["fit"]) == ("input validation added",)
 
     def test_an_absent_one_is_left_out(self) -> None:
         assert choose(("a", "b?"), {"a": 1, "c": 3}, "fit") == {"a": 1}
@@ -317,7 +322,7 @@ def remove_record(store: Store, name: str, **settings: Any) -> None:
 class TestReasons:
     def test_a_setting(self, store: Store) -> None:
         run(store)
-        assert plan(store, rate=0.2)["fit"].reasons == ("rate 0.1 → 0.2",)
+        assert why(plan(store, rate=0.2)["fit"]) == ("rate 0.1 → 0.2",)
 
     def test_a_library(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(key, "version", lambda library: "1")
@@ -325,30 +330,41 @@ class TestReasons:
         monkeypatch.setattr(key, "version", lambda library: "2" if library == "pydantic" else "1")
         decisions = plan(store)
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons == ("pydantic 1 → 2",)
+        assert why(decisions["divide"]) == ("pydantic 1 → 2",)
 
     def test_code(self, store: Store, code: dict[str, str]) -> None:
         run(store)
         code["tasks/steps.py: step"] = "1"
         key.code_of.cache_clear()  # as in a new process
-        assert plan(store)["make"].reasons == ("tasks/steps.py: step changed",)
+        assert why(plan(store)["make"]) == ("tasks/steps.py: step changed",)
 
     def test_an_input(self, store: Store) -> None:
         run(store)
         run(store, "other", rows=8)
         remove_record(store, "fit", rows=8)
-        assert plan(store, rows=8)["fit"].reasons == ("input train changed", "input validation changed")
+        assert why(plan(store, rows=8)["fit"]) == ("input train changed", "input validation changed")
 
     def test_what_changed_besides_is_told_of_a_stage_that_has_to_wait(self, store: Store) -> None:
         run(store)
-        assert plan(store, rows=8, rate=0.2)["fit"].reasons == ("depends on the outcome of divide", "rate 0.1 → 0.2")
+        assert why(plan(store, rows=8, rate=0.2)["fit"]) == ("depends on the outcome of divide", "rate 0.1 → 0.2")
+
+    def test_another_format_of_the_cache_is_told_once(self, store: Store) -> None:
+        run(store)
+        for name in ("fit", "divide", "make"):
+            last_file("line", name, store).write_text('{"cache": 1}')
+            remove_record(store, name)
+        assert [why(decision) for decision in plan(store).values()] == [
+            ("the cache's format changed",),
+            ("depends on the outcome of make",),
+            ("depends on the outcome of divide",),
+        ]
 
     def test_several_that_a_stage_waits_for_are_each_told_once(self, store: Store) -> None:
         both = replace(fit, inputs=("table", "train", "validation"))
         planner = Planner("line", Settings(), store)
         table = planner(make)
         planner(both, table, planner(divide, table))
-        assert planner.decisions[-1].reasons == ("depends on the outcome of make, divide",)
+        assert why(planner.decisions[-1]) == ("depends on the outcome of make, divide",)
 
     @pytest.mark.parametrize(
         ("damage", "reason"),
@@ -365,14 +381,14 @@ class TestReasons:
         damage(artifact(store, plan(store)["divide"], "train"))
         decisions = plan(Store(store.root))
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons[0].startswith(reason)
+        assert why(decisions["divide"])[0].startswith(reason)
         assert run(Store(store.root)) == ["divide"]
         assert statuses(plan(Store(store.root))) == ["reused"] * 3
 
     def test_a_missing_record(self, store: Store) -> None:
         run(store)
         remove_record(store, "divide")
-        assert plan(store)["divide"].reasons == ("record missing",)
+        assert why(plan(store)["divide"]) == ("record missing",)
         assert run(store) == ["divide"]
 
     @pytest.mark.parametrize("content", [b"", b"{", b'{"result": "{}"}', b"\xff"])
@@ -381,7 +397,7 @@ class TestReasons:
         record_path(store, "divide").write_bytes(content)
         decisions = plan(store)
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons[0].startswith("record unreadable: ")
+        assert why(decisions["divide"])[0].startswith("record unreadable: ")
         assert run(store) == ["divide"]
         assert statuses(plan(store)) == ["reused"] * 3
 
@@ -391,13 +407,13 @@ class TestReasons:
         run(store, rate=0.2)
         path.write_bytes(record_path(store, "fit", rate=0.2).read_bytes())
         decision = plan(store)["fit"]
-        assert (decision.status, decision.reasons) == ("will run", ("record unreadable: it belongs to another key",))
+        assert (decision.status, why(decision)) == ("will run", ("record unreadable: it belongs to another key",))
 
     def test_forgotten_last_ingredients_cost_the_reason_only(self, store: Store) -> None:
         run(store)
         last_file("line", "fit", store).write_bytes(b"{")
-        assert (plan(store)["fit"].status, plan(store)["fit"].reasons) == ("reused", ("computed before",))
-        assert plan(store, rate=0.2)["fit"].reasons == ("first run of line",)
+        assert (plan(store)["fit"].status, why(plan(store)["fit"])) == ("reused", ("computed before",))
+        assert why(plan(store, rate=0.2)["fit"]) == ("first run of line",)
 
 
 def test_code_that_was_edited_under_a_running_process_is_noticed(

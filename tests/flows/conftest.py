@@ -25,6 +25,7 @@ from flows.services.prefect_server.password import own_password
 from flows.services.prefect_server.sign_in import UiPage
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
+from tasks.caching.reasons import Reason
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import Store, project_store
@@ -74,8 +75,8 @@ class Outcome:
 
     @property
     def reasons(self) -> dict[str, tuple[str, ...]]:
-        """Why each stage was run or reused."""
-        return {report.name: report.reasons for report in self.reports}
+        """Why each stage was run or reused, in words."""
+        return {report.name: tuple(map(str, report.reasons)) for report in self.reports}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -88,6 +89,11 @@ class Outcome:
         }
 
 
+def why(decision: Decision) -> tuple[str, ...]:
+    """The reasons of a decision, in words."""
+    return tuple(map(str, decision.reasons))
+
+
 class Listener:
     """Collects what a flow tells its observers."""
 
@@ -95,7 +101,7 @@ class Listener:
         self.reports: list[StageReport] = []
         self.steps: list[tuple[int, int, float]] = []
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
         pass
 
     def progress(self, done: int, total: int, loss: float) -> None:
