@@ -1,12 +1,12 @@
 """Who is told what becomes of the stages while a flow runs: the flow run's log, and whom the flow's caller adds."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 from prefect.logging import get_run_logger
 
-from tasks.caching.prefect_run import Observer
 from tasks.caching.reasons import Reason
-from tasks.caching.stage import StageReport
+from tasks.caching.stage import Observer, StageReport
 
 #: Watchers that the caller of a flow adds, such as a terminal's. They are no flow parameters: they change no result,
 #: and no form in the UI could fill them in.
@@ -23,7 +23,7 @@ class RunLog:
         """Logs why the stage runs."""
         self._log.info("%s runs: %s", name, "; ".join(map(str, reasons)))
 
-    def progress(self, done: int, total: int, loss: float) -> None:
+    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Logs nothing: `flows.ui.progress` tells it."""
 
     def notice(self, name: str, text: str) -> None:

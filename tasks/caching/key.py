@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from tasks.caching.code.closure import Read
 from tasks.caching.code.fingerprint import fingerprint
 from tasks.caching.code.sources import source_of
+from tasks.caching.external import ExternalFile
 from tasks.caching.ingredients import Ingredients, labelled
 from tasks.caching.processor import computing, drawing
 from tasks.caching.stage import FORMAT, Stage, StageConfig
@@ -33,6 +35,7 @@ class StageCall:
         stage: what to run.
         config: the part of the experiment that it sees.
         inputs: the artifacts that it takes, by name.
+        external: the files outside the store that it reads, by name.
         ingredients: what its key is made of.
         key: SHA-256 of the ingredients, 64 hexadecimal digits.
     """
@@ -40,24 +43,30 @@ class StageCall:
     stage: Stage[Any]
     config: StageConfig
     inputs: dict[str, Reference]
+    external: dict[str, ExternalFile]
     ingredients: Ingredients
     key: str
 
 
-def stage_call(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Reference]) -> StageCall:
+def stage_call(
+    stage: Stage[Any],
+    settings: BaseModel,
+    inputs: Mapping[str, Reference],
+    external: Mapping[str, ExternalFile] = MappingProxyType({}),
+) -> StageCall:
     """Prepares a stage to run: its config of the settings and its key.
 
     Raises:
         ValidationError: the settings lack something that the stage's config declares.
     """
     config = stage.config_type.model_validate(settings.model_dump())
-    digests = {name: made.digest for name, made in inputs.items()}
-    ingredients = own_ingredients(stage, config) | labelled("input", digests)
-    return StageCall(stage, config, dict(inputs), ingredients, digest_of(ingredients))
+    taken = {name: made.digest for name, made in inputs.items()}
+    ingredients = own_ingredients(stage, config, external) | labelled("input", taken)
+    return StageCall(stage, config, dict(inputs), dict(external), ingredients, digest_of(ingredients))
 
 
-def own_ingredients(stage: Stage[Any], config: StageConfig) -> Ingredients:
-    """The ingredients of a stage's key without its inputs: settings, code and environment."""
+def own_ingredients(stage: Stage[Any], config: StageConfig, external: Mapping[str, ExternalFile]) -> Ingredients:
+    """The ingredients of a stage's key without what other stages make: settings, code, environment, external inputs."""
     return {
         "cache": FORMAT,
         "stage": stage.name,
@@ -66,6 +75,7 @@ def own_ingredients(stage: Stage[Any], config: StageConfig) -> Ingredients:
         **labelled("library", {name: version(name) for name in ("python", *stage.libraries)}),
         **labelled("library", surroundings(stage.libraries)),
         **code_of(stage),
+        **labelled("input", {name: file.digest for name, file in external.items()}),
     }
 
 

@@ -12,7 +12,7 @@ from tasks.caching.decision import (
     NEVER_CACHED,
     Decision,
     Planner,
-    choose,
+    Walk,
     edited_meanwhile,
     examine,
     is_forced,
@@ -20,7 +20,7 @@ from tasks.caching.decision import (
 from tasks.caching.key import stage_call
 from tasks.caching.reasons import Reason, ReasonKind
 from tasks.caching.records import Record, find_record, last_file, record_name, remember_last
-from tasks.caching.stage import Run, Stage, StageConfig, StageContext, stage
+from tasks.caching.stage import RUN_FILES, Run, Stage, StageConfig, StageContext, stage
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Expected, Outputs, Pending, Reference
 from tasks.caching.storage.store import Store
@@ -90,10 +90,10 @@ class SimpleRun:
     def __init__(self, store: Store, settings: BaseModel, experiment: str = "line") -> None:
         self.store, self.settings, self.experiment = store, settings, experiment
         self.ran: list[str] = []
+        self.walk = Walk()
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
-        available = {name: output for outputs in upstream for name, output in outputs.items()}
-        call = stage_call(stage, self.settings, choose(stage.inputs, available, stage.name))
+        call = stage_call(stage, self.settings, self.walk.take(stage, upstream))
         record, _ = examine(call, self.experiment, self.store)
         if record is None:
             self.ran.append(stage.name)
@@ -288,30 +288,76 @@ class TestOptionalInputs:
         assert why(plan(store)["fit"]) == ("input validation added",)
 
     def test_an_absent_one_is_left_out(self) -> None:
-        assert choose(("a", "b?"), {"a": 1, "c": 3}, "fit") == {"a": 1}
+        assert Walk().take(fit, [{"train": 1, "table": 3}]) == {"train": 1}
 
     def test_a_present_one_is_taken(self) -> None:
-        assert choose(("a", "b?"), {"a": 1, "b": 2}, "fit") == {"a": 1, "b": 2}
+        assert Walk().take(fit, [{"train": 1}, {"validation": 2}]) == {"train": 1, "validation": 2}
 
     def test_any_other_must_be_there(self) -> None:
-        with pytest.raises(LookupError, match="stage fit takes 'a', which no stage before it makes"):
-            choose(("a", "b?"), {"b": 2}, "fit")
+        with pytest.raises(LookupError, match="stage fit takes 'train', which no stage before it makes"):
+            Walk().take(fit, [{"validation": 2}])
+
+
+class TestRunFiles:
+    """What stages keep in the run folder goes to the stage that saves it, by the name of its file."""
+
+    KEEPING = replace(fit, run_files={"weights": "weights.bin", "curve": "plots/curve.svg"})
+    SAVING = replace(fit, inputs=("table", RUN_FILES))
+
+    def test_it_is_taken_by_its_file_by_the_stage_that_takes_run_files(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        made = {"weights": 2, "curve": 3, "more": 4}
+        assert walk.take(self.SAVING, [{"table": 1}, made]) == {"table": 1, "weights.bin": 2, "plots/curve.svg": 3}
+
+    def test_what_is_not_wired_into_that_stage_is_not_taken(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        assert walk.take(self.SAVING, [{"table": 1}]) == {"table": 1}
+
+    def test_no_other_stage_takes_it_so(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        assert walk.take(fit, [{"train": 0}, {"weights": 2}]) == {"train": 0}
+
+    def test_two_stages_may_not_keep_one_file(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        with pytest.raises(LookupError, match=r"stage fit keeps weights\.bin in the run folder, as fit does"):
+            walk.take(self.KEEPING, [{"train": 0}])
+
+    def test_what_it_has_to_be_called_is_part_of_the_key(self, store: Store) -> None:
+        made = {"weights": Reference.of_content("artifacts/fit/weights.bin", b"weights")}
+        keys = set()
+        for file in ("weights.bin", "model.bin"):
+            walk = Walk()
+            walk.take(replace(fit, run_files={"weights": file}), [{"train": 0}])
+            keys.add(
+                stage_call(self.SAVING, Settings(), walk.take(self.SAVING, [{"table": made["weights"]}, made])).key
+            )
+        assert len(keys) == 2
+
+    def test_what_it_makes_of_them_is_not_known_before(self) -> None:
+        assert replace(fit, outputs=("weights", "log?", RUN_FILES)).pending() == {
+            "weights": Pending("fit"),
+            "log": Pending("fit"),
+        }
 
 
 def record_path(store: Store, name: str, **settings: Any) -> Path:
     """Where the record of a stage lies that the pipeline ran with these settings."""
     paths = []
+    walk = Walk()
 
-    def walk(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
-        available = {name: output for outputs in upstream for name, output in outputs.items()}
-        call = stage_call(stage, Settings(**settings), choose(stage.inputs, available, stage.name))
+    def find(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
+        call = stage_call(stage, Settings(**settings), walk.take(stage, upstream))
         if stage.name == name:
             paths.append(store.records / record_name(call))
         record = find_record(call, store)
         assert record is not None
         return record.outputs
 
-    pipeline(walk)
+    pipeline(find)
     return paths[0]
 
 
@@ -350,9 +396,9 @@ class TestReasons:
 
     def test_another_format_of_the_cache_is_told_once(self, store: Store) -> None:
         run(store)
-        for name in ("fit", "divide", "make"):
+        remove_record(store, "make")
+        for name in ("make", "divide", "fit"):
             last_file("line", name, store).write_text('{"cache": 1}')
-            remove_record(store, name)
         assert [why(decision) for decision in plan(store).values()] == [
             ("the cache's format changed",),
             ("depends on the outcome of make",),

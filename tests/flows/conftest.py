@@ -23,6 +23,7 @@ from flows.planning import plan_training
 from flows.services.prefect_server import server, server_process
 from flows.services.prefect_server.password import own_password
 from flows.services.prefect_server.sign_in import UiPage
+from flows.train import STAGES
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
 from tasks.caching.reasons import Reason
@@ -34,7 +35,6 @@ from tests.support.prefect_api import Api
 from tests.support.serving_project import Finish, ServingProject, Start
 
 PROJECT = Path(__file__).parents[2]
-STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -99,13 +99,13 @@ class Listener:
 
     def __init__(self) -> None:
         self.reports: list[StageReport] = []
-        self.steps: list[tuple[int, int, float]] = []
+        self.steps: list[tuple[int, int, Mapping[str, float]]] = []
 
     def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
         pass
 
-    def progress(self, done: int, total: int, loss: float) -> None:
-        self.steps.append((done, total, loss))
+    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+        self.steps.append((done, total, figures))
 
     def finished(self, report: StageReport) -> None:
         self.reports.append(report)

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from flows.runs.folders import RunFolder
 from flows.runs.history import DIGESTS, METRICS, History
-from flows.runs.wording import acceptance, figure, printable
+from flows.runs.wording import acceptance, figure, printable, shown_figures
 from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
 from tasks.caching.reasons import PlannedStatus, Reason
@@ -85,17 +85,17 @@ class StageLines:
                 TextColumn("  {task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("training loss {task.fields[loss]:.6g}"),
+                TextColumn("{task.fields[figures]}"),
                 RateColumn(),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task(name, total=None, loss=float("nan"))
+            self._task = self._bar.add_task(name, total=None, figures="")
 
-    def progress(self, done: int, total: int, loss: float) -> None:
+    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Moves the bar."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, loss=loss)
+            self._bar.update(self._task, completed=done, total=total, figures=shown_figures(figures))
             self._bar.start()  # only now, when it has something to show
 
     def notice(self, name: str, text: str) -> None:
