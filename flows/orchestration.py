@@ -46,11 +46,11 @@ from flows.verify import pipeline as verify_pipeline
 from tasks.caching.key import pin_code
 from tasks.caching.locking.exclusion import StandBackError
 from tasks.caching.locking.uses import store_in_use
-from tasks.caching.prefect_run import Observer, PrefectRun, StageError
+from tasks.caching.prefect_run import PrefectRun, StageError
 from tasks.caching.runs.manifest import MANIFEST, manifest_digest
 from tasks.caching.runs.pointers import LATEST, require_pointers
 from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_verification
-from tasks.caching.stage import StageReport, stages
+from tasks.caching.stage import Observer, StageReport, stages
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.store import Store, UnusableFileError, project_store
 from tasks.learning.config.devices import DEVICE, fallback_notice

@@ -5,24 +5,16 @@ module of that name in tasks/. `workflow plan` walks these very lines to say wha
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from flows.errors import InputError
-from tasks.caching.stage import Run
+from tasks.caching.stage import Run, stages
 from tasks.evaluate import evaluate
 from tasks.generate import generate
 from tasks.plot import plot
 from tasks.save import save
 from tasks.split import split
 from tasks.train import train
-
-#: The stages by name, in order.
-StageName = Literal["generate", "split", "train", "evaluate", "plot", "save"]
-
-STAGES: tuple[str, ...] = get_args(StageName)
-
-#: What can be made to run although it is cached.
-Refreshable = Literal[StageName, "all"]
 
 
 def pipeline(run: Run) -> Mapping[str, Any]:
@@ -33,6 +25,20 @@ def pipeline(run: Run) -> Mapping[str, Any]:
     scores = run(evaluate, parts, fitted)
     figures = run(plot, parts, fitted, scores)
     return run(save, dataset, parts, fitted, scores, figures)
+
+
+#: The stages by name, in order: those of the wiring above, so that a line there is all that it takes to add one.
+STAGES: tuple[str, ...] = tuple(stage.name for stage in stages(pipeline))
+
+if TYPE_CHECKING:
+    StageName = str
+    Refreshable = str
+else:
+    #: One of the stages: what the command line and the form in the UI offer.
+    StageName = Literal[STAGES]
+
+    #: What can be made to run although it is cached.
+    Refreshable = Literal[(*STAGES, "all")]
 
 
 def require_reached(refresh: Iterable[str], until: str | None) -> None:

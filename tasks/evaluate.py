@@ -28,6 +28,7 @@ class EvaluateConfig(StageConfig):
     inputs=("train", "validation?", "test", "weights", "model"),
     outputs=("predictions", "metrics"),
     libraries=("torch", "numpy", "pyarrow"),
+    run_files={"metrics": "metrics.json"},
 )
 def evaluate(config: EvaluateConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Predicts every row of every part, and computes the metrics by part."""

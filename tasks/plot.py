@@ -27,6 +27,7 @@ class PlotConfig(StageConfig):
     outputs=tuple(PLOTS),
     # Of matplotlib's own libraries those that lay out and draw: texts, formulas, colours, files.
     libraries=("matplotlib", "numpy", "pyarrow", "pillow", "kiwisolver", "pyparsing", "cycler"),
+    run_files={name: f"plots/{file}" for name, file in PLOTS.items()},
 )
 def plot(config: PlotConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Draws the data, the predictions before and after training, the loss curves and the residuals."""

@@ -12,7 +12,8 @@ from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import DamagedArtifactError, Store
 from tasks.learning.reporting.plots import PLOTS
 
-#: Files that every run folder has beside its checkpoint, its manifest and its report.
+#: Files that every run folder has beside its checkpoint, its manifest and its report. It has more where a stage that
+#: was added since keeps a file in it.
 EXPECTED = ("model.json", "metrics.json", *(f"plots/{file}" for file in PLOTS.values()))
 
 
@@ -38,7 +39,8 @@ def reload(config: ReloadConfig, inputs: Mapping[str, Reference], context: Stage
     manifest = Manifest.read(folder)
     expected = check_expected(folder, config.expect)
     require_consistent(manifest)
-    files = [manifest.file(name) for name in (manifest.checkpoint, *EXPECTED)]
+    first = (manifest.checkpoint, *EXPECTED)
+    files = [manifest.file(name) for name in (*first, *sorted(manifest.files.keys() - set(first)))]
     artifacts = {"predictions": manifest.artifact("evaluate", "predictions")}
     artifacts |= {part: entry.reference() for part, entry in manifest.stage("split").outputs.items()}
     for reference in (*files, *artifacts.values()):
@@ -84,7 +86,8 @@ def require_consistent(manifest: Manifest) -> None:
         ManifestError: it does.
     """
     require_equal(manifest, "seed", manifest.seed, flatten(manifest.experiment).get("training.seed"))
-    require_equal(manifest, "files", sorted(manifest.files), sorted((manifest.checkpoint, *EXPECTED)))
+    expected = {manifest.checkpoint, *EXPECTED}
+    require_equal(manifest, "files", sorted(expected & manifest.files.keys()), sorted(expected))
     trained = manifest.artifact("train", "weights").digest
     require_equal(manifest, "the digest of its checkpoint", manifest.file(manifest.checkpoint).digest, trained)
 

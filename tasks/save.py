@@ -8,7 +8,7 @@ from typing import Any
 from tasks.caching.runs.environment import describe_environment
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, StageEntry
 from tasks.caching.runs.sums import SUMS, list_sums
-from tasks.caching.stage import StageConfig, StageContext, stage
+from tasks.caching.stage import RUN_FILES, StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import Store, run_path
 from tasks.learning.config.acceptance import Accept
@@ -18,8 +18,9 @@ from tasks.learning.reporting.plots import PLOTS
 
 MODEL, METRICS = "model.json", "metrics.json"
 
-#: Artifacts that go into the run folder as they are, by the name of their file there; the checkpoint has its own name.
-COPIES = {"metrics": METRICS} | {name: f"plots/{file}" for name, file in PLOTS.items()}
+#: What the run folder is made of, beside the files that the stages before keep in it as they are. With the dataset and
+#: the parts, so that the manifest of a run always names the rows that it was made of.
+INPUTS = ("dataset", "train", "validation?", "test", "weights", "model", "predictions")
 
 
 class SaveConfig(StageConfig):
@@ -40,9 +41,8 @@ class SaveConfig(StageConfig):
 
 @stage(
     SaveConfig,
-    # With the dataset and the parts, so that the manifest of a run always names the rows that it was made of.
-    inputs=("dataset", "train", "validation?", "test", "weights", "model", "predictions", *COPIES),
-    outputs=("checkpoint", MODEL, *COPIES.values(), MANIFEST, REPORT, SUMS),
+    inputs=(*INPUTS, RUN_FILES),
+    outputs=("checkpoint", MODEL, RUN_FILES, MANIFEST, REPORT, SUMS),
     libraries=("jinja2", "markupsafe"),
 )
 def save(config: SaveConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
@@ -69,17 +69,32 @@ def compose_files(
     from tasks.learning.models.learned import read_learned
     from tasks.learning.reporting.report import render_report
 
-    files = {file: context.store.read(inputs[name]) for name, file in COPIES.items()}
+    files = kept_files(config, inputs, context.store)
     files[checkpoint_name(config)] = context.store.read(inputs["weights"])
-    metrics = context.store.read_object(inputs["metrics"])
+    metrics = context.store.read_object(inputs[METRICS])
     files[MODEL] = complete_description(inputs, context.store, checkpoint_name(config), metrics)
     manifest = write_manifest(config, context, run, now, files)
-    plots = {name.removesuffix("_svg"): files[COPIES[name]] for name in PLOTS if name.endswith("_svg")}
+    plots = {name.removesuffix("_svg"): files[f"plots/{PLOTS[name]}"] for name in PLOTS if name.endswith("_svg")}
     predictions = read_table(context.store.path(inputs["predictions"]))
     plots["predicted"] = draw_predicted(predictions)
     learned = read_learned(files[checkpoint_name(config)], context.store.read_object(inputs["model"])["tensors"])
     report = render_report(manifest.model_dump(mode="json"), metrics, plots, learned, worst_rows(predictions))
     return files | {MANIFEST: manifest.model_dump_json(indent=2).encode(), REPORT: report.encode()}
+
+
+def kept_files(config: SaveConfig, inputs: Mapping[str, Reference], store: Store) -> dict[str, bytes]:
+    """The files that the stages before keep in the run folder as they are.
+
+    Raises:
+        RuntimeError: one of them has the name of a file that this stage makes.
+    """
+    own = {name.removesuffix("?") for name in INPUTS}
+    kept = {file: store.read(reference) for file, reference in inputs.items() if file not in own}
+    if taken := kept.keys() & {checkpoint_name(config), MODEL, MANIFEST, REPORT, SUMS}:
+        raise RuntimeError(
+            f"{min(taken)} of the run folder is made by stage save: no other stage can keep a file there"
+        )
+    return kept
 
 
 def complete_description(

@@ -8,6 +8,9 @@ from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.experiment import Model, SettledTraining
 
+#: What the progress of a fit shows beside its epochs.
+TRAINING_LOSS = "training loss"
+
 
 class TrainConfig(StageConfig):
     """What shapes the fit."""
@@ -43,8 +46,12 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
     batches = {name: read_batch(path, training.device) for name, path in paths.items()}
     network = build_network(model, training.placement, training.device, training.seed)
     untrained = predict_parts(network, {name: read_table(path) for name, path in paths.items()}, training.device)
+
+    def show(done: int, total: int, loss: float) -> None:
+        context.progress(done, total, {TRAINING_LOSS: loss})
+
     with context.resumable() as checkpointer:
-        fitted = fit(network, training, batches.pop("train"), batches, context.progress, checkpointer)
+        fitted = fit(network, training, batches.pop("train"), batches, show, checkpointer)
     description = describe_checkpoint(network, model, training, fitted.ending())
     return {
         "weights": context.publish("weights.pth", dump_weights(network)),

@@ -120,9 +120,15 @@ def circles(project: Path) -> set[frozenset[str]]:
     return found
 
 
+def declares_stage(path: Path) -> bool:
+    """Whether a module is that of a stage."""
+    return "\n@stage(" in path.read_text("utf-8")
+
+
 def drawers(project: Path) -> dict[str, int]:
-    """The packages that hold more than 12 modules, with how many."""
-    packages = Counter(path.parent for path in modules(project).values() if path.name != "__init__.py")
+    """The packages that hold more than 12 modules beside stages, of which a flow may have any number, with how many."""
+    found = [path for path in modules(project).values() if path.name != "__init__.py" and not declares_stage(path)]
+    packages = Counter(path.parent for path in found)
     return {str(place.relative_to(project)): count for place, count in packages.items() if count > MOST_MODULES}
 
 
@@ -296,6 +302,11 @@ class TestTheChecks:
         for number in range(13):
             write(project, f"flows/drawer/m{number}.py", "")
         assert drawers(project) == {"flows/drawer": 13}
+
+    def test_any_number_of_stages_is_no_drawer(self, project: Path) -> None:
+        for number in range(13):
+            write(project, f"tasks/m{number}.py", "x = 1\n@stage(Config)\ndef x(): ...")
+        assert drawers(project) == {}
 
     def test_a_long_module_is_found(self, project: Path) -> None:
         write(project, "flows/short.py", "x = 1\n" * 350)

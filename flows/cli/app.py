@@ -135,7 +135,7 @@ def plan(
     experiment = settle(load_experiment(source, given(changes)))
     decisions = plan_training(experiment, project_store(), frozenset(refresh or ()), until)
     if as_json:
-        print_json([{"stage": d.stage, "status": d.status, "reasons": d.reasons} for d in decisions])
+        print_json([{"stage": d.stage, "status": d.status, "reasons": [*map(str, d.reasons)]} for d in decisions])
     else:
         from flows.cli.terminal.console import print_plan
 

@@ -10,8 +10,8 @@ from flows.config.experiments import merge, settle
 from flows.errors import InputError, list_problems
 from flows.maintenance.isolated_training import homes_elsewhere, train_elsewhere, write_experiment
 from flows.train import STAGES
-from tasks.caching.explanation import differences
 from tasks.caching.key import flatten
+from tasks.caching.reasons import differences
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Manifest, ManifestError, StageEntry
 from tasks.caching.runs.sums import find_altered
@@ -208,10 +208,11 @@ def why(stage: StageEntry, repeated: StageEntry, store: Store, other: Store) -> 
         )
     except (OSError, UnreadableRecordError):
         return ("its settings, inputs, code or libraries are others; the record that told them is gone",)
-    return differences(before, after)
+    return tuple(map(str, differences(before, after)))
 
 
 def environment_changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
     """Where two runs took place, as far as it differs."""
     told = [flatten(manifest.environment.model_dump(exclude={"device_note"})) for manifest in (before, after)]
-    return differences(*({name.removeprefix("versions."): value for name, value in part.items()} for part in told))
+    named = ({name.removeprefix("versions."): value for name, value in part.items()} for part in told)
+    return tuple(map(str, differences(*named)))

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from flows.errors import InputError, list_problems
 from flows.runs.folders import RunFolder, find_run
 from flows.runs.wording import figure
-from tasks.caching.explanation import differences
-from tasks.caching.key import Ingredients, flatten
+from tasks.caching.ingredients import Ingredient, Ingredients, labelled, of_kinds
+from tasks.caching.key import flatten
+from tasks.caching.reasons import differences
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import MANIFEST, Manifest, ManifestError
 from tasks.caching.storage.store import Store
@@ -156,7 +157,7 @@ class ScoredRun:
         """The settings of the run and where it took place, named as in a stage's ingredients."""
         environment = self.folder.manifest.environment
         libraries = {"python": environment.python, "machine": environment.machine, **environment.versions}
-        return flatten(self.folder.manifest.experiment) | {f"library {name}": libraries[name] for name in libraries}
+        return flatten(self.folder.manifest.experiment) | labelled("library", libraries)
 
     @functools.cached_property
     def code(self) -> Ingredients | None:
@@ -167,7 +168,7 @@ class ScoredRun:
                 record = read_record(self.store.records / stage / f"{key}.json")
             except (OSError, UnreadableRecordError):
                 return None
-            code |= {name: digest for name, digest in record.ingredients.items() if name.startswith("code ")}
+            code |= of_kinds(record.ingredients, ("code",))
         return code
 
 
@@ -307,15 +308,16 @@ def what_changed(before: ScoredRun, now: ScoredRun) -> tuple[str, ...]:
     """What differs between two runs, in words: settings, libraries, code, and the data where no setting tells of it."""
     old, new = before.circumstances, now.circumstances
     if all(old.get(name) == new.get(name) for name in old.keys() | new.keys() if name.startswith("data.")):
-        old["input data"], new["input data"] = before.digests["dataset"], now.digests["dataset"]
+        data = str(Ingredient("input", "data"))
+        old[data], new[data] = before.digests["dataset"], now.digests["dataset"]
     may_differ = before.keys != now.keys and not have_same_checkout(before, now)
     if may_differ and before.code is not None and now.code is not None:
         old |= before.code
         new |= now.code
-    told = differences(old, new)
-    if may_differ and not told:
-        return ("code changed",)  # what else is in a key is the same; the records that could tell more are gone
-    return told
+    changes = differences(old, new)
+    if may_differ and not changes:
+        return ("code changed",)  # what else is in a key is the same; the records that could say more are gone
+    return tuple(map(str, changes))
 
 
 def have_same_checkout(*runs: ScoredRun) -> bool:

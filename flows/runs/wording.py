@@ -1,6 +1,6 @@
 """Values and counts in words, the same in the terminal and on the pages of the UI."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -18,6 +18,11 @@ def figure(value: Any, digits: int = 6) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def shown_figures(figures: Mapping[str, float]) -> str:
+    """The newest figures of a stage in a line, such as `training loss 0.0148`."""
+    return ", ".join(f"{name} {figure(value)}" for name, value in figures.items())
 
 
 def in_one_line(text: str) -> str:

@@ -11,7 +11,8 @@ from flows.config.dated_settings import with_dates
 from flows.config.experiments import place, settle
 from flows.errors import InputError
 from flows.planning import plan_training
-from tasks.caching.decision import Decision
+from tasks.caching.decision import FORCED, Decision
+from tasks.caching.reasons import Reason, ReasonKind
 from tasks.caching.storage.store import project_store
 
 #: Characters of a name; more would be cut off in the lists of the UI.
@@ -39,20 +40,20 @@ def verify_run_name() -> str:
 def what_is_new(plan: Sequence[Decision]) -> str:
     """Why the stages of a plan run that do, in a few words."""
     running = [decision for decision in plan if decision.status == "will run"]
-    forced = [decision.stage for decision in plan if decision.reasons == ("forced",)]
-    changed = next((decision.reasons for decision in running if decision.reasons != ("forced",)), ())
+    forced = [decision.stage for decision in plan if decision.reasons == FORCED]
+    changed = next((decision.reasons for decision in running if decision.reasons != FORCED), ())
     news = [summary(changed)] if changed else []
     if forced:
         news.append(f"{', '.join(forced)} forced")
     return "; ".join(news) or "nothing changed"
 
 
-def summary(reasons: Sequence[str]) -> str:
+def summary(reasons: Sequence[Reason]) -> str:
     """The first of the reasons why a stage runs, and how many others there are."""
     first, *others = reasons
-    if first.startswith("first run of "):
+    if first.kind is ReasonKind.FIRST_RUN:
         return "first run"
-    return f"{first} and {len(others)} more" if others else first
+    return f"{first} and {len(others)} more" if others else str(first)
 
 
 def shortened(text: str) -> str:

@@ -35,7 +35,7 @@ def artifact_key(experiment: str, page: str) -> str:
 
 def plan_page(experiment: str, decisions: Iterable[Decision], notes: str = "") -> str:
     """The plan as a Markdown table: what becomes of each stage, and why; with the notes of the person who asked."""
-    rows = [(decision.stage, decision.status, "; ".join(decision.reasons)) for decision in decisions]
+    rows = [(decision.stage, decision.status, "; ".join(map(str, decision.reasons))) for decision in decisions]
     noted = "".join(f"{cell(line)}\n\n" for line in notes.splitlines() if line.strip())
     return f"# Plan for {cell(experiment)}\n\n{noted}" + markdown_table(("stage", "plan", "why"), rows)
 

@@ -3,6 +3,7 @@
 import base64
 import math
 import time
+from collections.abc import Mapping
 from typing import cast
 from uuid import UUID
 
@@ -11,11 +12,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
+from flows.runs.wording import shown_figures
 from flows.runtime.connection import ask
 from flows.ui.loss_curve import Curve, draw_curve
 from flows.ui.page_keys import page_key
 from flows.ui.pages import cell
+from tasks.caching.reasons import Reason
 from tasks.caching.stage import StageReport
+from tasks.train import TRAINING_LOSS
 
 #: Seconds before a training first shows anything: a quick one need not.
 FIRST_SECONDS = 2.0
@@ -37,9 +41,9 @@ class Pace:
         self._began = time.monotonic()
         self._first: int | None = None
 
-    def words(self, done: int, total: int, loss: float) -> str:
+    def words(self, done: int, total: int, figures: Mapping[str, float]) -> str:
         """Where the stage is, such as `epoch 3,000 of 10,000, training loss 0.0148, 1,200 epochs/s, 6 s left`."""
-        told, now = f"epoch {done:,} of {total:,}, training loss {loss:.6g}", time.monotonic()
+        told, now = with_figures(f"epoch {done:,} of {total:,}", figures), time.monotonic()
         if self._first is None:  # of a training that goes on, another process did most
             self._first, self._began = done, now
         if done == self._first or now == self._began:
@@ -58,20 +62,21 @@ class TrainingProgress:
         self._page: UUID | None = None
         self._page_due = self._line_due = self._line_overdue = math.inf
         self._told = 0.0
-        self._last = 0, math.nan
+        self._last: tuple[int, Mapping[str, float]] = 0, {}
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
         """Begins anew."""
         self._stage, self._pace, self._curve, self._page = name, Pace(), Curve(), None
         self._page_due = self._line_due = time.monotonic() + FIRST_SECONDS
         self._line_overdue = time.monotonic() + SILENCE_SECONDS
         self._told = 0.0
 
-    def progress(self, done: int, total: int, loss: float) -> None:
+    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Shows it if it is time to."""
-        self._curve.add(done, loss)
-        self._last = done, loss
-        words, now = self._pace.words(done, total, loss), time.monotonic()
+        if TRAINING_LOSS in figures:
+            self._curve.add(done, figures[TRAINING_LOSS])
+        self._last = done, figures
+        words, now = self._pace.words(done, total, figures), time.monotonic()
         if now >= self._line_due and (done / total >= self._told + 1 / LINES or now >= self._line_overdue):
             self._log.info("%s: %s", self._stage, words)
             self._line_due, self._line_overdue, self._told = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
@@ -85,21 +90,25 @@ class TrainingProgress:
     def finished(self, report: StageReport) -> None:
         """Shows the end of what had a page."""
         if self._page is not None:
-            last, loss = self._last
-            self._show(f"done after epoch {last:,}, training loss {loss:.6g}, in {report.seconds:,.1f} s", last)
+            last, figures = self._last
+            self._show(f"{with_figures(f'done after epoch {last:,}', figures)}, in {report.seconds:,.1f} s", last)
 
     def _show(self, words: str, epochs: int) -> None:
-        curve = draw_curve(self._curve.points, epochs, f"Training loss of {self._experiment}")
-        image = base64.b64encode(curve.encode()).decode()
-        markdown = (
-            f"# Training of {cell(self._experiment)}\n\n{cell(words)}\n\n"
-            f"![Training loss](data:image/svg+xml;base64,{image})\n\n{MEANING}"
-        )
+        markdown = f"# Training of {cell(self._experiment)}\n\n{cell(words)}"
+        if self._curve.points:
+            curve = draw_curve(self._curve.points, epochs, f"Training loss of {self._experiment}")
+            image = base64.b64encode(curve.encode()).decode()
+            markdown += f"\n\n![Training loss](data:image/svg+xml;base64,{image})\n\n{MEANING}"
         if self._page is None:
             key = page_key(self._experiment, "training")
             self._page = ask(lambda: cast(UUID, create_markdown_artifact(markdown, key=key, description=words)))
         else:
             ask(lambda: update_page(cast(UUID, self._page), markdown, words))
+
+
+def with_figures(words: str, figures: Mapping[str, float]) -> str:
+    """Where a stage is, followed by its newest figures."""
+    return f"{words}, {shown_figures(figures)}" if figures else words
 
 
 def update_page(page: UUID, markdown: str, summary: str) -> None:

@@ -1,1 +1,1 @@
-"""How a stage is cached: key, fingerprint, store, locks, explanation."""
+"""How a stage is cached: key, fingerprint, decision, reasons, records, store, locks."""

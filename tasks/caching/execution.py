@@ -10,7 +10,7 @@ from tasks.caching.decision import edited_meanwhile
 from tasks.caching.interruption import postponed_interruption
 from tasks.caching.key import StageCall
 from tasks.caching.records import Record
-from tasks.caching.stage import Stage, StageContext
+from tasks.caching.stage import RUN_FILES, Stage, StageContext
 from tasks.caching.storage.reference import Reference
 
 
@@ -19,6 +19,7 @@ def perform(call: StageCall, context: StageContext) -> Record:
 
     Raises:
         DamagedArtifactError: an input is missing or altered, before the work or after it.
+        ExternalInputError: an external input changed meanwhile.
     """
     started = time.perf_counter()
     import_libraries(call.stage.libraries)
@@ -27,6 +28,8 @@ def perform(call: StageCall, context: StageContext) -> Record:
     for reference in call.inputs.values():
         # An input that changed while the stage read it must not be cached under the old input's key.
         context.store.path(reference)
+    for file in call.external.values():
+        file.require_unchanged()
     if edited := edited_meanwhile(call.stage):
         context.notice(edited)
     seconds = round(time.perf_counter() - started, 6)
@@ -49,6 +52,8 @@ def import_libraries(names: Iterable[str]) -> None:
 
 def _check_outputs(stage: Stage[Any], outputs: Mapping[str, Reference]) -> None:
     promised = {name.removesuffix("?") for name in stage.outputs}
-    owed = {name for name in stage.outputs if not name.endswith("?")}
+    if RUN_FILES in promised:
+        promised |= outputs.keys()
+    owed = {name for name in stage.outputs if not name.endswith("?")} - {RUN_FILES}
     if not owed <= outputs.keys() <= promised:
         raise RuntimeError(f"stage {stage.name} must make {sorted(promised)}, but made {sorted(outputs)}")

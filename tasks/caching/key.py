@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -15,6 +16,8 @@ from pydantic import BaseModel
 from tasks.caching.code.closure import Read
 from tasks.caching.code.fingerprint import fingerprint
 from tasks.caching.code.sources import source_of
+from tasks.caching.external import ExternalFile
+from tasks.caching.ingredients import Ingredients, labelled
 from tasks.caching.processor import computing, drawing
 from tasks.caching.stage import FORMAT, Stage, StageConfig
 from tasks.caching.storage.reference import Reference
@@ -22,9 +25,6 @@ from tasks.relevance import MattersIf
 
 #: The types of which JSON has values; of a tuple, it has a list.
 JSON = (bool, dict, float, int, list, str, tuple, type(None))
-
-#: What a key is made of, flat: each ingredient's name, as it is told to people, and its value.
-Ingredients = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class StageCall:
         stage: what to run.
         config: the part of the experiment that it sees.
         inputs: the artifacts that it takes, by name.
+        external: the files outside the store that it reads, by name.
         ingredients: what its key is made of.
         key: SHA-256 of the ingredients, 64 hexadecimal digits.
     """
@@ -42,31 +43,39 @@ class StageCall:
     stage: Stage[Any]
     config: StageConfig
     inputs: dict[str, Reference]
+    external: dict[str, ExternalFile]
     ingredients: Ingredients
     key: str
 
 
-def stage_call(stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, Reference]) -> StageCall:
+def stage_call(
+    stage: Stage[Any],
+    settings: BaseModel,
+    inputs: Mapping[str, Reference],
+    external: Mapping[str, ExternalFile] = MappingProxyType({}),
+) -> StageCall:
     """Prepares a stage to run: its config of the settings and its key.
 
     Raises:
         ValidationError: the settings lack something that the stage's config declares.
     """
     config = stage.config_type.model_validate(settings.model_dump())
-    ingredients = own_ingredients(stage, config) | {f"input {name}": made.digest for name, made in inputs.items()}
-    return StageCall(stage, config, dict(inputs), ingredients, digest_of(ingredients))
+    taken = {name: made.digest for name, made in inputs.items()}
+    ingredients = own_ingredients(stage, config, external) | labelled("input", taken)
+    return StageCall(stage, config, dict(inputs), dict(external), ingredients, digest_of(ingredients))
 
 
-def own_ingredients(stage: Stage[Any], config: StageConfig) -> Ingredients:
-    """The ingredients of a stage's key without its inputs: settings, code and environment."""
+def own_ingredients(stage: Stage[Any], config: StageConfig, external: Mapping[str, ExternalFile]) -> Ingredients:
+    """The ingredients of a stage's key without what other stages make: settings, code, environment, external inputs."""
     return {
         "cache": FORMAT,
         "stage": stage.name,
         "schema": stage.schema,
         **material_settings(config),
-        **{f"library {name}": version(name) for name in ("python", *stage.libraries)},
-        **{f"library {name}": value for name, value in surroundings(stage.libraries).items()},
+        **labelled("library", {name: version(name) for name in ("python", *stage.libraries)}),
+        **labelled("library", surroundings(stage.libraries)),
         **code_of(stage),
+        **labelled("input", {name: file.digest for name, file in external.items()}),
     }
 
 
@@ -136,7 +145,7 @@ def read_code(stage: Stage[Any], read: Read) -> Ingredients:
     function = stage.function
     settings = settings_classes(stage.config_type)
     places = fingerprint(function.__module__, function.__qualname__, settings=settings, loads=stage.loads, read=read)
-    return {f"code {place}": digest for place, digest in places.items()}
+    return labelled("code", places)
 
 
 def settings_classes(config: type[StageConfig]) -> frozenset[str]:

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
@@ -29,16 +29,18 @@ from prefect.tasks import exponential_backoff
 from prefect.transactions import IsolationLevel
 from pydantic import BaseModel, PrivateAttr
 
-from tasks.caching.decision import DONE_ANEW, choose, examine, is_forced
+from tasks.caching.decision import FORCED, NEVER_CACHED, Walk, examine, is_forced, look_outside
 from tasks.caching.execution import perform
+from tasks.caching.external import ExternalInputError, remember
 from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import StageCall, stage_call
 from tasks.caching.locking.locks import FlockManager
+from tasks.caching.reasons import Reason, ReasonKind, RunStatus
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
-from tasks.caching.stage import Stage, StageContext, StageReport
+from tasks.caching.stage import Observer, Stage, StageContext, StageReport
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.ownership import own_data
-from tasks.caching.storage.reference import Expected, Pending
+from tasks.caching.storage.reference import Expected, Reference
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import Store, project_store, read_file
 from tasks.caching.storage.trouble import is_transient, require_no_folder, require_room, tell_error
@@ -133,22 +135,6 @@ class KeyPolicy(CachePolicy):
         return self.name
 
 
-class Observer(Protocol):
-    """Is told what becomes of each stage, while it happens."""
-
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
-        """A stage is about to run, for these reasons."""
-
-    def progress(self, done: int, total: int, loss: float) -> None:
-        """The running stage has come this far."""
-
-    def notice(self, name: str, text: str) -> None:
-        """The running stage has something to say that a person should know."""
-
-    def finished(self, report: StageReport) -> None:
-        """A stage was reused, or ran to its end."""
-
-
 @dataclass
 class PrefectRun:
     """Walks a flow's wiring and runs each stage as a Prefect task, or reuses its record.
@@ -174,33 +160,45 @@ class PrefectRun:
     use: Callable[[str], None] = lambda path: None
     retries: int = 0
     reports: list[StageReport] = field(default_factory=list)
+    _walk: Walk = field(default_factory=Walk)
     _finished: list[Finished] = field(default_factory=list)
     _has_room: bool = False
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         """Runs one stage, or reuses its record; returns its artifacts, or pending ones past `until`."""
         require_uninterrupted()
-        available = {name: output for outputs in upstream for name, output in outputs.items()}
         if self.until in {report.name for report in self.reports}:
-            return {name.removesuffix("?"): Pending(stage.name) for name in stage.outputs}
-        call = stage_call(stage, self.settings, choose(stage.inputs, available, stage.name))
+            return stage.pending()
+        call = self._call(stage, self._walk.take(stage, upstream))
         if stage.cached:
             self.use(record_path(call))
         reusable, reasons = self._look_up(call)
         record, reused = self._perform(call, reasons)
         if reused and not reusable:
             # While this run waited for the lock.
-            reasons = ("computed meanwhile by another run",)
+            reasons = (Reason(ReasonKind.COMPUTED_MEANWHILE),)
         self._report(call, record, reasons, reused=reused)
         return record.outputs
 
-    def _look_up(self, call: StageCall) -> tuple[bool, tuple[str, ...]]:
+    def _call(self, stage: Stage[Any], inputs: Mapping[str, Reference]) -> StageCall:
+        """A stage with all that it needs to run.
+
+        Raises:
+            StageError: one of its external inputs cannot be used.
+        """
+        try:
+            external = look_outside(stage, self.settings, self.experiment, self.store)
+        except ExternalInputError as error:
+            raise StageError(f"stage {stage.name} failed: {error}") from error
+        return stage_call(stage, self.settings, inputs, external)
+
+    def _look_up(self, call: StageCall) -> tuple[bool, tuple[Reason, ...]]:
         """Whether the stage can be reused, as far as it is known before, and why; tells the observers if it runs."""
         record: Record | None = None
         if not call.stage.cached:
-            reasons: tuple[str, ...] = DONE_ANEW
+            reasons: tuple[Reason, ...] = NEVER_CACHED
         elif is_forced(call.stage, self.refresh):
-            reasons = ("forced",)
+            reasons = FORCED
         else:
             record, reasons = examine(call, self.experiment, self.store)
         if record is None:
@@ -208,7 +206,7 @@ class PrefectRun:
                 observer.started(call.stage.name, reasons)
         return record is not None, reasons
 
-    def _perform(self, call: StageCall, reasons: tuple[str, ...]) -> tuple[Record, bool]:
+    def _perform(self, call: StageCall, reasons: tuple[Reason, ...]) -> tuple[Record, bool]:
         """The record of a stage, and whether it was there already."""
         asking = StageReport(call.stage.name, call.key, "running", reasons)
         context = self._context(call, (*self.reports, asking))
@@ -263,13 +261,14 @@ class PrefectRun:
                 observer.notice(name, text)
 
         states = States(self.store, name, call.key) if call.stage.cached else None
-        return StageContext(name, self.store, self._tell_progress, tell, states, lineage)
+        external = {input_name: file.path for input_name, file in call.external.items()}
+        return StageContext(name, self.store, self._show_progress, tell, states, external, lineage)
 
-    def _report(self, call: StageCall, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
+    def _report(self, call: StageCall, record: Record, reasons: tuple[Reason, ...], *, reused: bool) -> None:
         """Keeps and tells what became of a stage."""
         if call.stage.cached:
             self._remember(call)
-        status = "reused" if reused else "run"
+        status: RunStatus = "reused" if reused else "run"
         report = StageReport(call.stage.name, call.key, status, reasons, record.seconds, record.outputs)
         self.reports.append(report)
         for observer in self.observers:
@@ -279,14 +278,15 @@ class PrefectRun:
         """Keeps what a stage was made of, so that the next run can say what changed."""
         try:
             remember_last(self.experiment, call, self.store)
+            remember(call.stage.name, self.experiment, call.external, self.store)
         except OSError as error:
             raise StageError(
                 f"stage {call.stage.name} ran, but what it was made of could not be noted: {tell_error(error)}"
             ) from error
 
-    def _tell_progress(self, done: int, total: int, loss: float) -> None:
+    def _show_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         for observer in self.observers:
-            observer.progress(done, total, loss)
+            observer.progress(done, total, figures)
 
 
 def stage_task(

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from tasks.caching.key import Ingredients, StageCall, digest_of
+from tasks.caching.ingredients import Ingredients
+from tasks.caching.key import StageCall, digest_of
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import DamagedArtifactError, Store, UnusableFileError, read_file

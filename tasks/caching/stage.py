@@ -3,13 +3,15 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
+from tasks.caching.reasons import Reason, RunStatus
 from tasks.caching.storage.durable import Content
-from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.reference import Outputs, Pending, Reference
 from tasks.caching.storage.states import Checkpointer, States
 from tasks.caching.storage.store import Store
 
@@ -33,6 +35,9 @@ class StageConfig(BaseModel):
     writes_settings: ClassVar[bool] = False
 
 
+#: Among the inputs of a stage: all that the stages before it keep in the run folder, by the names of the files there.
+RUN_FILES = "*"
+
 C = TypeVar("C", bound=StageConfig)
 
 #: Stands in every key for the code of `tasks.caching`. It is raised by hand when that makes other bytes of the same
@@ -40,8 +45,8 @@ C = TypeVar("C", bound=StageConfig)
 FORMAT = 2
 
 
-#: Told now and then how far a stage has come: steps done, steps in all, the newest loss.
-Progress = Callable[[int, int, float], None]
+#: Called now and then with how far a stage has come: steps done, steps in all, and its newest figures by name.
+Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -51,18 +56,34 @@ class StageReport:
     Attributes:
         name: the stage.
         key: of its record; empty for a stage that is never cached.
-        status: "reused", "run", or "running" for the stage that asks.
-        reasons: why it ran, or why it did not have to, in words.
+        status: `running` for the stage that asks.
+        reasons: why it ran, or why it did not have to.
         seconds: it took to compute, in this run or in the earlier one that is reused; None while it runs.
         outputs: its artifacts.
     """
 
     name: str
     key: str
-    status: str
-    reasons: tuple[str, ...]
+    status: RunStatus
+    reasons: tuple[Reason, ...]
     seconds: float | None = None
     outputs: Outputs = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Is called with what becomes of each stage, while it happens."""
+
+    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
+        """A stage is about to run, for these reasons."""
+
+    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+        """The running stage has come this far."""
+
+    def notice(self, name: str, text: str) -> None:
+        """The running stage has a message for people."""
+
+    def finished(self, report: StageReport) -> None:
+        """A stage was reused, or ran to its end."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +97,17 @@ class StageContext:
         notice: told, in words, what a person should know of the stage besides its progress.
         states: where the stage keeps how far it has come, to go on from there after it was killed; None where it
             cannot, as in a stage that is never cached.
+        external: the paths of the files outside the store that it reads, by the names that it declares.
         lineage: what became of the stages before it in this run, and last its own report, still "running". Told for
             the manifest; no part of the key, so it must not shape any other artifact.
     """
 
     stage: str
     store: Store
-    progress: Progress = lambda done, total, loss: None
+    progress: Progress = lambda done, total, figures: None
     notice: Callable[[str], None] = lambda text: None
     states: States | None = None
+    external: Mapping[str, Path] = field(default_factory=dict)
     lineage: tuple[StageReport, ...] = ()
 
     @contextlib.contextmanager
@@ -116,10 +139,14 @@ class Stage(Generic[C]):
     Attributes:
         function: does the work.
         config_type: the part of the experiment that it sees.
-        inputs: names of the artifacts that it takes from the stages before; one that ends in "?" may be absent.
-        outputs: names of the artifacts that it makes; likewise.
+        inputs: names of the artifacts that it takes from the stages before; one that ends in "?" may be absent. With
+            `RUN_FILES` among them, it takes all that those stages keep in the run folder.
+        outputs: names of the artifacts that it makes; likewise. `RUN_FILES` stands for the files of the run folder.
         libraries: distributions whose version shapes its result.
         loads: modules of the project that it loads by names that are computed, which the code does not show.
+        external: files outside the store that it reads, such as a table that people edit: by name, what gives the
+            absolute path of one by the stage's config; None for none. Their content is in its key.
+        run_files: its outputs that each run keeps in its folder, with the names of their files there.
         schema: raised by hand when its outputs change in a way that the code does not show.
         cached: whether its result may be reused; a check, for one, has to be done anew each time.
     """
@@ -130,6 +157,8 @@ class Stage(Generic[C]):
     outputs: tuple[str, ...]
     libraries: tuple[str, ...]
     loads: tuple[str, ...] = ()
+    external: Mapping[str, Callable[[C], Path | None]] = field(default_factory=dict, hash=False)
+    run_files: Mapping[str, str] = field(default_factory=dict, hash=False)
     schema: int = 1
     cached: bool = True
 
@@ -137,6 +166,15 @@ class Stage(Generic[C]):
     def name(self) -> str:
         """The stage's name, a verb: that of its function."""
         return self.function.__name__
+
+    def external_paths(self, config: C) -> dict[str, Path]:
+        """The files outside the store that it reads, by name."""
+        found = {name: path_of(config) for name, path_of in self.external.items()}
+        return {name: path for name, path in found.items() if path is not None}
+
+    def pending(self) -> dict[str, Pending]:
+        """Its outputs as long as they are not made."""
+        return {name.removesuffix("?"): Pending(self.name) for name in self.outputs if name != RUN_FILES}
 
 
 def stage(
@@ -146,12 +184,22 @@ def stage(
     outputs: tuple[str, ...],
     libraries: tuple[str, ...],
     loads: tuple[str, ...] = (),
+    external: Mapping[str, Callable[[C], Path | None]] | None = None,
+    run_files: Mapping[str, str] | None = None,
     cached: bool = True,
 ) -> Callable[[StageFunction[C]], Stage[C]]:
-    """Declares a function to be a stage; see `Stage` for the arguments."""
+    """Declares a function to be a stage; see `Stage` for the arguments.
+
+    Raises:
+        ValueError: an external input has the name of another input.
+    """
 
     def declare(function: StageFunction[C]) -> Stage[C]:
-        return Stage(function, config_type, inputs, outputs, libraries, loads, cached=cached)
+        for name in {name.removesuffix("?") for name in inputs} & (external or {}).keys():
+            raise ValueError(f"stage {function.__name__} has two inputs {name!r}")
+        return Stage(
+            function, config_type, inputs, outputs, libraries, loads, external or {}, run_files or {}, cached=cached
+        )
 
     return declare
 

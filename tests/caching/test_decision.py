@@ -9,16 +9,18 @@ from pydantic import BaseModel
 
 from tasks.caching import key
 from tasks.caching.decision import (
+    NEVER_CACHED,
     Decision,
     Planner,
-    choose,
+    Walk,
     edited_meanwhile,
     examine,
     is_forced,
 )
 from tasks.caching.key import stage_call
+from tasks.caching.reasons import Reason, ReasonKind
 from tasks.caching.records import Record, find_record, last_file, record_name, remember_last
-from tasks.caching.stage import Run, Stage, StageConfig, StageContext, stage
+from tasks.caching.stage import RUN_FILES, Run, Stage, StageConfig, StageContext, stage
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.reference import Expected, Outputs, Pending, Reference
 from tasks.caching.storage.store import Store
@@ -88,10 +90,10 @@ class SimpleRun:
     def __init__(self, store: Store, settings: BaseModel, experiment: str = "line") -> None:
         self.store, self.settings, self.experiment = store, settings, experiment
         self.ran: list[str] = []
+        self.walk = Walk()
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
-        available = {name: output for outputs in upstream for name, output in outputs.items()}
-        call = stage_call(stage, self.settings, choose(stage.inputs, available, stage.name))
+        call = stage_call(stage, self.settings, self.walk.take(stage, upstream))
         record, _ = examine(call, self.experiment, self.store)
         if record is None:
             self.ran.append(stage.name)
@@ -123,6 +125,11 @@ def plan(
     return {decision.stage: decision for decision in planner.decisions}
 
 
+def why(decision: Decision) -> tuple[str, ...]:
+    """The reasons in words."""
+    return tuple(map(str, decision.reasons))
+
+
 def statuses(decisions: dict[str, Decision]) -> list[str]:
     return [decision.status for decision in decisions.values()]
 
@@ -148,21 +155,21 @@ def code(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 class TestStatus:
     def test_at_first_the_first_stage_will_run_and_the_others_depend_on_those_before(self, store: Store) -> None:
         assert plan(store) == {
-            "make": Decision("make", "will run", ("first run of line",), {"table": Pending("make")}),
+            "make": Decision("make", "will run", (Reason(ReasonKind.FIRST_RUN, "line"),), {"table": Pending("make")}),
             "divide": Decision(
                 "divide",
                 "depends",
-                ("depends on the outcome of make",),
+                (Reason(ReasonKind.DEPENDS, "make"),),
                 {"train": Pending("divide"), "validation": Pending("divide")},
             ),
-            "fit": Decision("fit", "depends", ("depends on the outcome of divide",), {"weights": Pending("fit")}),
+            "fit": Decision("fit", "depends", (Reason(ReasonKind.DEPENDS, "divide"),), {"weights": Pending("fit")}),
         }
 
     def test_after_a_run_every_stage_is_reused_with_its_artifacts_and_the_time_it_took(self, store: Store) -> None:
         run(store)
         decisions = plan(store)
         assert statuses(decisions) == ["reused"] * 3
-        assert {(decision.reasons, decision.seconds) for decision in decisions.values()} == {(("unchanged",), 1.5)}
+        assert {(why(decision), decision.seconds) for decision in decisions.values()} == {(("unchanged",), 1.5)}
         assert artifact(store, decisions["divide"], "train").read_bytes() == b"most of 9 rows"
 
     @pytest.mark.parametrize("settings", [{}, {"rate": 0.2}, {"rows": 8}, {"note": "x"}, {"validation": False}])
@@ -191,9 +198,7 @@ class TestStatus:
         run(store)
         planner = Planner("line", Settings(), store)
         outputs = planner(prove, pipeline(planner))
-        assert planner.decisions[-1] == Decision(
-            "prove", "will run", ("done anew each time",), {"proof": Pending("prove")}
-        )
+        assert planner.decisions[-1] == Decision("prove", "will run", NEVER_CACHED, {"proof": Pending("prove")})
         assert outputs == {"proof": Pending("prove")}
 
 
@@ -216,14 +221,14 @@ class TestEarlyCutOff:
     def test_going_back_finds_what_was_computed_before(self, store: Store) -> None:
         run(store)
         run(store, rate=0.2)
-        assert plan(store)["fit"].reasons == ("computed before",)
+        assert why(plan(store)["fit"]) == ("computed before",)
         assert run(store) == []
-        assert plan(store)["fit"].reasons == ("unchanged",)
+        assert why(plan(store)["fit"]) == ("unchanged",)
 
     def test_another_experiment_finds_what_it_shares(self, store: Store) -> None:
         run(store)
         decisions = plan(store, "curve", rate=0.2)
-        assert [decision.reasons for decision in decisions.values()] == [
+        assert [why(decision) for decision in decisions.values()] == [
             ("computed before",),
             ("computed before",),
             ("first run of curve",),
@@ -235,14 +240,12 @@ class TestForcing:
         run(store)
         decisions = plan(store, refresh=frozenset({"divide"}))
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons == ("forced",)
+        assert why(decisions["divide"]) == ("forced",)
 
     def test_all_can_be_forced(self, store: Store) -> None:
         run(store)
         decisions = plan(store, refresh=frozenset({"all"}))
-        assert [(decision.status, decision.reasons) for decision in decisions.values()] == [
-            ("will run", ("forced",))
-        ] * 3
+        assert [(decision.status, why(decision)) for decision in decisions.values()] == [("will run", ("forced",))] * 3
 
     @pytest.mark.parametrize(
         ("refresh", "forced"), [(set(), False), ({"fit"}, True), ({"all"}, True), ({"make", "fits"}, False)]
@@ -258,7 +261,9 @@ class TestUntil:
             run(store)
         decisions = plan(store, until="make")
         assert statuses(decisions)[1:] == ["not reached", "not reached"]
-        assert decisions["fit"] == Decision("fit", "not reached", ("after make",), {"weights": Pending("fit")})
+        assert decisions["fit"] == Decision(
+            "fit", "not reached", (Reason(ReasonKind.NOT_REACHED, "make"),), {"weights": Pending("fit")}
+        )
 
     def test_it_is_reached_itself(self, store: Store) -> None:
         assert statuses(plan(store, until="divide")) == ["will run", "depends", "not reached"]
@@ -271,42 +276,88 @@ class TestOptionalInputs:
     def test_a_part_that_goes_is_a_reason(self, store: Store) -> None:
         run(store)
         run(store, "other", validation=False)
-        reasons = plan(store, validation=False)["fit"].reasons
+        reasons = why(plan(store, validation=False)["fit"])
         assert reasons == ("computed before",)
         remove_record(store, "fit", validation=False)
-        assert plan(store, validation=False)["fit"].reasons == ("input validation removed",)
+        assert why(plan(store, validation=False)["fit"]) == ("input validation removed",)
 
     def test_a_part_that_comes_is_a_reason(self, store: Store) -> None:
         run(store, validation=False)
         run(store, "other")
         remove_record(store, "fit")
-        assert plan(store)["fit"].reasons == ("input validation added",)
+        assert why(plan(store)["fit"]) == ("input validation added",)
 
     def test_an_absent_one_is_left_out(self) -> None:
-        assert choose(("a", "b?"), {"a": 1, "c": 3}, "fit") == {"a": 1}
+        assert Walk().take(fit, [{"train": 1, "table": 3}]) == {"train": 1}
 
     def test_a_present_one_is_taken(self) -> None:
-        assert choose(("a", "b?"), {"a": 1, "b": 2}, "fit") == {"a": 1, "b": 2}
+        assert Walk().take(fit, [{"train": 1}, {"validation": 2}]) == {"train": 1, "validation": 2}
 
     def test_any_other_must_be_there(self) -> None:
-        with pytest.raises(LookupError, match="stage fit takes 'a', which no stage before it makes"):
-            choose(("a", "b?"), {"b": 2}, "fit")
+        with pytest.raises(LookupError, match="stage fit takes 'train', which no stage before it makes"):
+            Walk().take(fit, [{"validation": 2}])
+
+
+class TestRunFiles:
+    """What stages keep in the run folder goes to the stage that saves it, by the name of its file."""
+
+    KEEPING = replace(fit, run_files={"weights": "weights.bin", "curve": "plots/curve.svg"})
+    SAVING = replace(fit, inputs=("table", RUN_FILES))
+
+    def test_it_is_taken_by_its_file_by_the_stage_that_takes_run_files(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        made = {"weights": 2, "curve": 3, "more": 4}
+        assert walk.take(self.SAVING, [{"table": 1}, made]) == {"table": 1, "weights.bin": 2, "plots/curve.svg": 3}
+
+    def test_what_is_not_wired_into_that_stage_is_not_taken(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        assert walk.take(self.SAVING, [{"table": 1}]) == {"table": 1}
+
+    def test_no_other_stage_takes_it_so(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        assert walk.take(fit, [{"train": 0}, {"weights": 2}]) == {"train": 0}
+
+    def test_two_stages_may_not_keep_one_file(self) -> None:
+        walk = Walk()
+        walk.take(self.KEEPING, [{"train": 0}])
+        with pytest.raises(LookupError, match=r"stage fit keeps weights\.bin in the run folder, as fit does"):
+            walk.take(self.KEEPING, [{"train": 0}])
+
+    def test_what_it_has_to_be_called_is_part_of_the_key(self, store: Store) -> None:
+        made = {"weights": Reference.of_content("artifacts/fit/weights.bin", b"weights")}
+        keys = set()
+        for file in ("weights.bin", "model.bin"):
+            walk = Walk()
+            walk.take(replace(fit, run_files={"weights": file}), [{"train": 0}])
+            keys.add(
+                stage_call(self.SAVING, Settings(), walk.take(self.SAVING, [{"table": made["weights"]}, made])).key
+            )
+        assert len(keys) == 2
+
+    def test_what_it_makes_of_them_is_not_known_before(self) -> None:
+        assert replace(fit, outputs=("weights", "log?", RUN_FILES)).pending() == {
+            "weights": Pending("fit"),
+            "log": Pending("fit"),
+        }
 
 
 def record_path(store: Store, name: str, **settings: Any) -> Path:
     """Where the record of a stage lies that the pipeline ran with these settings."""
     paths = []
+    walk = Walk()
 
-    def walk(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
-        available = {name: output for outputs in upstream for name, output in outputs.items()}
-        call = stage_call(stage, Settings(**settings), choose(stage.inputs, available, stage.name))
+    def find(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
+        call = stage_call(stage, Settings(**settings), walk.take(stage, upstream))
         if stage.name == name:
             paths.append(store.records / record_name(call))
         record = find_record(call, store)
         assert record is not None
         return record.outputs
 
-    pipeline(walk)
+    pipeline(find)
     return paths[0]
 
 
@@ -317,7 +368,7 @@ def remove_record(store: Store, name: str, **settings: Any) -> None:
 class TestReasons:
     def test_a_setting(self, store: Store) -> None:
         run(store)
-        assert plan(store, rate=0.2)["fit"].reasons == ("rate 0.1 → 0.2",)
+        assert why(plan(store, rate=0.2)["fit"]) == ("rate 0.1 → 0.2",)
 
     def test_a_library(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(key, "version", lambda library: "1")
@@ -325,30 +376,41 @@ class TestReasons:
         monkeypatch.setattr(key, "version", lambda library: "2" if library == "pydantic" else "1")
         decisions = plan(store)
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons == ("pydantic 1 → 2",)
+        assert why(decisions["divide"]) == ("pydantic 1 → 2",)
 
     def test_code(self, store: Store, code: dict[str, str]) -> None:
         run(store)
         code["tasks/steps.py: step"] = "1"
         key.code_of.cache_clear()  # as in a new process
-        assert plan(store)["make"].reasons == ("tasks/steps.py: step changed",)
+        assert why(plan(store)["make"]) == ("tasks/steps.py: step changed",)
 
     def test_an_input(self, store: Store) -> None:
         run(store)
         run(store, "other", rows=8)
         remove_record(store, "fit", rows=8)
-        assert plan(store, rows=8)["fit"].reasons == ("input train changed", "input validation changed")
+        assert why(plan(store, rows=8)["fit"]) == ("input train changed", "input validation changed")
 
     def test_what_changed_besides_is_told_of_a_stage_that_has_to_wait(self, store: Store) -> None:
         run(store)
-        assert plan(store, rows=8, rate=0.2)["fit"].reasons == ("depends on the outcome of divide", "rate 0.1 → 0.2")
+        assert why(plan(store, rows=8, rate=0.2)["fit"]) == ("depends on the outcome of divide", "rate 0.1 → 0.2")
+
+    def test_another_format_of_the_cache_is_told_once(self, store: Store) -> None:
+        run(store)
+        remove_record(store, "make")
+        for name in ("make", "divide", "fit"):
+            last_file("line", name, store).write_text('{"cache": 1}')
+        assert [why(decision) for decision in plan(store).values()] == [
+            ("the cache's format changed",),
+            ("depends on the outcome of make",),
+            ("depends on the outcome of divide",),
+        ]
 
     def test_several_that_a_stage_waits_for_are_each_told_once(self, store: Store) -> None:
         both = replace(fit, inputs=("table", "train", "validation"))
         planner = Planner("line", Settings(), store)
         table = planner(make)
         planner(both, table, planner(divide, table))
-        assert planner.decisions[-1].reasons == ("depends on the outcome of make, divide",)
+        assert why(planner.decisions[-1]) == ("depends on the outcome of make, divide",)
 
     @pytest.mark.parametrize(
         ("damage", "reason"),
@@ -365,14 +427,14 @@ class TestReasons:
         damage(artifact(store, plan(store)["divide"], "train"))
         decisions = plan(Store(store.root))
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons[0].startswith(reason)
+        assert why(decisions["divide"])[0].startswith(reason)
         assert run(Store(store.root)) == ["divide"]
         assert statuses(plan(Store(store.root))) == ["reused"] * 3
 
     def test_a_missing_record(self, store: Store) -> None:
         run(store)
         remove_record(store, "divide")
-        assert plan(store)["divide"].reasons == ("record missing",)
+        assert why(plan(store)["divide"]) == ("record missing",)
         assert run(store) == ["divide"]
 
     @pytest.mark.parametrize("content", [b"", b"{", b'{"result": "{}"}', b"\xff"])
@@ -381,7 +443,7 @@ class TestReasons:
         record_path(store, "divide").write_bytes(content)
         decisions = plan(store)
         assert statuses(decisions) == ["reused", "will run", "depends"]
-        assert decisions["divide"].reasons[0].startswith("record unreadable: ")
+        assert why(decisions["divide"])[0].startswith("record unreadable: ")
         assert run(store) == ["divide"]
         assert statuses(plan(store)) == ["reused"] * 3
 
@@ -391,13 +453,13 @@ class TestReasons:
         run(store, rate=0.2)
         path.write_bytes(record_path(store, "fit", rate=0.2).read_bytes())
         decision = plan(store)["fit"]
-        assert (decision.status, decision.reasons) == ("will run", ("record unreadable: it belongs to another key",))
+        assert (decision.status, why(decision)) == ("will run", ("record unreadable: it belongs to another key",))
 
     def test_forgotten_last_ingredients_cost_the_reason_only(self, store: Store) -> None:
         run(store)
         last_file("line", "fit", store).write_bytes(b"{")
-        assert (plan(store)["fit"].status, plan(store)["fit"].reasons) == ("reused", ("computed before",))
-        assert plan(store, rate=0.2)["fit"].reasons == ("first run of line",)
+        assert (plan(store)["fit"].status, why(plan(store)["fit"])) == ("reused", ("computed before",))
+        assert why(plan(store, rate=0.2)["fit"]) == ("first run of line",)
 
 
 def test_code_that_was_edited_under_a_running_process_is_noticed(

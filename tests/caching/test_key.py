@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tasks.caching import key as module
-from tasks.caching.key import Ingredients, digest_of, flatten, material_settings, stage_call, version
+from tasks.caching.ingredients import Ingredients
+from tasks.caching.key import digest_of, flatten, material_settings, stage_call, version
 from tasks.caching.stage import FORMAT, Stage, StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.relevance import MattersIf

@@ -23,8 +23,10 @@ from flows.planning import plan_training
 from flows.services.prefect_server import server, server_process
 from flows.services.prefect_server.password import own_password
 from flows.services.prefect_server.sign_in import UiPage
+from flows.train import STAGES
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
+from tasks.caching.reasons import Reason
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import Store, project_store
@@ -33,7 +35,6 @@ from tests.support.prefect_api import Api
 from tests.support.serving_project import Finish, ServingProject, Start
 
 PROJECT = Path(__file__).parents[2]
-STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -74,8 +75,8 @@ class Outcome:
 
     @property
     def reasons(self) -> dict[str, tuple[str, ...]]:
-        """Why each stage was run or reused."""
-        return {report.name: report.reasons for report in self.reports}
+        """Why each stage was run or reused, in words."""
+        return {report.name: tuple(map(str, report.reasons)) for report in self.reports}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -88,18 +89,23 @@ class Outcome:
         }
 
 
+def why(decision: Decision) -> tuple[str, ...]:
+    """The reasons of a decision, in words."""
+    return tuple(map(str, decision.reasons))
+
+
 class Listener:
     """Collects what a flow tells its observers."""
 
     def __init__(self) -> None:
         self.reports: list[StageReport] = []
-        self.steps: list[tuple[int, int, float]] = []
+        self.steps: list[tuple[int, int, Mapping[str, float]]] = []
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
         pass
 
-    def progress(self, done: int, total: int, loss: float) -> None:
-        self.steps.append((done, total, loss))
+    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+        self.steps.append((done, total, figures))
 
     def finished(self, report: StageReport) -> None:
         self.reports.append(report)

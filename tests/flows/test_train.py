@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ import pytest
 
 from flows.config.experiments import load_experiment
 from flows.environment.identity import store_tag
+from flows.train import STAGES
 from flows.ui.pages import cell
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.storage.store import Store
-
-STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
 
 #: Mini-batches, validation, early stopping, adam, cosine, clipping: what no preset has.
 ELABORATE = {
@@ -40,12 +39,12 @@ ELABORATE = {
 
 def test_the_stages_of_a_first_run_are_completed_in_order(store: Store, train: Callable[..., Any], api: Any) -> None:
     outcome = train("line")
-    assert api.stages(outcome.flow_run_id, 6) == [(name, "Completed") for name in STAGES]
+    assert api.stages(outcome.flow_run_id, len(STAGES)) == [(name, "Completed") for name in STAGES]
 
 
 def test_the_stages_of_a_second_run_are_cached(trained: Store, train: Callable[..., Any], api: Any) -> None:
     outcome = train("line")
-    assert api.stages(outcome.flow_run_id, 6) == [(name, "Cached") for name in STAGES]
+    assert api.stages(outcome.flow_run_id, len(STAGES)) == [(name, "Cached") for name in STAGES]
     assert set(outcome.reasons.values()) == {("unchanged",)}
 
 
@@ -190,7 +189,7 @@ def test_refresh_runs_the_named_stages_and_reuses_the_others(
 
 
 def test_refresh_all_runs_every_stage(trained: Store, train: Callable[..., Any]) -> None:
-    assert train("line", refresh=["all"]).ran == STAGES
+    assert train("line", refresh=["all"]).ran == list(STAGES)
 
 
 @pytest.mark.parametrize(("refresh", "until"), [(["traim"], None), ([], "traim")])
@@ -253,8 +252,8 @@ def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) 
     class Observer:
         def started(self, name: str, reasons: tuple[str, ...]) -> None: ...
         def finished(self, report: Any) -> None: ...
-        def progress(self, done: int, total: int, loss: float) -> None:
-            told.append((done, total, loss))
+        def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+            told.append((done, total, figures["training loss"]))
 
     token = extra_observers.set((Observer(),))
     orchestration.train(load_experiment("line"), [], "train")

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.config.experiments import load_experiment
 from flows.services import serve_process
+from flows.train import STAGES
 from tasks.caching.locking.claims import taken_over
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api, until_there
@@ -89,4 +90,4 @@ class ServingProject:
 
     def states(self, flow_run_id: Any) -> dict[str, str]:
         """The state of each stage of a run that has ended; of one that was retried, at its last try."""
-        return dict(self.api.stages(flow_run_id, 6))
+        return dict(self.api.stages(flow_run_id, len(STAGES)))

@@ -104,7 +104,7 @@ def outcome(tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> 
     import tasks.save
     from flows.config.experiments import load_experiment, settle
     from flows.train import pipeline
-    from tasks.caching.decision import choose
+    from tasks.caching.decision import Walk
     from tasks.caching.key import code_of, stage_call
     from tasks.caching.stage import Stage, StageContext, StageReport
     from tasks.caching.storage.store import Store
@@ -114,10 +114,10 @@ def outcome(tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> 
     settings, store = settle(load_experiment(source, dict(changes))), Store(home)
     reports: list[StageReport] = []
     found: dict[str, Any] = {}
+    walk = Walk()
 
     def run(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Mapping[str, Any]:
-        available = {name: made for outputs in upstream for name, made in outputs.items()}
-        call = stage_call(stage, settings, choose(stage.inputs, available, stage.name))
+        call = stage_call(stage, settings, walk.take(stage, upstream))
         asking = StageReport(stage.name, NO_KEY, "running", ())
         outputs = stage.function(call.config, call.inputs, StageContext(stage.name, store, lineage=(*reports, asking)))
         reports.append(StageReport(stage.name, NO_KEY, "run", (), 0.0, outputs))

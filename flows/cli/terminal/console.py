@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import markup
 from rich.console import Console
@@ -23,9 +23,10 @@ from rich.text import Text
 
 from flows.runs.folders import RunFolder
 from flows.runs.history import DIGESTS, METRICS, History
-from flows.runs.wording import acceptance, figure, printable
+from flows.runs.wording import acceptance, figure, printable, shown_figures
 from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
+from tasks.caching.reasons import PlannedStatus, Reason
 from tasks.caching.stage import StageReport
 from tasks.learning.config.experiment import Experiment
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from flows.maintenance.reproduce import Reproduction
     from flows.maintenance.selftest import ResumeReport
 
-STYLES = {
+#: The colours of what a plan says of a stage, and of the states in which Prefect shows one that has ended.
+STYLES: dict[PlannedStatus | Literal["Cached", "Completed"], str] = {
     "reused": "green",
     "Cached": "green",
     "will run": "yellow",
@@ -76,24 +78,24 @@ class StageLines:
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
+    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
         """Opens a bar, which shows as soon as the stage tells its progress."""
         if console.is_terminal:
             columns = (
                 TextColumn("  {task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("training loss {task.fields[loss]:.6g}"),
+                TextColumn("{task.fields[figures]}"),
                 RateColumn(),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task(name, total=None, loss=float("nan"))
+            self._task = self._bar.add_task(name, total=None, figures="")
 
-    def progress(self, done: int, total: int, loss: float) -> None:
+    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Moves the bar."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, loss=loss)
+            self._bar.update(self._task, completed=done, total=total, figures=shown_figures(figures))
             self._bar.start()  # only now, when it has something to show
 
     def notice(self, name: str, text: str) -> None:
@@ -103,9 +105,9 @@ class StageLines:
     def finished(self, report: StageReport) -> None:
         """Prints the stage's line: its state as Prefect shows it, its seconds, and why."""
         self.close()
-        state = "Cached" if report.status == "reused" else "Completed"
+        state: Literal["Cached", "Completed"] = "Cached" if report.status == "reused" else "Completed"
         time = "" if report.status == "reused" else f"{report.seconds:.2f} s"
-        why = escape("; ".join(report.reasons))
+        why = escape("; ".join(map(str, report.reasons)))
         console.print(f"  {report.name:<9} [{STYLES[state]}]{state:<9}[/] {time:>8}  {why}", soft_wrap=True)
 
     def close(self) -> None:
@@ -120,7 +122,7 @@ def print_plan(experiment: str, decisions: Iterable[Decision]) -> None:
     table = plain_table("stage", "plan", "why", title=f"Plan for {experiment}")
     for decision in decisions:
         status = f"[{STYLES[decision.status]}]{decision.status}[/]"
-        table.add_row(decision.stage, status, escape("\n".join(decision.reasons)))
+        table.add_row(decision.stage, status, escape("\n".join(map(str, decision.reasons))))
     console.print(table)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.caching.external import NOTES
 from tasks.caching.gc.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.gc.inventory import (
     UnreadableStoreError,
@@ -179,7 +180,7 @@ def last_used(store: Store) -> Iterator[str]:
         UnreadableStoreError: what an experiment used last cannot be read.
     """
     for path in files(store.records / "last"):
-        if path.name.startswith(".tmp-"):
+        if path.name.startswith(".tmp-") or path.name.endswith(NOTES):
             continue
         try:
             yield f"artifacts/records/{path.stem}/{digest_of(parse_object(read_file(path)))}.json"

@@ -4,7 +4,7 @@ import hashlib
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from tasks.caching.reasons import RunStatus
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.reference import SHA256, Reference
 from tasks.caching.storage.store import MOST_HELD, UnusableFileError, artifact_folder, read_file, run_path
@@ -90,7 +91,7 @@ class StageEntry(Part):
 
     name: str = Field(pattern=rf"^{NAME}$")
     key: str = Field(pattern=rf"^{SHA256}$")
-    status: Literal["run", "reused", "running"]
+    status: RunStatus
     reasons: list[str]
     seconds: float | None
     outputs: dict[str, ArtifactEntry]
@@ -103,7 +104,7 @@ class StageEntry(Part):
             name=report.name,
             key=report.key,
             status=report.status,
-            reasons=list(report.reasons),
+            reasons=list(map(str, report.reasons)),
             seconds=report.seconds,
             outputs=outputs,
         )

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
+from flows.train import STAGES
 from tasks.caching.records import read_record
 from tasks.caching.storage.store import Store
 from tests.support.serving_project import Finish
 from tests.support.token_edits import DATED, EditRunner, recoded, stale
 
 PROJECT = Path(__file__).parents[3]
-STAGES = ("generate", "split", "train", "evaluate", "plot", "save")
 
 #: A training that is short, and the same on every machine.
 SETTINGS = {"training": {"epochs": 12, "evaluate_every": 4, "threads": 1, "device": "cpu"}}

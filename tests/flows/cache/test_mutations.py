@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows.train import STAGES
 from tests.flows.test_train import ELABORATE
 from tests.support.token_edits import SWAPS, Edit, EditRunner, chosen, replacement, stale, token_edits
 
@@ -37,7 +38,7 @@ class Field:
             shutil.copytree(PROJECT / name, self.tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(PROJECT / "pyproject.toml", self.tree)
         self.before = [self.outcome(number) or {} for number in range(len(EXPERIMENTS))]
-        assert all(len(found) == 6 for found in self.before)
+        assert all(len(found) == len(STAGES) for found in self.before)
 
     def outcome(self, experiment: int) -> dict[str, Any] | None:
         """What the stages make now."""

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from flows.train import STAGES
 from tasks.caching.storage.store import Store
 from tests.support.serving_project import Finish
 
-STAGES = ["generate", "split", "train", "evaluate", "plot", "save"]
 Command = Callable[..., tuple[int, str, str]]
 
 #: Runs the command line, and prints on the last line what it has imported.

@@ -18,7 +18,7 @@ import pytest
 
 import flows.train
 from flows.verify import pipeline
-from tasks.caching.decision import choose
+from tasks.caching.decision import Walk
 from tasks.caching.gc.garbage import passed_verification
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.gc.inventory import UnreadableStoreError
@@ -159,10 +159,10 @@ def is_verified(store: Store, run: Path) -> bool:
     """Whether a run passes the stages of a verification, which are called without Prefect."""
     from flows.orchestration import VerifySettings
 
+    walk = Walk()
+
     def carry_out(stage: Stage[Any], *upstream: Mapping[str, Any]) -> Outputs:
-        available = {name: output for outputs in upstream for name, output in outputs.items()}
-        inputs = choose(stage.inputs, available, stage.name)
-        call = stage_call(stage, VerifySettings(run=run.name, device="cpu"), inputs)
+        call = stage_call(stage, VerifySettings(run=run.name, device="cpu"), walk.take(stage, upstream))
         return stage.function(call.config, call.inputs, StageContext(stage.name, Store(store.root)))
 
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.train import STAGES
 from tasks.caching.storage.ownership import own_data, read_artifacts, read_note
 from tasks.caching.storage.store import Store
 from tests.support.serving_project import Finish
@@ -31,7 +32,7 @@ def test_a_folder_that_was_moved_to_another_disk_is_named(
     assert {path for path in files(trained) - before if "locks" not in path.parts} == set()
     folder.unlink()
     (tmp_path / "disk").rename(folder)
-    assert command("plan", "line")[1].count("reused") == 6
+    assert command("plan", "line")[1].count("reused") == len(STAGES)
 
 
 def test_a_training_notes_to_which_store_its_tables_belong(store: Store, command: Command) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flows.config.experiments import load_experiment
-from tasks.caching.decision import Decision, Status
+from tasks.caching.decision import FORCED, Decision
+from tasks.caching.reasons import PlannedStatus, Reason, ReasonKind
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api
 
@@ -16,26 +17,36 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("prefect")
 
 
-def decision(stage: str, status: Status, *reasons: str) -> Decision:
+def decision(stage: str, status: PlannedStatus, *reasons: Reason) -> Decision:
     return Decision(stage, status, reasons)
 
 
-REUSED = decision("generate", "reused", "unchanged")
-CHANGED = decision("train", "will run", "training.epochs 180 → 60")
-FORCED = decision("evaluate", "will run", "forced")
+def changed(*names: str) -> list[Reason]:
+    """That settings changed."""
+    return [Reason(ReasonKind.SETTING, name, 180, 60) for name in names]
+
+
+REUSED = decision("generate", "reused", Reason(ReasonKind.UNCHANGED))
+CHANGED = decision("train", "will run", *changed("training.epochs"))
+TO_REFRESH = decision("evaluate", "will run", *FORCED)
+WAITING = decision("plot", "depends", Reason(ReasonKind.DEPENDS, "train"))
+FIRST = Reason(ReasonKind.FIRST_RUN, "line")
 
 
 @pytest.mark.parametrize(
     ("plan", "name"),
     [
         ([REUSED], "nothing changed"),
-        ([decision("generate", "will run", "first run of line"), CHANGED], "first run"),
-        ([REUSED, CHANGED, decision("plot", "depends", "train")], "training.epochs 180 → 60"),
-        ([decision("train", "will run", "a 1 → 2", "b 1 → 2", "c 1 → 2")], "a 1 → 2 and 2 more"),
-        ([REUSED, FORCED], "evaluate forced"),
-        ([REUSED, FORCED, decision("plot", "will run", "forced")], "evaluate, plot forced"),
-        ([REUSED, CHANGED, FORCED], "training.epochs 180 → 60; evaluate forced"),
-        ([decision("train", "not reached", "until split")], "nothing changed"),
+        ([decision("generate", "will run", FIRST), CHANGED], "first run"),
+        (
+            [REUSED, CHANGED, decision("plot", "depends", Reason(ReasonKind.DEPENDS, "train"))],
+            "training.epochs 180 → 60",
+        ),
+        ([decision("train", "will run", *changed("a", "b", "c"))], "a 180 → 60 and 2 more"),
+        ([REUSED, TO_REFRESH], "evaluate forced"),
+        ([REUSED, TO_REFRESH, decision("plot", "will run", *FORCED)], "evaluate, plot forced"),
+        ([REUSED, CHANGED, TO_REFRESH], "training.epochs 180 → 60; evaluate forced"),
+        ([decision("train", "not reached", Reason(ReasonKind.NOT_REACHED, "split"))], "nothing changed"),
     ],
 )
 def test_what_is_new(plan: list[Decision], name: str) -> None:

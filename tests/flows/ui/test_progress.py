@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tasks.caching.stage import StageReport
+from tasks.train import TRAINING_LOSS
 
 if TYPE_CHECKING:
     from flows.ui.progress import Pace, TrainingProgress
@@ -75,20 +76,23 @@ def go(observer: "TrainingProgress", clock: Clock, seconds: float, epochs: int) 
     """A training of so many epochs, evenly over the time."""
     for epoch in range(1, epochs + 1):
         clock.now += seconds / epochs
-        observer.progress(epoch, epochs, 1 / epoch)
+        observer.progress(epoch, epochs, {TRAINING_LOSS: 1 / epoch})
 
 
 def test_where_it_is_how_fast_and_how_long_it_takes(pace: "Pace", clock: Clock) -> None:
-    assert pace.words(1, 10_000, 0.5) == "epoch 1 of 10,000, training loss 0.5"
+    assert pace.words(1, 10_000, {TRAINING_LOSS: 0.5}) == "epoch 1 of 10,000, training loss 0.5"
     clock.now += 2
-    assert pace.words(2_001, 10_000, 0.0148) == "epoch 2,001 of 10,000, training loss 0.0148, 1,000 epochs/s, 8 s left"
+    assert (
+        pace.words(2_001, 10_000, {TRAINING_LOSS: 0.0148})
+        == "epoch 2,001 of 10,000, training loss 0.0148, 1,000 epochs/s, 8 s left"
+    )
 
 
 def test_what_another_process_did_does_not_count_as_fast(pace: "Pace", clock: Clock) -> None:
     clock.now += 1
-    pace.words(9_000, 10_000, 0.5)
+    pace.words(9_000, 10_000, {TRAINING_LOSS: 0.5})
     clock.now += 1
-    assert pace.words(9_100, 10_000, 0.5).endswith("100 epochs/s, 9 s left")
+    assert pace.words(9_100, 10_000, {TRAINING_LOSS: 0.5}).endswith("100 epochs/s, 9 s left")
 
 
 def test_a_quick_training_shows_nothing(
@@ -133,3 +137,12 @@ def test_the_log_of_a_long_one_is_never_silent_for_long(
     with caplog.at_level(logging.INFO):
         go(observer, clock, hours * 3600.0, 36_000)
     assert hours * 12 - 2 <= len(caplog.messages) <= hours * 12
+
+
+def test_a_stage_without_a_loss_shows_how_far_it_is(
+    observer: "TrainingProgress", clock: Clock, shown: list[Any]
+) -> None:
+    observer.started("rank", ())
+    clock.now += 10
+    observer.progress(3, 9, {})
+    assert shown[-1][3].startswith("epoch 3 of 9")

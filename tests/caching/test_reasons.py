@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.caching.explanation import MOST_REASONS, differences
+from tasks.caching.ingredients import Ingredient
+from tasks.caching.reasons import ABSENT, MOST_REASONS, TEXTS, Reason, ReasonKind
+from tasks.caching.reasons import differences as typed_differences
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> tuple[str, ...]:
+    """What changed, in words."""
+    return tuple(map(str, typed_differences(before, now)))
+
 
 ingredients = st.dictionaries(st.sampled_from([f"{kind} {n}" for kind in "abc" for n in "123"]), st.integers(0, 2))
 
@@ -76,3 +84,32 @@ def test_many_changes_are_counted_rather_than_told(changes: int, last: str) -> N
     told = differences(dict.fromkeys(names, 0), dict.fromkeys(names, 1))
     assert len(told) == MOST_REASONS
     assert told[-1] == last
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reason"),
+    [
+        ({"a.b": None}, {"a.b": 0}, Reason(ReasonKind.SETTING, "a.b", None, 0)),
+        ({"library torch": "1"}, {"library torch": "2"}, Reason(ReasonKind.LIBRARY, "torch", "1", "2")),
+        ({}, {"code a.py: f": "1"}, Reason(ReasonKind.CODE, "a.py: f", ABSENT, "1")),
+        ({"input table": "1"}, {}, Reason(ReasonKind.INPUT, "table", "1", ABSENT)),
+        ({"cache": 1}, {"cache": 2}, Reason(ReasonKind.FORMAT_CHANGED)),
+    ],
+)
+def test_a_reason_keeps_what_it_is_about_and_both_values(
+    before: dict[str, Any], now: dict[str, Any], reason: Reason
+) -> None:
+    assert typed_differences(before, now) == (reason,)
+
+
+def test_each_kind_of_reason_has_a_text() -> None:
+    assert TEXTS.keys() == set(ReasonKind)
+
+
+def test_what_a_reason_is_about_is_shown_as_it_is() -> None:
+    assert str(Reason(ReasonKind.DAMAGED, "a {before} in a message")) == "a {before} in a message"
+
+
+@given(st.text())
+def test_the_text_of_an_ingredient_is_read_back(text: str) -> None:
+    assert str(Ingredient.parse(text)) == text
