@@ -178,7 +178,7 @@ def serve_offers(offers: list[Offer], limit: int, *, take_over: bool) -> None:
     owned = named_api(store.root) is None  # then the server is of this project alone
     show_log()
     with (
-        serve_process.the_only_one(store.root) as ready,
+        serve_process.single_instance(store.root) as ready,
         prefect_session(store.root, notify=tell) as api,
         served_reports(store) as reports,
     ):

@@ -1,6 +1,6 @@
 """The process of `workflow serve`, of which a project has one: how it is found, started in the background, and ended.
 
-It holds a lock on a file while it lives, which says where its reports are found. The kernel frees the lock when the
+It keeps a file locked while it lives, which says where its reports are found. The kernel releases the lock when the
 process ends, however it ends: what the file says counts only while it is locked.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows.environment.settings import ServerError, prefect_home
-from tasks.caching.locking.claims import Claim, has_locked
+from tasks.caching.locking.lock import LockFile
 
 COMMAND = (sys.executable, "-P", "-m", "flows.cli", "serve")
 
@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-P", "-m", "flows.cli", "serve")
 STARTUP_SECONDS, STOP_SECONDS = 120.0, 60.0
 POLL_SECONDS = 0.05
 
-#: Seconds for which the lock may be held by somebody who only looks whether it is.
+#: Seconds for which another process may hold the lock only to look whether it is held.
 LOOKING_SECONDS = 0.5
 
 LOG_LINES_SHOWN = 20
@@ -45,7 +45,7 @@ class Serving:
 
 
 def state_path(root: Path) -> Path:
-    """The file that is locked while somebody serves."""
+    """The file that is locked while a process serves."""
     return prefect_home(root) / "serve.json"
 
 
@@ -55,49 +55,39 @@ def log_path(root: Path) -> Path:
 
 
 def find(root: Path) -> Serving | None:
-    """Who serves now; None if nobody does, or has only just begun to."""
+    """The process that serves now; None if there is none, or if it has only just begun."""
     try:
-        with state_path(root).open("rb") as file:
-            if has_locked(file.fileno()):
-                return None
-            return Serving(**json.loads(file.read()))
+        with LockFile(state_path(root), os.O_RDONLY) as file:
+            return None if file.acquire(timeout=0) else Serving(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):
         return None
 
 
 @contextlib.contextmanager
-def the_only_one(root: Path) -> Iterator[Callable[[str], None]]:
-    """Surrounds the process that serves; yields what it calls with the address of its reports when it takes runs.
+def single_instance(root: Path) -> Iterator[Callable[[str], None]]:
+    """Surrounds the process that serves; yields a function to call with the address of its reports once it takes runs.
 
     Raises:
-        ServerError: another one serves.
+        ServerError: another process serves.
     """
     path = state_path(root)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = Claim(path, os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    try:
-        deadline = time.monotonic() + LOOKING_SECONDS
-        while not (free := has_locked(lock.descriptor)) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        if not free:
+    with LockFile(path) as file:
+        if not file.acquire(LOOKING_SECONDS):
             found = find(root)
             by = f"process {found.pid}" if found else "it has only just begun"
             end = "with Ctrl-C where it was started, or with `workflow server stop`"
             raise ServerError(f"`workflow serve` runs already ({by}): end it first, {end}, or use what it offers")
-        os.ftruncate(lock.descriptor, 0)
-        os.pwrite(lock.descriptor, json.dumps(asdict(Serving(os.getpid()))).encode(), 0)
 
-        def ready(reports: str) -> None:
-            # Longer than what it overwrites, which JSON ends for whoever reads meanwhile.
-            os.pwrite(lock.descriptor, json.dumps(asdict(Serving(os.getpid(), reports))).encode(), 0)
+        def write(reports: str | None = None) -> None:
+            file.overwrite(json.dumps(asdict(Serving(os.getpid(), reports))).encode())
 
-        yield ready
-    finally:
-        lock.let_go()
+        write()
+        yield write
 
 
 def start(root: Path) -> Serving:
-    """Who serves; a process in the background if nobody does yet, as soon as it takes runs.
+    """The process that serves, started in the background if there is none yet, as soon as it takes runs.
 
     Raises:
         ServerError: it ends while it starts, or does not take runs in time.
@@ -120,7 +110,7 @@ def spawn(root: Path) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             COMMAND,
             cwd=root,
-            env=os.environ | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"},  # a terminal's are told less
+            env=os.environ | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"},  # a terminal is shown less
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -132,7 +122,7 @@ def spawn(root: Path) -> "subprocess.Popen[bytes]":
 
 
 def stop(root: Path) -> bool:
-    """Ends who serves, in good order, and returns whether anybody did.
+    """Ends the process that serves, which may finish what it is doing; returns whether there was one.
 
     Raises:
         ServerError: it belongs to another user or does not end.

@@ -3,14 +3,14 @@
 The random one is also the key of proofs and addresses that only this project can make, whichever password counts.
 """
 
-import fcntl
 import hashlib
 import hmac
 import os
 from pathlib import Path
 
 from flows.environment.settings import ServerError
-from tasks.caching.storage.durable import locked_folder, temporary_file
+from tasks.caching.locking.lock import locked_folder
+from tasks.caching.storage.durable import temporary_file
 
 #: Where a user may set the password, the first that is set.
 VARIABLES = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
@@ -52,7 +52,7 @@ def make_secret(home: Path) -> str:
     """
     if (kept := read_secret(home)) is not None:
         return kept
-    with locked_folder(home, fcntl.LOCK_EX):
+    with locked_folder(home):
         if (kept := read_secret(home)) is not None:
             return kept
         made = random_password()

@@ -22,7 +22,7 @@ from typing import IO, Literal, TypeVar
 
 from flows.environment.settings import LOOPBACK, Api, ServerError, server_environment
 from flows.services.prefect_server.password import own_password, read_secret, server_proof
-from tasks.caching.locking.claims import has_locked
+from tasks.caching.locking.lock import LockFile
 
 T = TypeVar("T")
 
@@ -100,20 +100,17 @@ def forget(home: Path) -> None:
 
 @contextmanager
 def locked(home: Path, seconds: float) -> Iterator[None]:
-    """Only one process at a time starts or stops the server; the kernel frees the lock of one that dies.
+    """Hold the lock of the server: one process at a time starts or stops it.
 
     Raises:
-        ServerError: another one holds it for longer than so many seconds.
+        ServerError: another process holds the lock for longer than so many seconds.
     """
-    deadline = time.monotonic() + seconds
-    with (home / "server.lock").open("a") as file:
-        while not has_locked(file.fileno()):
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"Another process has been starting or stopping the Prefect server in {home} for too long. "
-                    "End it and try again."
-                )
-            time.sleep(POLL_SECONDS)
+    with LockFile(home / "server.lock") as file:
+        if not file.acquire(seconds):
+            raise ServerError(
+                f"Another process has been starting or stopping the Prefect server in {home} for too long. "
+                "End it and try again."
+            )
         yield
 
 

@@ -26,8 +26,8 @@ NAME = """copy (1) of 'mine', "$HOME" `#` %.o & ~"""
 SERVE = """
 import sys, time
 from pathlib import Path
-from flows.services.serve_process import the_only_one
-with the_only_one(Path(sys.argv[1])):
+from flows.services.serve_process import single_instance
+with single_instance(Path(sys.argv[1])):
     time.sleep(60)
 """
 

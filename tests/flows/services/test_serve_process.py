@@ -8,7 +8,7 @@ import pytest
 
 from flows.environment.settings import ServerError
 from flows.services import serve_process
-from flows.services.serve_process import Serving, find, state_path, the_only_one
+from flows.services.serve_process import Serving, find, single_instance, state_path
 
 
 def test_nobody_serves_at_first(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_nobody_serves_at_first(tmp_path: Path) -> None:
 
 
 def test_who_serves_is_found_with_its_reports_as_soon_as_it_takes_runs(tmp_path: Path) -> None:
-    with the_only_one(tmp_path) as ready:
+    with single_instance(tmp_path) as ready:
         assert find(tmp_path) == Serving(os.getpid())
         ready("http://127.0.0.1:4300")
         assert find(tmp_path) == Serving(os.getpid(), "http://127.0.0.1:4300")
@@ -26,12 +26,12 @@ def test_who_serves_is_found_with_its_reports_as_soon_as_it_takes_runs(tmp_path:
 
 def test_a_second_one_is_refused(tmp_path: Path) -> None:
     with (
-        the_only_one(tmp_path),
+        single_instance(tmp_path),
         pytest.raises(ServerError, match=rf"runs already \(process {os.getpid()}\)"),
-        the_only_one(tmp_path),
+        single_instance(tmp_path),
     ):
         pass
-    with the_only_one(tmp_path):
+    with single_instance(tmp_path):
         assert find(tmp_path) == Serving(os.getpid())
 
 
@@ -40,7 +40,7 @@ def test_what_the_file_says_counts_only_while_it_is_locked(tmp_path: Path, conte
     state_path(tmp_path).parent.mkdir(parents=True)
     state_path(tmp_path).write_bytes(content)
     assert find(tmp_path) is None
-    with the_only_one(tmp_path) as ready:
+    with single_instance(tmp_path) as ready:
         ready("http://127.0.0.1:4300")
         assert find(tmp_path) == Serving(os.getpid(), "http://127.0.0.1:4300")
 
@@ -60,7 +60,7 @@ def test_one_that_takes_no_runs_is_given_up(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / ".prefect").mkdir()
     serve_process.log_path(tmp_path).write_text("waits for the server\n")
     with (
-        the_only_one(tmp_path),
+        single_instance(tmp_path),
         pytest.raises(ServerError, match=r"took no runs within 0.2 s\.\n(.|\n)*waits for the server"),
     ):
         serve_process.start(tmp_path)
