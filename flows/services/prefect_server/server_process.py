@@ -77,7 +77,7 @@ def find(home: Path) -> Server | None:
         ours = "home" not in state or is_at(home, Path(state["home"]), int(state["inode"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
-    return server if ours and lives(server) else None
+    return server if ours and is_alive(server) else None
 
 
 def is_at(home: Path, recorded: Path, inode: int) -> bool:
@@ -145,7 +145,7 @@ def launch(root: Path, home: Path, port: int, output: IO[bytes], *, temporary: b
     )
     # Collects the process if it ends before this one does.
     threading.Thread(target=_reap, args=(process,), name="prefect-server-reaper", daemon=True).start()
-    return Server(process.pid, port, _identity(process.pid) or "ended", time.time())
+    return Server(process.pid, port, process_identity(process.pid) or "ended", time.time())
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
@@ -154,9 +154,9 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def lives(server: Server) -> bool:
-    """Whether the very process that was started as the server still runs."""
-    return _identity(server.pid) == server.identity
+def is_alive(server: Server) -> bool:
+    """Whether the very process that was started as the server is still running."""
+    return process_identity(server.pid) == server.identity
 
 
 def answers(server: Server, home: Path) -> bool:
@@ -236,7 +236,7 @@ def wait_until_ready(server: Server, home: Path, seconds: float) -> bool:
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not lives(server):
+        if not is_alive(server):
             return False
         if answers(server, home):
             return True
@@ -251,7 +251,7 @@ def terminate(server: Server) -> None:
         ServerError: it belongs to another user or does not end.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not lives(server):
+        if not is_alive(server):
             return
         try:
             os.killpg(server.pid, number)
@@ -260,27 +260,28 @@ def terminate(server: Server) -> None:
         except PermissionError:
             raise ServerError(f"The Prefect server (process {server.pid}) belongs to another user.") from None
         deadline = time.monotonic() + STOP_SECONDS
-        while lives(server) and time.monotonic() < deadline:
+        while is_alive(server) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-    if lives(server):
+    if is_alive(server):
         raise ServerError(f"The Prefect server (process {server.pid}) does not end. End it by hand.")
 
 
-def _identity(pid: int) -> str | None:
-    """What tells a process from every other that has had or will have its number; None if it does not run."""
+def process_identity(pid: int) -> str | None:
+    """What distinguishes a process from every other that has had or will have its pid; None if it does not run."""
+    # Without psutil: `flows.cli.stop`, which comes here, has the standard library alone.
     try:
         # After the command's name, which is in brackets and may itself contain any character.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return None if Path("/proc/self/stat").exists() else _identity_from_ps(pid)
+        return None if Path("/proc/self/stat").exists() else _identity_by_ps(pid)
     state, threads, started = fields[0], int(fields[17]), fields[19]
     # Until the last thread of a killed process is gone, it keeps its port.
     ended = state in "ZX" and threads <= 1
     return None if ended else f"{boot}/{started}"
 
 
-def _identity_from_ps(pid: int) -> str | None:
+def _identity_by_ps(pid: int) -> str | None:
     """The same where there is no /proc, as on macOS."""
     command = ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
     state, _, started = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition(" ")
