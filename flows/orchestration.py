@@ -25,7 +25,7 @@ from flows.environment.identity import identity
 from flows.planning import plan_training
 from flows.runs.folders import RunFolder, find_folder, find_run
 from flows.runs.history import read_row, rejections_of
-from flows.runs.latest import point_in_turn, take_turn
+from flows.runs.latest import point_unless_outrun, take_sequence_number
 from flows.runs.layout import require_layout
 from flows.runs.verifications import is_pending, is_triggered, is_verified, was_verified
 from flows.runs.wording import in_one_line
@@ -36,16 +36,16 @@ from flows.runtime.engine import LastingFlow
 from flows.runtime.events import CONFIRMED, DRIFTED, REJECTED, REVERIFIED, TRAINED, VERIFIED, announce
 from flows.runtime.observers import RunLog, extra_observers
 from flows.runtime.run_names import tag_run, train_run_name, verify_run_name
-from flows.runtime.zombie_runs import is_given_up
+from flows.runtime.zombie_runs import has_ended_in_prefect
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.ui import pages
 from flows.ui.progress import TrainingProgress
 from flows.ui.publication import show_history, show_page, show_run
 from flows.verify import pipeline as verify_pipeline
+from tasks.caching.gc.uses import store_in_use
 from tasks.caching.key import pin_code
-from tasks.caching.locking.exclusion import StandBackError
-from tasks.caching.locking.uses import store_in_use
+from tasks.caching.locking.exclusive import RunSkippedError
 from tasks.caching.prefect_run import PrefectRun, StageError
 from tasks.caching.runs.manifest import MANIFEST, manifest_digest
 from tasks.caching.runs.pointers import LATEST, require_pointers
@@ -155,7 +155,7 @@ def train(
         with one_at_a_time(experiment.name, if_running, store):
             asked = with_dates(place(experiment, device), dated, flow_run.scheduled_start_time, timezone)
             return train_now(asked, frozenset(refresh), until, retries, store, notes)
-    except StandBackError as error:
+    except RunSkippedError as error:
         return Cancelled(message=str(error))
 
 
@@ -167,7 +167,7 @@ def train_now(
     if notes:
         get_run_logger().info("notes: %s", in_one_line(notes))
     require_pointers(experiment.name, store)
-    settled, turn = settle(experiment), take_turn(store)
+    settled, turn = settle(experiment), take_sequence_number(store)
     if note := fallback_notice(settled.device_asked_for, settled.training.device):
         get_run_logger().info(note)
     ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
@@ -180,10 +180,10 @@ def train_now(
     if not isinstance(saved, Reference):
         return None
     folder = store.locate(saved.path).parent
-    if is_given_up(flow_run.id):
+    if has_ended_in_prefect(flow_run.id):
         get_run_logger().warning("this run was marked as ended while it ran: latest does not move to %s", folder.name)
         return folder.name
-    if not point_in_turn(folder, experiment.name, store, turn):
+    if not point_unless_outrun(folder, experiment.name, store, turn):
         get_run_logger().info("a run that began later has ended before: latest does not move to %s", folder.name)
     show_outcome(find_run(folder.name, store), walk.reports, store)
     return folder.name

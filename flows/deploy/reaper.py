@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.runtime.unstarted_runs import hand_back_orphans
-from flows.runtime.zombie_runs import mark_ended_runs
+from flows.runtime.unstarted_runs import reschedule_orphans
+from flows.runtime.zombie_runs import mark_zombie_runs
 
 
 def reap(root: Path, notify: Callable[[str], None]) -> None:
@@ -14,5 +14,5 @@ def reap(root: Path, notify: Callable[[str], None]) -> None:
         root: Of the project.
         notify: Called with a line for each one.
     """
-    mark_ended_runs(root, notify)
-    hand_back_orphans(root, notify)
+    mark_zombie_runs(root, notify)
+    reschedule_orphans(root, notify)

@@ -5,7 +5,6 @@ A store keeps its identity when its folder is renamed or moved within a file sys
 with the identity records its own inode and that of the project's folder, and in a copy both differ.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -13,7 +12,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from flows.environment.settings import prefect_home
-from tasks.caching.storage.durable import locked_folder, temporary_file
+from tasks.caching.locking.lock import locked_folder
+from tasks.caching.storage.durable import temporary_file
 from tasks.caching.storage.trouble import placed
 
 #: Prefix of the tag that names the store of a flow run or a deployment.
@@ -52,7 +52,7 @@ def make_identity(path: Path) -> str:
     """Creates the identity of a store, unless another process has just done so."""
     with placed(path.parent):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked_folder(path.parent, fcntl.LOCK_EX):
+        with locked_folder(path.parent):
             if found := read_identity(path):
                 return found
             made = uuid4().hex[:12]

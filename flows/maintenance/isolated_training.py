@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.runtime.zombie_runs import mark_ended_runs
+from flows.runtime.zombie_runs import mark_zombie_runs
 from tasks.caching.interruption import postponed_interruption
 from tasks.caching.key import flatten
 from tasks.caching.storage.durable import named
@@ -48,7 +48,7 @@ def homes_elsewhere(purpose: str) -> Iterator[Path]:
         yield folder
     finally:
         for home in (folder, *folder.iterdir()):
-            mark_ended_runs(home)
+            mark_zombie_runs(home)
         shutil.rmtree(folder)
 
 

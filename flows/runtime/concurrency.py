@@ -1,4 +1,4 @@
-"""Of the runs of an experiment that deployments start, one goes on at a time; see `tasks.caching.locking.exclusion`."""
+"""One run of an experiment at a time, among those that deployments start; see `tasks.caching.locking.exclusive`."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from prefect.context import FlowRunContext
 from prefect.states import Running
 
 from flows.runtime.connection import ask
-from flows.runtime.zombie_runs import is_given_up
-from tasks.caching.locking.exclusion import Planned, StandBackError, exclusive
+from flows.runtime.zombie_runs import has_ended_in_prefect
+from tasks.caching.locking.exclusive import RunSkippedError, Scheduled, exclusive
 from tasks.caching.storage.store import Store
 
-#: What a run does while another one of its experiment goes on.
+#: What a run does while another one of its experiment is in progress.
 IfRunning = Literal["wait", "cancel"]
 
 
 @contextlib.contextmanager
 def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Iterator[None]:
-    """Surrounds a flow. One that was called directly goes on at once, as its caller wants.
+    """Surrounds a flow. One that was called directly, without a deployment, begins at once.
 
     Raises:
-        StandBackError: the run is not to take place.
+        RunSkippedError: the run is skipped.
     """
     context = FlowRunContext.get()
     run = context.flow_run if context else None
@@ -32,29 +32,29 @@ def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Itera
         return
     waited = False
 
-    def tell_that_it_waits() -> None:
+    def show_waiting() -> None:
         nonlocal waited
         waited = True
-        tell(run, Running(name="Waiting", message=f"Another run of {experiment} goes on."))
+        set_state(run, Running(name="Waiting", message=f"Another run of {experiment} is in progress."))
 
     wait = if_running == "wait"
-    with exclusive(store, experiment, wait=wait, planned=planned(run), on_wait=tell_that_it_waits):
+    with exclusive(store.locks, experiment, wait=wait, scheduled=scheduled(run), on_wait=show_waiting):
         if waited:
-            if is_given_up(run.id):
-                raise StandBackError("It was ended while it waited.")
-            tell(run, Running())
+            if has_ended_in_prefect(run.id):
+                raise RunSkippedError("It was ended while it was waiting.")
+            set_state(run, Running())
         yield
 
 
-def planned(run: FlowRun) -> Planned | None:
-    """What asked for a run, if it was a schedule; None if it was a person, which goes for a second try as well."""
+def scheduled(run: FlowRun) -> Scheduled | None:
+    """What asked for a run, if it was a schedule; None if it was a person, and for a retry."""
     if not run.auto_scheduled or run.run_count > 1 or run.expected_start_time is None:
         return None
-    return Planned(str(run.deployment_id), run.expected_start_time.timestamp())
+    return Scheduled(str(run.deployment_id), run.expected_start_time.timestamp())
 
 
-def tell(run: FlowRun, state: State[None]) -> None:
-    """Tells Prefect what a run that goes on is at."""
+def set_state(run: FlowRun, state: State[None]) -> None:
+    """Sets the state that Prefect shows of a run in progress."""
 
     def request() -> None:
         with get_client(sync_client=True) as client:

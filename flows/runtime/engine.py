@@ -1,6 +1,6 @@
 """Flows whose work is worth more than what Prefect knows of it.
 
-They run in Prefect's own engine, but for three things. Each run is claimed before Prefect knows of it, so that one
+They run in Prefect's own engine, but for three things. Each run has a lease before Prefect knows of it, so that one
 whose process dies is found (`flows.runtime.zombie_runs`). If Prefect cannot be told how a run ended, the run ends that
 way nonetheless, and Prefect is told at the next start. And a run that was ended on purpose, by Ctrl-C, SIGTERM or
 SIGHUP, is Cancelled and not Crashed: nobody is to be alerted.
@@ -34,9 +34,9 @@ from flows.runtime import repetition
 from flows.runtime.connection import UNANSWERED, contact, once_only, reason
 from flows.runtime.empty_fields import fill_empty_fields
 from flows.runtime.random_names import is_random
-from flows.runtime.zombie_runs import claim, claim_path, ends_as
+from flows.runtime.zombie_runs import acquire_run_lease, dump_final_state, lease_path
 from tasks.caching.interruption import interruptions, noted, postponed_interruption
-from tasks.caching.locking.claims import Claim
+from tasks.caching.locking.lease import Lease
 from tasks.caching.storage.store import project_store
 from tasks.errors import ExperimentError
 
@@ -120,7 +120,7 @@ class NamingClient:
 class LastingEngine(FlowRunEngine[..., Any]):
     """Runs a flow to its end, whether or not Prefect can be told of it."""
 
-    claim: Claim | None = None
+    lease: Lease | None = None
     ended_on_purpose = False
     #: The fields that were left empty in the form, with what the deployment has for them.
     filled: Mapping[str, Any] = {}
@@ -138,12 +138,12 @@ class LastingEngine(FlowRunEngine[..., Any]):
                     with self.run_context():
                         self.call_flow_fn()
         finally:
-            self.let_go()
+            self.release_lease()
 
     def begin_run(self) -> State[Any]:
-        """Begins; a run that Prefect knew before is claimed first, and keeps a name that was typed or given before."""
-        if self.claim is None and self.flow_run is not None:
-            self.claim = claim(project_store().root, self.flow_run.id)
+        """Begins; a run that Prefect knew before gets its lease first, and keeps a name that was typed or given."""
+        if self.lease is None and self.flow_run is not None:
+            self.lease = acquire_run_lease(project_store().root, self.flow_run.id)
             self._flow_run_name_set = not is_random(self.flow_run.name)
         state = super().begin_run()
         if self.filled and state.is_running():
@@ -159,14 +159,14 @@ class LastingEngine(FlowRunEngine[..., Any]):
             self.refuse(error)
 
     def create_flow_run(self, client: SyncPrefectClient) -> FlowRun:
-        """A new flow run with its store's tag, claimed by its first name until it has an id; interruptions wait."""
+        """A new flow run with its store's tag; its lease bears its first name until it has an id. Signals wait."""
         root, name = project_store().root, uuid4()
         tags = (store_tag(root), *repetition.tags())
         with postponed_interruption():
-            self.claim = claim(root, name)
+            self.lease = acquire_run_lease(root, name)
             with tagged(*tags):  # as it is made: what the server says of it later may not know of tags that came after
                 flow_run = super().create_flow_run(cast(SyncPrefectClient, NamingClient(client, str(name))))
-            self.claim.rename(claim_path(root, flow_run.id))
+            self.lease.rename(lease_path(root, flow_run.id))
         return flow_run
 
     def handle_exception(self, exc: Exception, *arguments: Any, **options: Any) -> State[Any]:
@@ -208,18 +208,18 @@ class LastingEngine(FlowRunEngine[..., Any]):
             ):
                 told = super().set_state(state, force)
         except (*UNANSWERED, Abort) as error:  # a server may refuse a state: what was made is there all the same
-            if self.claim is None or self.flow_run is None or not state.is_final():
+            if self.lease is None or self.flow_run is None or not state.is_final():
                 raise
             self.logger.warning("Prefect could not be told: %s", reason(error))
             mine.fail(error, time.monotonic() - started)
-            self.claim.write(ends_as(state))
+            self.lease.write(dump_final_state(state))
             self.flow_run.state = state
             return state
-        if self.claim is not None and told.is_final():
-            self.claim.end()
+        if self.lease is not None and told.is_final():
+            self.lease.end()
         return told
 
-    def let_go(self) -> None:
-        """Leaves the claim, if it has not ended, to the next start."""
-        if self.claim is not None:
-            self.claim.let_go()
+    def release_lease(self) -> None:
+        """Releases the lease; if it has not ended, the next start finds that it has expired."""
+        if self.lease is not None:
+            self.lease.release()

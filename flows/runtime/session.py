@@ -11,7 +11,7 @@ from flows.environment.settings import Api, prefect_home
 from flows.environment.validation import readable_settings
 from flows.environment.variables import drop_run_variables
 from flows.errors import InputError
-from flows.runtime.zombie_runs import mark_ended_runs
+from flows.runtime.zombie_runs import mark_zombie_runs
 from tasks.caching.code.sources import PROJECT
 from tasks.caching.storage.store import project_store
 from tasks.caching.storage.trouble import require_descriptors
@@ -90,7 +90,7 @@ def prefect_session(
         stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         stack.enter_context(keeping_contact(notify))
         if not ephemeral:
-            mark_ended_runs(root, notify)
+            mark_zombie_runs(root, notify)
         try:
             yield api
         except Exception as error:

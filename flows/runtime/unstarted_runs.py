@@ -1,8 +1,8 @@
-"""Flow runs that somebody took and did not begin, because its process was killed: they are handed back.
+"""Flow runs that a process took and did not begin, because it was killed: they are scheduled again.
 
-Of runs that had begun, their claims tell (`flows.runtime.zombie_runs`). One that was taken and has no claim yet is an
-orphan if it has stood so for longer than any process takes to begin, and if no process of this machine is known to be
-at it.
+Those that had begun are zombie runs, found by their leases (`flows.runtime.zombie_runs`). A run that was taken and has
+no lease yet is orphaned if it has been pending for longer than any process takes to begin, and if no process of this
+machine is known to be about to begin it.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.environment.identity import ANY_STORE, store_tag
-from flows.runtime.zombie_runs import claim_path
+from flows.runtime.zombie_runs import lease_path
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 #: A process begins within three seconds, and on a busy machine within twelve.
 GRACE = timedelta(seconds=60)
 
-#: What Prefect shows of such a run.
-HANDED_BACK = "Whoever had taken this run was gone before it began; it is to be taken again."
+#: What Prefect shows of such a run: of one that is scheduled again, and of one that was to be cancelled.
+RESCHEDULED = "The process that had taken this run ended before it began; the run will be taken again."
+CANCELLED = "No process was running it."
 
 
-def hand_back_orphans(root: Path, notify: Callable[[str], None]) -> None:
-    """Has every run of a deployment of ours that was taken and not begun taken again.
+def reschedule_orphans(root: Path, notify: Callable[[str], None]) -> None:
+    """Schedules again each run of this project's deployments that was taken and not begun.
 
     Does nothing if Prefect's server does not answer.
 
     Args:
         root: of the project.
-        notify: is told of each one.
+        notify: called with a message about each one.
     """
     import contextlib
 
@@ -45,15 +46,15 @@ def hand_back_orphans(root: Path, notify: Callable[[str], None]) -> None:
     with contextlib.suppress(*UNANSWERED), once_only(), get_client(sync_client=True) as client:
         for run in taken_runs(client, root):
             if is_orphan(run, root, now):
-                state = handed_back(run)
+                state = rescheduled(run)
                 client.set_flow_run_state(run.id, state, force=True)
                 notify(f"{run.name} was taken by a process that is gone; Prefect shows it as {state.name} now.")
 
 
 def taken_runs(client: "SyncPrefectClient", root: Path) -> "list[FlowRun]":
-    """The flow runs of our deployments that were taken and have not begun, or are being cancelled.
+    """The flow runs of this project's deployments that were taken and have not begun, or are being cancelled.
 
-    Those of another store are none of ours: their claims lie in its folder.
+    Those of another store are left alone: their leases lie in its folder.
     """
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 
@@ -67,14 +68,14 @@ def taken_runs(client: "SyncPrefectClient", root: Path) -> "list[FlowRun]":
 
 
 def is_orphan(run: "FlowRun", root: Path, now: datetime) -> bool:
-    """Whether nobody can be at a run any more."""
-    if run.state is None or claim_path(root, run.id).exists():
+    """Whether no process can be about to begin a run any more."""
+    if run.state is None or lease_path(root, run.id).exists():
         return False
-    return now - run.state.timestamp > GRACE and not may_live(run.infrastructure_pid)
+    return now - run.state.timestamp > GRACE and not may_be_alive(run.infrastructure_pid)
 
 
-def may_live(process: str | None) -> bool:
-    """Whether a process, as workers write it down, may be alive: `host:number`; None is no process at all."""
+def may_be_alive(process: str | None) -> bool:
+    """Whether a process may be alive, in the notation of Prefect's workers: `host:pid`; None is no process at all."""
     if process is None:
         return False
     host, _, number = process.rpartition(":")
@@ -89,10 +90,10 @@ def may_live(process: str | None) -> bool:
     return True
 
 
-def handed_back(run: "FlowRun") -> "State[Any]":
-    """The state that an orphan is put in: to be taken again, unless it was to be cancelled."""
+def rescheduled(run: "FlowRun") -> "State[Any]":
+    """The new state of an orphan: Scheduled, or Cancelled if it was to be cancelled."""
     from prefect.states import Cancelled, Scheduled
 
     if run.state is not None and run.state.is_cancelling():
-        return Cancelled(message="Nobody was at it.")
-    return Scheduled(message=HANDED_BACK)
+        return Cancelled(message=CANCELLED)
+    return Scheduled(message=RESCHEDULED)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows.environment.settings import ServerError, prefect_home
-from tasks.caching.locking.claims import Claim, has_locked
+from tasks.caching.locking.lock import LockFile
 
 COMMAND = (sys.executable, "-P", "-m", "flows.cli", "serve")
 
@@ -57,10 +57,8 @@ def log_path(root: Path) -> Path:
 def find(root: Path) -> ServeProcess | None:
     """Returns the running process; None if there is none, or if it has only just started."""
     try:
-        with state_path(root).open("rb") as file:
-            if has_locked(file.fileno()):
-                return None
-            return ServeProcess(**json.loads(file.read()))
+        with LockFile(state_path(root), os.O_RDONLY) as file:
+            return None if file.acquire(timeout=0) else ServeProcess(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -74,26 +72,18 @@ def single_instance(root: Path) -> Iterator[Callable[[str], None]]:
     """
     path = state_path(root)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = Claim(path, os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    try:
-        deadline = time.monotonic() + CHECK_SECONDS
-        while not (free := has_locked(lock.descriptor)) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        if not free:
+    with LockFile(path) as file:
+        if not file.acquire(CHECK_SECONDS):
             found = find(root)
             by = f"process {found.pid}" if found else "it has only just started"
             end = "with Ctrl-C where it was started, or with `workflow server stop`"
             raise ServerError(f"`workflow serve` is already running ({by}): stop it first, {end}, or use it")
-        os.ftruncate(lock.descriptor, 0)
-        os.pwrite(lock.descriptor, json.dumps(asdict(ServeProcess(os.getpid()))).encode(), 0)
 
-        def ready(reports: str) -> None:
-            # Longer than what it overwrites, so that a concurrent reader sees complete or invalid JSON.
-            os.pwrite(lock.descriptor, json.dumps(asdict(ServeProcess(os.getpid(), reports))).encode(), 0)
+        def write(reports: str | None = None) -> None:
+            file.overwrite(json.dumps(asdict(ServeProcess(os.getpid(), reports))).encode())
 
-        yield ready
-    finally:
-        lock.let_go()
+        write()
+        yield write
 
 
 def start(root: Path) -> ServeProcess:

@@ -34,7 +34,7 @@ from tasks.caching.execution import perform
 from tasks.caching.external import ExternalInputError, remember
 from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import StageCall, stage_call
-from tasks.caching.locking.locks import FlockManager
+from tasks.caching.locking.lock import FlockManager
 from tasks.caching.reasons import Reason, ReasonKind, RunStatus
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.stage import Observer, Stage, StageContext, StageReport
@@ -146,7 +146,7 @@ class PrefectRun:
         observers: are told what becomes of each stage.
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
-        use: told of each record before it is looked up; see `tasks.caching.locking.uses`.
+        use: told of each record before it is looked up; see `tasks.caching.gc.uses`.
         retries: how often a stage is tried again after a fault that may pass.
         reports: what became of the stages so far.
     """

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows.runs.latest import point_in_turn, take_turn
+from flows.runs.latest import point_unless_outrun, take_sequence_number
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
 from tests.flows.cache.test_caching import states_in
@@ -145,10 +145,10 @@ def test_a_run_that_ends_after_one_that_began_later_is_not_the_latest(
     "content", [b"", b"garbage", b"[1]", b'{"begun": "7"}', b'{"begun": 1, "latest": null}', b"[" * 100_000]
 )
 def test_turns_begin_anew_if_their_file_is_garbage(store: Store, content: bytes) -> None:
-    take_turn(store)
+    take_sequence_number(store)
     (file,) = (store.records / "locks").glob("turns.json")
     file.write_bytes(content)
-    turn = take_turn(store)
+    turn = take_sequence_number(store)
     assert turn == 1
-    assert point_in_turn(store.runs / "line-1", "line", store, turn)
+    assert point_unless_outrun(store.runs / "line-1", "line", store, turn)
     assert set(pointed_to(store).values()) == {"line-1"}

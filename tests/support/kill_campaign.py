@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
-from flows.runtime.zombie_runs import claims_folder
+from flows.runtime.zombie_runs import leases_folder
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.storage.store import Store
@@ -193,7 +193,7 @@ class Campaign:
         folder = (self.home / "artifacts/runs/latest").resolve()
         assert self._stock.words[key_of(folder)] == words
         assert json.loads((folder / "verification.json").read_bytes())["passed"] is True
-        assert not list(claims_folder(self.home).glob("*.lock")), "Prefect was not told of a run that was killed"
+        assert not list(leases_folder(self.home).glob("*.lock")), "Prefect was not told of a run that was killed"
         ours = {
             f"{stage.name}/{stage.key}/{name}": entry.digest
             for stage in Manifest.read(folder).stages

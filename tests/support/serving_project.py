@@ -10,7 +10,7 @@ from typing import Any
 from flows.config.experiments import load_experiment
 from flows.services import serve_process
 from flows.train import STAGES
-from tasks.caching.locking.claims import taken_over
+from tasks.caching.locking.lease import expired
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api, until_there
 
@@ -80,11 +80,11 @@ class ServingProject:
 
         self.api.client.set_flow_run_state(flow_run_id, Cancelling())
 
-    def claims_are_free(self) -> bool:
-        """Whether no process is at a run any more; a claim may be left, of a run whose end somebody else has told."""
+    def leases_have_expired(self) -> bool:
+        """Whether no process carries out a run any more; leases may be left of runs whose end others have reported."""
         for path in self.home.glob(".prefect/alive/*.lock"):
-            with taken_over(path) as is_free:
-                if not is_free:
+            with expired(path) as is_expired:
+                if not is_expired:
                     return False
         return True
 

@@ -3,14 +3,14 @@
 The random one also signs proofs and paths that only this project can create, whichever password is in use.
 """
 
-import fcntl
 import hashlib
 import hmac
 import os
 from pathlib import Path
 
 from flows.environment.settings import ServerError
-from tasks.caching.storage.durable import locked_folder, temporary_file
+from tasks.caching.locking.lock import locked_folder
+from tasks.caching.storage.durable import temporary_file
 
 #: The variables in which a user may set the password; the first one set is used.
 VARIABLES = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
@@ -54,7 +54,7 @@ def ensure_secret(home: Path) -> str:
     """
     if (kept := read_secret(home)) is not None:
         return kept
-    with locked_folder(home, fcntl.LOCK_EX):
+    with locked_folder(home):
         if (kept := read_secret(home)) is not None:
             return kept
         made = random_password()

@@ -22,7 +22,7 @@ from typing import IO, Literal, TypeVar
 
 from flows.environment.settings import LOOPBACK, Api, ServerError, server_environment
 from flows.services.prefect_server.password import own_password, read_secret, server_proof
-from tasks.caching.locking.claims import has_locked
+from tasks.caching.locking.lock import LockFile
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def find(home: Path) -> Server | None:
         ours = "home" not in state or belongs_to(home, Path(state["home"]), int(state["inode"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
-    return server if ours and lives(server) else None
+    return server if ours and is_alive(server) else None
 
 
 def belongs_to(home: Path, recorded: Path, inode: int) -> bool:
@@ -105,15 +105,12 @@ def locked(home: Path, seconds: float) -> Iterator[None]:
     Raises:
         ServerError: Another process holds it for too long.
     """
-    deadline = time.monotonic() + seconds
-    with (home / "server.lock").open("a") as file:
-        while not has_locked(file.fileno()):
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"Another process has been starting or stopping the Prefect server in {home} for too long. "
-                    "Stop it and try again."
-                )
-            time.sleep(POLL_SECONDS)
+    with LockFile(home / "server.lock") as file:
+        if not file.acquire(seconds):
+            raise ServerError(
+                f"Another process has been starting or stopping the Prefect server in {home} for too long. "
+                "Stop it and try again."
+            )
         yield
 
 
@@ -148,7 +145,7 @@ def launch(root: Path, home: Path, port: int, output: IO[bytes], *, temporary: b
     )
     # Reaps the process if it ends before this one does.
     threading.Thread(target=_reap, args=(process,), name="prefect-server-reaper", daemon=True).start()
-    return Server(process.pid, port, _identity(process.pid) or "ended", time.time())
+    return Server(process.pid, port, process_identity(process.pid) or "ended", time.time())
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
@@ -157,9 +154,9 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def lives(server: Server) -> bool:
+def is_alive(server: Server) -> bool:
     """Whether the very process that was started as the server is still running."""
-    return _identity(server.pid) == server.identity
+    return process_identity(server.pid) == server.identity
 
 
 def is_ready(server: Server, home: Path) -> bool:
@@ -239,7 +236,7 @@ def wait_until_ready(server: Server, home: Path, seconds: float) -> bool:
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not lives(server):
+        if not is_alive(server):
             return False
         if is_ready(server, home):
             return True
@@ -254,7 +251,7 @@ def terminate(server: Server) -> None:
         ServerError: It belongs to another user or does not end.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not lives(server):
+        if not is_alive(server):
             return
         try:
             os.killpg(server.pid, number)
@@ -263,27 +260,28 @@ def terminate(server: Server) -> None:
         except PermissionError:
             raise ServerError(f"The Prefect server (process {server.pid}) belongs to another user.") from None
         deadline = time.monotonic() + STOP_SECONDS
-        while lives(server) and time.monotonic() < deadline:
+        while is_alive(server) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-    if lives(server):
+    if is_alive(server):
         raise ServerError(f"The Prefect server (process {server.pid}) does not end. Kill it by hand.")
 
 
-def _identity(pid: int) -> str | None:
+def process_identity(pid: int) -> str | None:
     """Returns what distinguishes a process from all others with its pid, past or future; None if it has ended."""
+    # Without psutil: `flows.cli.stop`, which comes here, has the standard library alone.
     try:
         # After the command's name, which is in parentheses and may contain any character.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return None if Path("/proc/self/stat").exists() else _identity_from_ps(pid)
+        return None if Path("/proc/self/stat").exists() else _identity_by_ps(pid)
     state, threads, started = fields[0], int(fields[17]), fields[19]
     # A killed process keeps its port until its last thread is gone.
     ended = state in "ZX" and threads <= 1
     return None if ended else f"{boot}/{started}"
 
 
-def _identity_from_ps(pid: int) -> str | None:
+def _identity_by_ps(pid: int) -> str | None:
     """Returns the same where there is no /proc, as on macOS."""
     command = ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
     state, _, started = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition(" ")

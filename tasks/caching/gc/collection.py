@@ -16,8 +16,8 @@ from uuid import uuid4
 from tasks.caching.gc.garbage import VERIFIED, Garbage, Keep, is_wanted_now, named_by_records
 from tasks.caching.gc.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.gc.inventory import artifacts_of, read_manifests, runs_among
-from tasks.caching.locking.locks import FlockManager
-from tasks.caching.locking.uses import find_uses
+from tasks.caching.gc.uses import find_uses
+from tasks.caching.locking.lock import FlockManager
 from tasks.caching.storage.durable import fsync_folder
 from tasks.caching.storage.store import Store
 
@@ -62,7 +62,7 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
 def remove_record(store: Store, path: str) -> bool:
     """Removes a record, unless a flow uses it; True if it did."""
     name = str(PurePosixPath(path).relative_to("artifacts/records"))
-    locks = FlockManager(store.records / "locks")
+    locks = FlockManager(store.locks)
     if not locks.acquire_lock(name, HOLDER, acquire_timeout=0):
         return False
     try:

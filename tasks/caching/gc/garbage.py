@@ -22,8 +22,8 @@ from tasks.caching.gc.inventory import (
     runs_among,
     unreadable,
 )
+from tasks.caching.gc.uses import InUse, find_uses
 from tasks.caching.key import digest_of
-from tasks.caching.locking.uses import InUse, find_uses
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import VERIFICATION
 from tasks.caching.storage.contents import files, temporaries

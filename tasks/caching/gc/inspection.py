@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tasks.caching.locking.uses import find_uses
+from tasks.caching.gc.uses import find_uses
 from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.runs import pointers
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ForeignManifestError, Manifest, ManifestError

@@ -1,1 +1,1 @@
-"""What two processes must not do at once: locks, claims, exclusion, and what running flows use."""
+"""Locks between processes, leases that show whether a process is alive, and one run of an experiment at a time."""

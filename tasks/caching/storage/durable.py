@@ -1,7 +1,6 @@
 """Writes to the disk that are whole or not there at all, and that a power cut does not undo."""
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import itertools
@@ -113,17 +112,6 @@ def named(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
-
-
-@contextlib.contextmanager
-def locked_folder(folder: Path, operation: int) -> Iterator[None]:
-    """Holds a folder locked: shared (LOCK_SH) by those who publish in it, for one alone (LOCK_EX) to do more."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, operation)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -6,18 +6,17 @@ tables of one that is away, or that was copied or moved to another disk, look li
 collected unless the artifacts/ that are there are the only ones noted.
 """
 
-import fcntl
 import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tasks.caching.locking.lock import locked_folder
 from tasks.caching.storage.contents import OWNER
 from tasks.caching.storage.durable import (
     ensure_folder,
     fsync_folder,
-    locked_folder,
     replace_file,
     temporary_file,
     write_durably,
@@ -75,7 +74,7 @@ def own_data(store: Store) -> None:
     for top in (store.artifacts, store.locate("data")):
         ensure_folder(top)
     # Of two first runs, both would give artifacts/ an identity.
-    with locked_folder(store.artifacts, fcntl.LOCK_EX), locked_folder(store.locate("data"), fcntl.LOCK_EX):
+    with locked_folder(store.artifacts), locked_folder(store.locate("data")):
         note = read_note(store) or Note()
         own = read_artifacts(store) or name_artifacts(store)
         if any(note.is_original(owner, own) for owner in note.owners):

@@ -6,7 +6,6 @@ fsync, rename to the content-addressed name, fsync of the folder. Only a complet
 
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import os
@@ -17,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.caching.code.sources import PROJECT
+from tasks.caching.locking.lock import locked_folder
 from tasks.caching.storage.durable import (
     Content,
     ensure_folder,
     fsync_folder,
-    locked_folder,
     make_folder,
     replace_file,
     temporary_file,
@@ -75,6 +74,11 @@ class Store:
         return self.artifacts / "records"
 
     @property
+    def locks(self) -> Path:
+        """Where locks and leases lie, which mean nothing once no process is running."""
+        return self.records / "locks"
+
+    @property
     def runs(self) -> Path:
         """Where the run folders lie."""
         return self.artifacts / "runs"
@@ -99,14 +103,14 @@ class Store:
         with temporary_file(folder) as temporary:
             digest, size = write_durably(temporary, content)
             final = folder / f"{stem}-{digest}.{kind}"
-            with locked_folder(folder, fcntl.LOCK_SH):
+            with locked_folder(folder, shared=True):
                 temporary.replace(final)
         fsync_folder(folder)
         return Reference(f"{place}/{final.name}", digest, size, kind)
 
     def remove_if(self, path: Path, condition: Callable[[Path], bool]) -> bool:
         """Removes an artifact, unless `condition` finds that it has just been published anew; True if it did."""
-        with locked_folder(path.parent, fcntl.LOCK_EX):
+        with locked_folder(path.parent):
             if not condition(path):
                 return False
             path.unlink()

@@ -20,8 +20,8 @@ from tasks.caching.gc.garbage import VERIFIED, Garbage, Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.gc.inventory import ForeignStoreError, UnreadableStoreError, artifacts_of, read_records
 from tasks.caching.gc.repair import repair_store
-from tasks.caching.locking.locks import FlockManager
-from tasks.caching.locking.uses import find_uses, store_in_use, uses_folder
+from tasks.caching.gc.uses import find_uses, store_in_use, uses_folder
+from tasks.caching.locking.lock import FlockManager
 from tasks.caching.records import Record, last_file, open_envelope
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import VERIFICATION, Check, write_verification
@@ -322,7 +322,7 @@ def test_a_flow_that_begins_at_any_operation_loses_nothing(
                     if look_up(shared, path):
                         found.append(path)
 
-            # The claim is as young as its flow, so that it protects nothing by its age.
+            # The lease is as young as its flow, so that it protects nothing by its age.
             with fault_at(number, begin, OPERATIONS) as reached:
                 free(shared)
         for path in found:
@@ -430,8 +430,8 @@ def test_artifacts_of_a_flow_that_has_run_for_long_stay(store: Store) -> None:
     with store_in_use(store):
         orphan = StageContext("train", store).publish("weights.pth", b"has no record yet")
         age_all(store)
-        claim = next(uses_folder(store).iterdir())
-        claim.write_text(f"{time.time() - 2 * DAY!r}\n")
+        lease = next(uses_folder(store).iterdir())
+        lease.write_text(f"{time.time() - 2 * DAY!r}\n")
         assert find_garbage(store, Keep()).artifacts == {}
         collect(store, Garbage(artifacts={orphan.path: orphan.size}))
         assert store.path(orphan)
@@ -444,7 +444,7 @@ def test_a_flow_that_was_killed_uses_nothing(
 ) -> None:
     flow = start_python(
         "import sys, pathlib; from tasks.caching.storage.store import Store\n"
-        "from tasks.caching.locking.uses import store_in_use\n"
+        "from tasks.caching.gc.uses import store_in_use\n"
         "with store_in_use(Store(pathlib.Path(sys.argv[1]))) as use:\n"
         "    use(sys.argv[2]); print('in use', flush=True); sys.stdin.read()",
         store.root,

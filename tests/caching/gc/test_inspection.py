@@ -13,8 +13,8 @@ import pytest
 
 from tasks.caching.gc.inspection import IN_USE_SECONDS, Inspection, inspect_store
 from tasks.caching.gc.repair import repair_store
+from tasks.caching.gc.uses import store_in_use
 from tasks.caching.key import stage_call
-from tasks.caching.locking.uses import store_in_use
 from tasks.caching.records import Record
 from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.runs.verification import VERIFICATION

@@ -11,7 +11,7 @@ from tasks.caching.gc.collection import collect
 from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import Inspection, inspect_store
 from tasks.caching.gc.repair import repair_store
-from tasks.caching.locking.uses import find_uses, store_in_use
+from tasks.caching.gc.uses import find_uses, store_in_use
 from tasks.caching.storage.contents import files, is_published, temporaries
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import save_run

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.caching.locking.lock import LockFile
 from tasks.caching.storage import store as module
-from tasks.caching.storage.durable import ensure_folder, locked_folder, replace_file, replace_link
+from tasks.caching.storage.durable import ensure_folder, replace_file, replace_link
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import (
@@ -419,8 +420,8 @@ class TestRemoving:
         path = store.locate(store.publish("train", "weights.pth", CONTENT).path)
 
         def is_old(path: Path) -> bool:
-            with pytest.raises(BlockingIOError), locked_folder(path.parent, fcntl.LOCK_SH | fcntl.LOCK_NB):
-                pass
+            with LockFile(path.parent, os.O_RDONLY) as publisher, pytest.raises(BlockingIOError):
+                fcntl.flock(publisher.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return True
 
         assert store.remove_if(path, is_old)

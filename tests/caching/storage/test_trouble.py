@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.caching.locking.uses import store_in_use, uses_folder
+from tasks.caching.gc.uses import store_in_use, uses_folder
 from tasks.caching.storage.durable import HashingSink, fsync_folder, write_durably
 from tasks.caching.storage.states import Checkpointer, States
 from tasks.caching.storage.trouble import (

@@ -136,7 +136,7 @@ IMMATERIAL = [
     Edit("tasks/limits.py", "{0,63}", "{0,62}"),
     Edit("tasks/compare.py", "", "\n\nUNUSED = 1\n"),
     Edit("tasks/caching/storage/store.py", "artifact replaced by a link or a folder", "artifact is a link or a folder"),
-    Edit("tasks/caching/locking/locks.py", "", "\n\nUNUSED = 1\n"),
+    Edit("tasks/caching/locking/lock.py", "", "\n\nUNUSED = 1\n"),
     Edit("tasks/caching/storage/trouble.py", "ROOM = 16 * 1024 * 1024", "ROOM = 15 * 1024 * 1024"),
     Edit("flows/cli/terminal/console.py", "highlight=False", "highlight=True"),
     Edit("flows/runs/wording.py", "", "\n\nUNUSED = 1\n"),

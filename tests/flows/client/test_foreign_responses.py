@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from flows.runtime.zombie_runs import claim, claims_folder, mark_ended_runs
+from flows.runtime.zombie_runs import acquire_run_lease, leases_folder, mark_zombie_runs
 from tests.support.prefect_api import Api
 from tests.support.tcp_proxy import TcpProxy
 
@@ -147,8 +147,8 @@ def test_other_errors_are_unchanged(api: Api) -> None:
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 def test_zombie_runs_are_not_forgotten(wire: TcpProxy, tmp_path: Path, reply: Callable[[TcpProxy], None]) -> None:
-    left = claim(tmp_path, uuid4())
-    left.let_go()
+    left = acquire_run_lease(tmp_path, uuid4())
+    left.release()
     reply(wire)
-    mark_ended_runs(tmp_path)
-    assert list(claims_folder(tmp_path).iterdir()) == [left.path]
+    mark_zombie_runs(tmp_path)
+    assert list(leases_folder(tmp_path).iterdir()) == [left.path]

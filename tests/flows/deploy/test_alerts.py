@@ -95,8 +95,8 @@ def test_a_zombie_run(alerts: Inbox, api: Any) -> None:
         """Never runs."""
 
     run = api.create(dead, Running(), store_tag(project_store().root))
-    api.set_state(run, Crashed(message="Its process ended without telling."))
-    assert "ended without telling" in alerts.titled("train Crashed")["message"]
+    api.set_state(run, Crashed(message="Its process ended without reporting it."))
+    assert "ended without reporting it" in alerts.titled("train Crashed")["message"]
 
 
 def test_a_run_of_a_deployment_without_a_store(alerts: Inbox, api: Any) -> None:

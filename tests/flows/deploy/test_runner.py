@@ -126,7 +126,7 @@ def test_a_training_of_the_same_experiment_waits_or_is_cancelled(served: Serving
     waiting = served.ask({"training": {"epochs": 23}})
     served.until(waiting, "Waiting")
     refused = served.until(served.ask(if_running="cancel"), "Cancelled")
-    assert refused.state.message == "another run of line goes on"
+    assert refused.state.message == "another run of line is in progress"
     given_up = served.ask({"training": {"epochs": 22}})
     served.until(given_up, "Waiting")
     served.api.set_state(given_up, Cancelled(message="By hand."))
@@ -208,7 +208,7 @@ def test_at_shutdown_runs_save_a_checkpoint_and_the_next_resumes_from_it(
     assert "train/line  when asked to" in out
     assert project.api.flow_run(run).state.name == "Cancelled"
     assert project.api.events(run) & FAILURES == set()
-    assert served.claims_are_free()
+    assert served.leases_have_expired()
     assert inspect_store(served.store).problems == []
     project.begin("--limit", "3")
     again = served.ask(ENDLESS)
@@ -229,7 +229,7 @@ def test_a_shutdown_just_as_a_run_starts_is_not_a_crash(
     time.sleep(EVENT_SECONDS)
     state = project.api.flow_run(run).state
     assert state.name == "Cancelled" or state.is_pending(), "one that had no process yet is handed back later"
-    assert served.claims_are_free()
+    assert served.leases_have_expired()
     assert project.api.events(run) & FAILURES == set()
 
 
@@ -251,7 +251,7 @@ def test_a_shutdown_just_before_a_scheduled_time_is_not_a_crash(
 
     run = until_there(near, patience=90)
     assert project.end(number)[0] == 0
-    assert served.claims_are_free()
+    assert served.leases_have_expired()
     time.sleep(EVENT_SECONDS)
     assert project.api.events(run.id) & FAILURES == set()
     assert project.api.flow_run(run.id).state.is_scheduled()

@@ -39,7 +39,7 @@ def test_a_worker_trains_verifies_and_shuts_down_gracefully(
     out, error = worker.communicate(timeout=90)
     assert worker.returncode == 0, out + error
     assert project.api.flow_run(endless).state.name == "Cancelled"
-    assert project.claims_are_free()
+    assert project.leases_have_expired()
     worker = begin()
     soon = project.ask({"training": {"epochs": 25}})
     until_there(lambda: project.api.flow_run(soon).state.is_pending() or None)

@@ -158,7 +158,7 @@ def start() -> Iterator[Start]:
 def begin_server(root: Path, start: Start) -> "subprocess.Popen[bytes]":
     """Starts a process that looks like the server of a project."""
     process = start("import time; time.sleep(60)")
-    identity = server_process._identity(process.pid)
+    identity = server_process.process_identity(process.pid)
     assert identity is not None
     server_process.write_state(server_process.Server(process.pid, 4200, identity, time.time()), make_home(root))
     return process

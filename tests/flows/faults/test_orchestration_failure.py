@@ -99,7 +99,7 @@ def test_a_run_whose_server_fails_on_the_way_completes(
     wire.mend()
     code, out, error = command("train", "line")
     assert (code, out.count("Cached")) == (0, len(STAGES))
-    assert error == f"An earlier run ended without telling; Prefect shows it as Completed now ({flow_run}).\n"
+    assert error == f"An earlier run ended without reporting it; Prefect shows it as Completed now ({flow_run}).\n"
     assert api.flow_run(flow_run).state.name == "Completed"
     assert all(state in ("Completed", "Cached") for _, state in api.stages(flow_run, 0))
     assert open_claims(store) == []
@@ -146,7 +146,7 @@ def test_without_a_server_nothing_begins(
     store: Store, wire: TcpProxy, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, first_home: Path
 ) -> None:
     befall, told = trouble
-    monkeypatch.setattr("flows.runtime.session.mark_ended_runs", lambda root, notify: befall())
+    monkeypatch.setattr("flows.runtime.session.mark_zombie_runs", lambda root, notify: befall())
     code, out, error = command("train", "line")
     assert code == 1
     assert error.count("\n") == 1, error

@@ -39,7 +39,7 @@ def require_ended(process: "subprocess.Popen[str]", number: int) -> None:
 
 
 def require_nothing_left(home: Path) -> None:
-    """No claim, no temporary file, no damage, and no process that has a file of the project open."""
+    """No lease, no temporary file, no damage, and no process that has a file of the project open."""
     assert not list(home.glob(".prefect/alive/*"))
     assert not list(home.rglob(".tmp-*"))
     assert inspect_store(Store(home)).problems == []

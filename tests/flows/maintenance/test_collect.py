@@ -11,7 +11,7 @@ import pytest
 from tasks.caching.gc.collection import collect
 from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
-from tasks.caching.locking.uses import find_uses
+from tasks.caching.gc.uses import find_uses
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import until_there
 

@@ -17,7 +17,7 @@ from flows.errors import InputError
 from flows.maintenance import isolated_training, selftest
 from flows.maintenance.isolated_training import write_experiment
 from flows.maintenance.selftest import ResumeReport, selftest_resume, went_on_after
-from flows.runtime.zombie_runs import claim
+from flows.runtime.zombie_runs import acquire_run_lease
 from tasks.learning.config.experiment import Experiment
 from tests.support.prefect_api import Api
 
@@ -75,7 +75,7 @@ def test_prefect_is_told_of_trainings_that_were_killed_in_a_store_that_goes(api:
 
     flow_run = api.create(train, Running())
     with isolated_training.homes_elsewhere("test") as folder:
-        claim(folder / "killed", flow_run).let_go()
+        acquire_run_lease(folder / "killed", flow_run).release()
     assert api.flow_run(flow_run).state.name == "Crashed"
     assert not folder.exists()
 

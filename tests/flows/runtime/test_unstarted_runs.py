@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from flows.environment.identity import ANY_STORE, PREFIX, store_tag
-from flows.runtime.unstarted_runs import GRACE, hand_back_orphans, handed_back, is_orphan, may_live
-from flows.runtime.zombie_runs import claim
+from flows.runtime.unstarted_runs import GRACE, is_orphan, may_be_alive, reschedule_orphans, rescheduled
+from flows.runtime.zombie_runs import acquire_run_lease
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api
 
@@ -50,9 +50,9 @@ def test_one_that_was_taken_just_now_is_none(tmp_path: Path) -> None:
 
 def test_one_that_has_begun_is_none(tmp_path: Path) -> None:
     run = taken(GRACE.seconds + 1)
-    held = claim(tmp_path, run.id)
+    held = acquire_run_lease(tmp_path, run.id)
     assert not is_orphan(run, tmp_path, NOW)
-    held.let_go()
+    held.release()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_one_that_has_begun_is_none(tmp_path: Path) -> None:
 def test_whether_its_process_may_live(form: str | None, alive: bool, tmp_path: Path) -> None:
     numbers = {"here": socket.gethostname(), "own": os.getpid(), "ended": ended_process()}
     process = form and form.format(**numbers)
-    assert may_live(process) == alive
+    assert may_be_alive(process) == alive
     assert is_orphan(taken(GRACE.seconds + 1, process), tmp_path, NOW) != alive
 
 
@@ -79,14 +79,14 @@ def test_the_process_of_another_user_may_live(monkeypatch: pytest.MonkeyPatch) -
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    assert may_live(f"{socket.gethostname()}:1")
+    assert may_be_alive(f"{socket.gethostname()}:1")
 
 
 def test_it_is_taken_again_unless_it_was_to_be_cancelled() -> None:
     from prefect.states import Cancelling
 
-    assert handed_back(taken(100)).is_scheduled()
-    assert handed_back(taken(100).model_copy(update={"state": Cancelling()})).is_cancelled()
+    assert rescheduled(taken(100)).is_scheduled()
+    assert rescheduled(taken(100).model_copy(update={"state": Cancelling()})).is_cancelled()
 
 
 @pytest.mark.parametrize("whose", ["of our store", "of any store", "of another store"])
@@ -101,10 +101,10 @@ def test_the_server_is_told(store: Store, api: Api, monkeypatch: pytest.MonkeyPa
     try:
         run = api.client.create_flow_run_from_deployment(deployment, state=Pending()).id
         told: list[str] = []
-        hand_back_orphans(store.root, told.append)
+        reschedule_orphans(store.root, told.append)
         assert (told, api.flow_run(run).state.name) == ([], "Pending")
         monkeypatch.setattr("flows.runtime.unstarted_runs.GRACE", timedelta(0))
-        hand_back_orphans(store.root, told.append)
+        reschedule_orphans(store.root, told.append)
         ours = whose != "of another store"
         assert len(told) == ours
         assert api.flow_run(run).state.is_scheduled() == ours

@@ -131,7 +131,7 @@ def printed_by_ps() -> str:
 
 def wait_until_gone(running: Server) -> None:
     deadline = time.monotonic() + 10
-    while server_process.lives(running):
+    while server_process.is_alive(running):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -578,7 +578,7 @@ def test_address_without_scheme(root: Path) -> None:
 
 
 def test_recycled_pid_is_not_the_server(root: Path, home: Path) -> None:
-    mine = server_process._identity(os.getpid())
+    mine = server_process.process_identity(os.getpid())
     server_process.write_state(Server(os.getpid(), 4200, "another start time", 0.0), home)
     assert mine is not None
     assert server.status(root).state == "stopped"
@@ -597,7 +597,7 @@ def test_garbage_in_the_state_file(root: Path, home: Path, fake: None, text: str
     server_process.state_path(home).write_text(text, encoding="latin-1")
     assert server.status(root).state == "stopped"
 
-    assert server_process.lives(server.start(root))
+    assert server_process.is_alive(server.start(root))
 
 
 def test_a_zombie_process_is_not_running() -> None:
@@ -605,7 +605,7 @@ def test_a_zombie_process_is_not_running() -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
     assert Path(f"/proc/{process.pid}/stat").exists()
-    assert server_process._identity(process.pid) is None
+    assert server_process.process_identity(process.pid) is None
     process.wait()
 
 
@@ -615,7 +615,7 @@ def test_a_process_is_running_until_its_last_thread_ends() -> None:
     while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text():
         time.sleep(0.01)
 
-    assert server_process._identity(process.pid) is not None
+    assert server_process.process_identity(process.pid) is not None
     process.kill()
     process.wait()
 
@@ -634,7 +634,7 @@ def test_start_find_stop(root: Path, fake: None) -> None:
     assert running.ui_url in server.status(root).describe()
 
     assert server.stop(root)
-    assert not server_process.lives(running)
+    assert not server_process.is_alive(running)
     assert not server.stop(root)
     assert server.status(root).describe().startswith("No Prefect server")
 
@@ -694,7 +694,7 @@ def test_hung_server_is_an_error_and_can_be_stopped(
     root: Path, home: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "HANG_SECONDS", 0.2)
-    hung = Server(sleeper.pid, unused_port(), server_process._identity(sleeper.pid) or "", 0.0)
+    hung = Server(sleeper.pid, unused_port(), server_process.process_identity(sleeper.pid) or "", 0.0)
     server_process.write_state(hung, home)
 
     with pytest.raises(ServerError, match=rf"process {sleeper.pid}.* does not answer.*workflow server stop"):
@@ -711,7 +711,7 @@ def test_server_that_ignores_sigterm(root: Path, monkeypatch: pytest.MonkeyPatch
     running = server.start(root)
 
     assert server.stop(root)
-    assert not server_process.lives(running)
+    assert not server_process.is_alive(running)
 
 
 def test_a_starting_server_is_waited_for(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -742,7 +742,7 @@ def test_failing_start_leaves_nothing_and_shows_the_log(
     with pytest.raises(ServerError, match=rf"(?s){message}.*{home / 'server.log'}:\n  the reason is this"):
         server.start(root)
     assert len(spawned) == 1
-    assert not server_process.lives(spawned[0])
+    assert not server_process.is_alive(spawned[0])
     assert not server_process.state_path(home).exists()
 
 
@@ -756,7 +756,7 @@ def test_interrupted_start_leaves_nothing(root: Path, fake: None, monkeypatch: p
     monkeypatch.setattr(server_process, "wait_until_ready", interrupt)
     with pytest.raises(KeyboardInterrupt):
         server.start(root)
-    assert not server_process.lives(recorded[0])
+    assert not server_process.is_alive(recorded[0])
 
 
 def test_concurrent_starts_give_one_server(root: Path, fake: None) -> None:
@@ -925,7 +925,7 @@ def damaged(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_damaged_database_is_replaced_before_the_server_starts(root: Path, damaged: Path) -> None:
     told: list[str] = []
 
-    assert server_process.lives(server.start(root, told.append))
+    assert server_process.is_alive(server.start(root, told.append))
     assert [text.split(" (")[0] for text in told[:2]] == [
         "The database of the Prefect server is damaged",
         "Starting the project's Prefect server",
@@ -938,7 +938,7 @@ def test_damage_found_after_a_failed_start(root: Path, damaged: Path, monkeypatc
     find_damage = database.find_damage
     monkeypatch.setattr(database, "find_damage", lambda home, seconds: seconds > 2 and find_damage(home, seconds))
 
-    assert server_process.lives(server.start(root))
+    assert server_process.is_alive(server.start(root))
     assert not damaged.exists()
 
 
@@ -1077,7 +1077,7 @@ def test_prefects_server(odd_root: Path) -> None:
     assert client.post(f"{again.api.url}/flow_runs/count", json={}).json() == 5
     client.close()
     assert server.stop(root)
-    assert not server_process.lives(again)
+    assert not server_process.is_alive(again)
     for log in ("server.previous.log", "server.log"):
         printed = (settings.prefect_home(root) / log).read_text()
         assert f"Prefect's server of {settings.prefect_home(root)}: http://127.0.0.1:" in printed

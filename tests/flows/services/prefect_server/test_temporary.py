@@ -47,15 +47,15 @@ def start(root: Path) -> tuple[subprocess.Popen[str], Server]:
 def ends(server: Server, seconds: float = 20.0) -> bool:
     """Whether a server's process ends in time."""
     deadline = time.monotonic() + seconds
-    while server_process.lives(server) and time.monotonic() < deadline:
+    while server_process.is_alive(server) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return not server_process.lives(server)
+    return not server_process.is_alive(server)
 
 
 def test_it_survives_a_terminal_signal_but_not_its_parent(prefect_root: Path) -> None:
     process, server = start(prefect_root)
     try:
-        assert server_process.lives(server)
+        assert server_process.is_alive(server)
         assert os.getsid(server.pid) != os.getsid(process.pid), "a Ctrl-C is sent to the group of the command alone"
         with process:
             process.send_signal(signal.SIGKILL)
@@ -68,7 +68,7 @@ def test_it_ends_with_the_session(prefect_root: Path) -> None:
     process, server = start(prefect_root)
     process.communicate("")
     assert process.returncode == 0
-    assert not server_process.lives(server)
+    assert not server_process.is_alive(server)
 
 
 def test_it_says_why_it_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,4 +81,4 @@ def test_it_says_why_it_does_not_start(tmp_path: Path, monkeypatch: pytest.Monke
         servers.append(server)
         with pytest.raises(ServerError, match=r"(?s)of --ephemeral ended while it started\..*no such luck"):
             server.wait()
-    assert not server_process.lives(servers[0]._process)
+    assert not server_process.is_alive(servers[0]._process)

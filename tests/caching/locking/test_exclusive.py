@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.locking import exclusion
-from tasks.caching.locking.exclusion import Planned, StandBackError, exclusive
+from tasks.caching.locking import exclusive as module
+from tasks.caching.locking.exclusive import RunSkippedError, Scheduled, exclusive
+from tasks.caching.locking.lock import LockFile
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import FORK, StartPython
 
@@ -34,11 +35,11 @@ class Runs:
 
         def run() -> None:
             try:
-                with exclusive(self.store, experiment, on_wait=settled.set, **{"wait": True} | options):
+                with exclusive(self.store.locks, experiment, on_wait=settled.set, **{"wait": True} | options):
                     self.began.append(name)
                     settled.set()
                     self._ends[name].wait(60)
-            except StandBackError as error:
+            except RunSkippedError as error:
                 self.refused[name] = str(error)
                 settled.set()
 
@@ -71,8 +72,8 @@ def runs(store: Store) -> Iterator[Runs]:
     runs.end_all()
 
 
-def nightly(hours_ago: float, schedule: str = "nightly") -> Planned:
-    return Planned(schedule, time.time() - hours_ago * HOUR)
+def nightly(hours_ago: float, schedule: str = "nightly") -> Scheduled:
+    return Scheduled(schedule, time.time() - hours_ago * HOUR)
 
 
 def test_a_run_waits_for_the_one_that_goes_on(runs: Runs) -> None:
@@ -86,7 +87,7 @@ def test_a_run_waits_for_the_one_that_goes_on(runs: Runs) -> None:
 def test_or_does_not_take_place(runs: Runs) -> None:
     runs.start("first")
     runs.start("second", wait=False)
-    assert runs.refused == {"second": "another run of line goes on"}
+    assert runs.refused == {"second": "another run of line is in progress"}
     runs.end("first")
     runs.start("third", wait=False)
     assert runs.began == ["first", "third"]
@@ -109,23 +110,23 @@ def test_every_run_of_a_person_takes_place(runs: Runs) -> None:
     assert sorted(runs.began) == ["first", "fourth", "second", "third"]
 
 
-def test_of_planned_runs_one_waits(runs: Runs) -> None:
+def test_of_scheduled_runs_one_waits(runs: Runs) -> None:
     runs.start("a person's")
-    runs.start("at 3", planned=nightly(2))
-    runs.start("at 4", planned=nightly(1))
-    runs.start("at 5", planned=nightly(0))
+    runs.start("at 3", scheduled=nightly(2))
+    runs.start("at 4", scheduled=nightly(1))
+    runs.start("at 5", scheduled=nightly(0))
     assert set(runs.refused) == {"at 4", "at 5"}
-    assert "waits already" in runs.refused["at 4"]
+    assert "is waiting already" in runs.refused["at 4"]
     runs.end("a person's")
     runs.until_began("at 3")
 
 
-def test_of_planned_runs_that_were_missed_one_takes_place(runs: Runs) -> None:
+def test_of_scheduled_runs_that_were_missed_one_takes_place(runs: Runs) -> None:
     """As after a night without power: all of them come at once, some while the first goes on and some after it."""
-    runs.start("at 3", planned=nightly(3))
-    runs.start("at 4", planned=nightly(2))
+    runs.start("at 3", scheduled=nightly(3))
+    runs.start("at 4", scheduled=nightly(2))
     runs.end("at 3")
-    runs.start("at 5", planned=nightly(1))
+    runs.start("at 5", scheduled=nightly(1))
     runs.end_all()
     assert runs.began == ["at 3"]
     assert all(why.startswith("missed: a later run of the same schedule") for why in runs.refused.values())
@@ -134,9 +135,9 @@ def test_of_planned_runs_that_were_missed_one_takes_place(runs: Runs) -> None:
 
 def test_no_run_stands_back_for_one_that_does_not_take_place(runs: Runs) -> None:
     """The run of 4 o'clock was missed too, when that of 3 has begun: it does not keep the place of the next one."""
-    runs.start("at 3", planned=nightly(3))
-    runs.start("at 4", planned=nightly(2))
-    runs.start("now", planned=nightly(0))
+    runs.start("at 3", scheduled=nightly(3))
+    runs.start("at 4", scheduled=nightly(2))
+    runs.start("now", scheduled=nightly(0))
     assert list(runs.refused) == ["at 4"]
     runs.end("at 3")
     runs.until_began("now")
@@ -145,32 +146,32 @@ def test_no_run_stands_back_for_one_that_does_not_take_place(runs: Runs) -> None
 def test_nor_if_the_one_that_goes_on_has_only_just_begun(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the lock, and it is not written down yet when it began."""
     has_lock, may_go_on = threading.Event(), threading.Event()
-    write_beginning = exclusion.write_beginning
+    write_beginning = module.write_beginning
 
-    def write_slowly(planned: Planned | None, descriptor: int) -> None:
+    def write_slowly(scheduled: Scheduled | None, current: LockFile) -> None:
         has_lock.set()
         assert may_go_on.wait(60)
-        write_beginning(planned, descriptor)
+        write_beginning(scheduled, current)
 
-    monkeypatch.setattr(exclusion, "write_beginning", write_slowly)
+    monkeypatch.setattr(module, "write_beginning", write_slowly)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(runs.start, "at 3", planned=nightly(3))
+        first = pool.submit(runs.start, "at 3", scheduled=nightly(3))
         assert has_lock.wait(60)
-        second = pool.submit(runs.start, "at 4", planned=nightly(2))
+        second = pool.submit(runs.start, "at 4", scheduled=nightly(2))
         assert wait([second], timeout=0.3).not_done
         may_go_on.set()
         first.result()
         second.result()
-    runs.start("now", planned=nightly(0))
+    runs.start("now", scheduled=nightly(0))
     assert (runs.began, list(runs.refused)) == (["at 3"], ["at 4"])
 
 
 def test_one_that_waited_while_another_did_its_work_does_not_take_place(runs: Runs) -> None:
     """As when a run begins in the moment in which the one that was waited for has ended."""
     runs.start("a person's")
-    runs.start("at 3", planned=nightly(1))
-    with exclusion.opened(runs.store.records / "locks/exclusive/line.now") as now:
-        exclusion.write_beginning(nightly(0), now)
+    runs.start("at 3", scheduled=nightly(1))
+    with LockFile(runs.store.records / "locks/exclusive/line.now") as now:
+        module.write_beginning(nightly(0), now)
     runs.end_all()
     assert runs.began == ["a person's"]
     assert runs.refused["at 3"].startswith("missed: ")
@@ -178,61 +179,66 @@ def test_one_that_waited_while_another_did_its_work_does_not_take_place(runs: Ru
 
 def test_nor_does_one_that_was_missed_keep_others_from_beginning(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """That it is not to take place is found before it takes the lock."""
-    runs.start("at 3", planned=nightly(3))
+    runs.start("at 3", scheduled=nightly(3))
     runs.end("at 3")
-    taken: list[int] = []
-    has_locked = exclusion.has_locked
-    monkeypatch.setattr(exclusion, "has_locked", lambda descriptor: taken.append(1) or has_locked(descriptor))
-    runs.start("at 4", planned=nightly(2))
-    assert (list(runs.refused), taken) == (["at 4"], [])
+    taken: list[float | None] = []
+    acquire = LockFile.acquire
+
+    def note(file: LockFile, timeout: float | None = None) -> bool:
+        taken.append(timeout)
+        return acquire(file, timeout)
+
+    monkeypatch.setattr(LockFile, "acquire", note)
+    runs.start("at 4", scheduled=nightly(2))
+    assert (list(runs.refused), taken) == (["at 4"], [None])  # the decision's lock alone
 
 
-def test_the_next_planned_run_takes_place(runs: Runs) -> None:
-    runs.start("last night's", planned=nightly(24))
+def test_the_next_scheduled_run_takes_place(runs: Runs) -> None:
+    runs.start("last night's", scheduled=nightly(24))
     runs.end("last night's")
-    runs.start("tonight's", planned=nightly(-0.001))
+    runs.start("tonight's", scheduled=nightly(-0.001))
     assert runs.began == ["last night's", "tonight's"]
 
 
 def test_another_schedule_misses_nothing(runs: Runs) -> None:
-    runs.start("nightly", planned=nightly(2))
+    runs.start("nightly", scheduled=nightly(2))
     runs.end("nightly")
-    runs.start("hourly", planned=nightly(1, "hourly"))
+    runs.start("hourly", scheduled=nightly(1, "hourly"))
     assert runs.began == ["nightly", "hourly"]
 
 
 def test_a_run_is_known_to_have_begun_however_long_the_name_of_the_schedule_before(runs: Runs) -> None:
     for schedule in ("of the last night of each month", "nightly"):
-        runs.start(schedule, planned=nightly(2, schedule))
+        runs.start(schedule, scheduled=nightly(2, schedule))
         runs.end(schedule)
-    runs.start("missed", planned=nightly(1))
+    runs.start("missed", scheduled=nightly(1))
     assert set(runs.refused) == {"missed"}
 
 
-def test_after_the_clock_was_set_back_planned_runs_take_place(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_the_clock_was_set_back_scheduled_runs_take_place(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     with monkeypatch.context() as tomorrow:
         tomorrow.setattr(time, "time", lambda: now + 24 * HOUR)
-        runs.start("tomorrow's", planned=Planned("nightly", now + 24 * HOUR))
+        runs.start("tomorrow's", scheduled=Scheduled("nightly", now + 24 * HOUR))
     runs.end("tomorrow's")
-    runs.start("today's", planned=nightly(0))
+    runs.start("today's", scheduled=nightly(0))
     assert runs.began == ["tomorrow's", "today's"]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"[1]", b'{"schedule": 1}', b"\xff\x00", b"[" * 4000])
 def test_a_file_with_garbage_tells_nothing(store: Store, content: bytes) -> None:
-    with exclusive(store, "line", wait=False, planned=nightly(0)):
+    with exclusive(store.locks, "line", wait=False, scheduled=nightly(0)):
         pass
     (file,) = (store.records / "locks" / "exclusive").glob("line.now")
     file.write_bytes(content)
-    with exclusive(store, "line", wait=False, planned=nightly(1)):
+    with exclusive(store.locks, "line", wait=False, scheduled=nightly(1)):
         pass
 
 
 def test_a_run_that_fails_lets_the_next_one_in(store: Store) -> None:
-    with contextlib.suppress(RuntimeError), exclusive(store, "line", wait=False):
+    with contextlib.suppress(RuntimeError), exclusive(store.locks, "line", wait=False):
         raise RuntimeError
-    with exclusive(store, "line", wait=False):
+    with exclusive(store.locks, "line", wait=False):
         pass
 
 
@@ -242,8 +248,8 @@ def test_a_run_that_was_killed_ends_its_turn(store: Store, start_python: StartPy
         f"{FORK}\n"
         "import sys, pathlib, time\n"
         "from tasks.caching.storage.store import Store\n"
-        "from tasks.caching.locking.exclusion import exclusive\n"
-        "with exclusive(Store(pathlib.Path(sys.argv[1])), 'line', wait=False):\n"
+        "from tasks.caching.locking.exclusive import exclusive\n"
+        "with exclusive(Store(pathlib.Path(sys.argv[1])).locks, 'line', wait=False):\n"
         f"    {before or 'pass'}\n"
         "    print('has it', flush=True)\n"
         "    time.sleep(600)\n",
@@ -251,9 +257,9 @@ def test_a_run_that_was_killed_ends_its_turn(store: Store, start_python: StartPy
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "has it\n"
-    with pytest.raises(StandBackError), exclusive(store, "line", wait=False):
+    with pytest.raises(RunSkippedError), exclusive(store.locks, "line", wait=False):
         pass
     holder.kill()
     holder.wait(60)
-    with exclusive(store, "line", wait=False):
+    with exclusive(store.locks, "line", wait=False):
         pass

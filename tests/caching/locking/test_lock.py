@@ -1,4 +1,7 @@
 import asyncio
+import contextlib
+import fcntl
+import os
 import signal
 import threading
 import time
@@ -8,7 +11,8 @@ from subprocess import Popen
 
 import pytest
 
-from tasks.caching.locking.locks import FlockManager
+from tasks.caching.code.sources import PROJECT
+from tasks.caching.locking.lock import FlockManager, LockFile, locked_folder
 from tests.caching.conftest import FORK, StartPython
 
 KEY = "train/0123.json"
@@ -17,7 +21,7 @@ KEY = "train/0123.json"
 HOLD = f"""
 import sys
 from pathlib import Path
-from tasks.caching.locking.locks import FlockManager
+from tasks.caching.locking.lock import FlockManager
 manager = FlockManager(Path(sys.argv[1]))
 print(manager.acquire_lock("{KEY}", "another process", 0), flush=True)
 sys.stdin.readline()
@@ -156,6 +160,31 @@ class TestOneProcess:
         manager.release_lock(KEY, "one")
         assert not manager.is_locked(KEY)
 
+    def test_a_lock_whose_file_was_removed_while_it_was_waited_for_is_taken_on_the_new_file(
+        self, manager: FlockManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As when the folder is emptied by hand: a lock on a file without a name excludes nobody."""
+        acquire, files = LockFile.acquire, []
+
+        def acquire_a_removed_file(file: LockFile, timeout: float | None = None) -> bool:
+            if not files:
+                next(folder.iterdir()).unlink()
+            files.append(file)
+            return acquire(file, timeout)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(LockFile, "acquire", acquire_a_removed_file)
+            assert manager.acquire_lock(KEY, "one", acquire_timeout=0)
+        assert [file.is_open for file in files] == [False, True]
+        assert not FlockManager(folder).acquire_lock(KEY, "two", acquire_timeout=0)
+
+    def test_a_lock_that_is_a_link_is_not_followed(self, folder: Path, tmp_path: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "one.lock").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(OSError, match="symbolic links"):
+            LockFile(folder / "one.lock")
+        assert not (tmp_path / "elsewhere").exists()
+
     def test_waiting_for_a_free_lock_takes_no_time(self, manager: FlockManager) -> None:
         assert manager.wait_for_lock(KEY, timeout=0)
         assert manager.wait_for_lock(KEY)
@@ -240,3 +269,56 @@ class TestTwoProcesses:
         assert asyncio.run(work()) == [True, True]
         assert manager.is_lock_holder(KEY, "one")
         manager.release_lock(KEY, "one")
+
+
+#: A process that locks the folder in its first argument, shared if there is a second one, and says so.
+HOLD_FOLDER = """
+import sys
+from pathlib import Path
+from tasks.caching.locking.lock import locked_folder
+with locked_folder(Path(sys.argv[1]), shared=len(sys.argv) > 2):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+class TestFolders:
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_a_shared_lock_admits_shared_ones_alone(
+        self, tmp_path: Path, start_python: StartPython, shared: bool
+    ) -> None:
+        process = start_python(HOLD_FOLDER, tmp_path, *(["shared"] if shared else []))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        with LockFile(tmp_path, os.O_RDONLY) as file:
+            assert not file.acquire(timeout=0)
+            operation = fcntl.LOCK_SH | fcntl.LOCK_NB
+            with contextlib.nullcontext() if shared else pytest.raises(BlockingIOError):
+                fcntl.flock(file.descriptor, operation)
+
+    def test_a_forked_child_does_not_keep_a_folder_locked(self, tmp_path: Path, start_python: StartPython) -> None:
+        process = start_python(FORK + HOLD_FOLDER.replace("    print(", "    fork(); print("), tmp_path)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        process.kill()
+        process.wait()
+        with LockFile(tmp_path, os.O_RDONLY) as file:
+            assert file.acquire(timeout=0)
+
+    def test_a_folder_is_unlocked_at_the_end(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            with locked_folder(tmp_path), LockFile(tmp_path, os.O_RDONLY) as file:
+                assert not file.acquire(timeout=0)
+
+
+def test_what_is_written_over_a_longer_text_ends_where_it_ends(tmp_path: Path) -> None:
+    with LockFile(tmp_path / "file") as file:
+        for content in (b"long", b"s", b""):
+            file.overwrite(content)
+            assert (tmp_path / "file").read_bytes() == file.read() == content
+
+
+def test_every_lock_is_taken_in_one_module() -> None:
+    """So that none is inherited by a child; a database, whose locks are not flock, is another thing."""
+    modules = (path for package in ("flows", "tasks") for path in (PROJECT / package).rglob("*.py"))
+    assert [path.name for path in modules if "fcntl.flock(" in path.read_text("utf-8")] == ["lock.py"]
