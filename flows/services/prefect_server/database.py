@@ -184,6 +184,18 @@ def require_known_schema(home: Path) -> None:
         )
 
 
+def is_current(home: Path) -> bool:
+    """Whether the database has the schema of the installed version of Prefect, so that a server does not change it."""
+    import sqlite3
+
+    try:
+        revisions = query(home / FILES[0], f"SELECT version_num FROM {VERSION_TABLE}", CHECK_SECONDS)  # noqa: S608
+    except sqlite3.Error:
+        return False
+    latest = "".join(migration.read_text("utf-8") for migration in migrations()[:1])
+    return len(revisions) == 1 and f'\nrevision = "{revisions[0]}"' in latest
+
+
 def unknown_revisions(revisions: Iterable[str]) -> list[str]:
     """Returns the revisions that the installed version of Prefect does not know; none if that is unclear."""
     known = [migration.read_text("utf-8") for migration in migrations()]

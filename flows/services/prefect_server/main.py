@@ -50,7 +50,8 @@ def end_with_parent() -> None:
     """Ends this process when the one that started it does, which closes the other end of the pipe at stdin."""
 
     def wait_for_end() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 1024):  # a buffered read would abort an interpreter that ends first
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait_for_end, name="starter", daemon=True).start()
@@ -64,9 +65,10 @@ def main() -> None:
     AioSqliteConfiguration.begin_transaction = begin_as_writer  # type: ignore[assignment, method-assign]
     home = Path(os.environ["PREFECT_HOME"])
     settings = get_current_settings().server
+    prove = partial(server_proof, ensure_secret(home), home, own_password(home), settings.api.port)
     config = uvicorn.Config(
         # Wrapped around the app rather than inside it: the server also sends itself requests, with a made-up Host.
-        Guard(create_app(final=True), partial(server_proof, ensure_secret(home), home, own_password(home)), base_url()),
+        Guard(create_app(final=True), prove, base_url()),
         host=settings.api.host,
         port=settings.api.port,
         timeout_keep_alive=settings.api.keepalive_timeout,

@@ -114,6 +114,9 @@ def sign(secret: str, *parts: str) -> str:
     return hmac.new(secret.encode(), "\0".join(parts).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
 
 
-def server_proof(secret: str, home: Path, password: str, challenge: str) -> str:
-    """Returns the server's response to a challenge: it proves whose server it is and which password it asks for."""
-    return sign(secret, "server", str(home), password, challenge)
+def server_proof(secret: str, home: Path, password: str, port: int, challenge: str) -> str:
+    """Returns the server's response to a challenge: it proves whose server it is and which password it asks for.
+
+    It is valid for the server's own port only: a program on another port cannot relay the challenge to the server.
+    """
+    return sign(secret, "server", str(home), password, str(port), challenge)

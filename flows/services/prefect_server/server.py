@@ -130,21 +130,6 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
         raise ServerError(f"No Prefect server can run in {home}: {tell_error(error)}") from error
 
 
-def check_database(root: Path, notify: Callable[[str], None] | None = None) -> None:
-    """Makes sure that a temporary server, which lasts for one command, finds a usable database of the project.
-
-    Raises:
-        ServerError: It is damaged and still open, or from a later version of Prefect.
-        OSError: It is damaged and cannot be moved.
-    """
-    home = prefect_home(root)
-    require_known_schema(home)
-    if find_damage(home):
-        with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
-            if server_process.find(home) is None:
-                set_aside_if_damaged(home, notify or (lambda message: None))
-
-
 def diagnose(api: Api | None, root: Path) -> str:
     """Returns why the project's own server fails: a full disk, a damaged database; empty if unknown."""
     if api is None or api.external:

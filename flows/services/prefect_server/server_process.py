@@ -184,7 +184,7 @@ def challenge(server: Server, home: Path) -> Literal["proven", "no response", "u
     secret = read_secret(home)
     if secret is None:
         return "unproven"
-    proof = server_proof(secret, home, own_password(home), nonce).encode()
+    proof = server_proof(secret, home, own_password(home), server.port, nonce).encode()
     return "proven" if hmac.compare_digest(body, proof) else "unproven"
 
 

@@ -81,7 +81,13 @@ def test_a_password_that_prefect_cannot_compare_is_rejected(tmp_path: Path, monk
 
 
 def test_a_proof_is_valid_for_one_server_and_one_challenge() -> None:
-    given = ("secret", Path("/a/.prefect"), "password", "0f")
-    others = [("secret2", *given[1:]), ("secret", Path("/b"), *given[2:]), (*given[:2], "p", "0f"), (*given[:3], "0e")]
-    assert len({server_proof(*words) for words in [given, *others]}) == 5
-    assert server_proof("s", Path(os.fsdecode(b"/\xff")), "p", "0") != server_proof("s", Path("/"), "p", "0")
+    given = ("secret", Path("/a/.prefect"), "password", 4200, "0f")
+    others = [
+        ("secret2", *given[1:]),
+        ("secret", Path("/b"), *given[2:]),
+        (*given[:2], "p", *given[3:]),
+        (*given[:3], 4201, "0f"),
+        (*given[:4], "0e"),
+    ]
+    assert len({server_proof(*words) for words in [given, *others]}) == 6
+    assert server_proof("s", Path(os.fsdecode(b"/\xff")), "p", 1, "0") != server_proof("s", Path("/"), "p", 1, "0")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,10 +22,13 @@ import pytest
 from flows.environment import settings
 from flows.services.prefect_server import database, password, reachability, server, server_process
 from flows.services.prefect_server.server import Api, Server, ServerError
+from flows.services.prefect_server.temporary import prepare_database
 
 PROJECT = Path(__file__).parents[4]
 
-PROOF = 'server_proof(ensure_secret(home), home, own_password(home), self.path.rpartition("/")[2])'
+PROOF = (
+    'server_proof(ensure_secret(home), home, own_password(home), self.server.server_port, self.path.rpartition("/")[2])'
+)
 
 # Stands in for Prefect if only its process matters: it starts within a tenth of a second.
 FAKE_SERVER = f"""
@@ -958,16 +961,16 @@ def test_database_of_a_later_version_is_reported_before_the_server_starts(
     connection = sqlite3.connect(home / "prefect.db")
     connection.executescript("CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('later')")
     connection.close()
-    for begin in (server.start, server.check_database):
+    for begin in (lambda: server.start(root), lambda: prepare(home, pytest.fail)):
         with pytest.raises(ServerError, match="has the schema 'later', which Prefect"):
-            begin(root)
+            begin()
 
 
 def test_the_database_of_a_running_server_is_not_touched(root: Path, fake: None) -> None:
     running = server.start(root)
     path = settings.prefect_home(root) / "prefect.db"
     path.write_text("garbage")
-    server.check_database(root, pytest.fail)
+    prepare(path.parent, pytest.fail)
 
     assert server.start(root, pytest.fail) == running
     assert path.read_text() == "garbage"
@@ -975,18 +978,40 @@ def test_the_database_of_a_running_server_is_not_touched(root: Path, fake: None)
     assert server.diagnose(Api("http://127.0.0.1:4200/api", "the environment"), root) == ""
 
 
-def test_a_damaged_database_is_replaced_for_a_temporary_server(root: Path, damaged: Path) -> None:
-    told: list[str] = []
-    server.check_database(root, told.append)
+def test_a_damaged_database_is_replaced_for_a_temporary_server(home: Path, damaged: Path) -> None:
+    printed: list[str] = []
+    prepare(home, printed.append)
 
-    assert len(told) == 1
+    assert len(printed) == 1
     assert not damaged.exists()
 
 
-def test_without_a_database_nothing_is_created(root: Path) -> None:
-    server.check_database(root, pytest.fail)
+def prepare(home: Path, notify: Callable[[str], None]) -> None:
+    """Prepares the database for a temporary server, and releases the lock."""
+    with contextlib.ExitStack() as lock:
+        prepare_database(home, notify, lock)
 
-    assert not settings.prefect_home(root).exists()
+
+def test_a_proof_relayed_from_another_port_is_not_accepted(root: Path, home: Path, fake: None) -> None:
+    """Another user's program that takes the expected port could relay the challenge to a server of the project."""
+    real = server.start(root)
+
+    class Relay(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = httpx.get(f"http://127.0.0.1:{real.port}{self.path}")
+            self.send_response(answer.status_code)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Relay) as relay:
+        threading.Thread(target=relay.serve_forever).start()
+        relayed = Server(real.pid, relay.server_port, real.identity, real.since)
+        found = server_process.challenge(relayed, home)
+        relay.shutdown()
+    assert (server_process.challenge(real, home), found) == ("proven", "unproven")
 
 
 # --- The real server

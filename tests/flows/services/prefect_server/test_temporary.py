@@ -1,10 +1,12 @@
 """The server of `--ephemeral` starts and ends with a session, however the process ends."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,25 @@ def start(root: Path) -> tuple[subprocess.Popen[str], Server]:
     assert process.stdout is not None
     pid, identity, port = process.stdout.readline().split()
     return process, Server(int(pid), int(port), identity, time.time())
+
+
+def test_a_crowd_creates_one_database(tmp_path: Path) -> None:
+    """Migrations that run at once fail, and a database that is being created looks damaged to others."""
+    with ThreadPoolExecutor() as pool:
+        started = list(pool.map(start, [tmp_path] * 3))
+    try:
+        assert all(server_process.is_alive(server) for _, server in started)
+        assert list((tmp_path / ".prefect").glob("damaged-*")) == []
+    finally:
+        for process, _ in started:
+            with process:
+                process.kill()
+
+
+def test_without_space_it_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 0))
+    with pytest.raises(ServerError, match=r"Only 0.0 MB are free"), temporary_server(tmp_path, pytest.fail):
+        pass
 
 
 def ends(server: Server, seconds: float = 20.0) -> bool:
