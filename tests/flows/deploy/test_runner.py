@@ -214,7 +214,7 @@ def test_at_its_end_runs_keep_where_they_are_and_the_next_goes_on_from_there(
     assert inspect_store(served.store).problems == []
     project.begin("--limit", "3")
     again = served.ask(ENDLESS)
-    served.api.log(again, "goes on after epoch")
+    served.api.log(again, "resumes after epoch")
     served.cancel(again)
     assert served.until(again, "Cancelled")
 
