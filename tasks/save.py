@@ -48,7 +48,7 @@ class SaveConfig(StageConfig):
 def save(config: SaveConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest, report and their digests."""
     now = datetime.now(UTC)
-    with context.store.claimed_run(f"{config.name}-{now:%Y%m%d-%H%M%S}") as run:
+    with context.store.reserved_run(f"{config.name}-{now:%Y%m%d-%H%M%S}") as run:
         files = compose_files(config, inputs, context, run, now)
         saved = context.store.publish_run(run, files | {SUMS: list_sums(files)})
     checkpoint = checkpoint_name(config)

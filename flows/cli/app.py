@@ -50,8 +50,8 @@ from flows.runs.history import SHOWN, read_history, rejections_of
 from flows.signals import Interrupted, interruptible
 from flows.train import require_reached, require_run
 from tasks.caching.key import version
+from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.store import project_store
-from tasks.caching.storage.trouble import tell_error
 
 app = App(
     name="workflow",
@@ -333,5 +333,5 @@ def report_error(error: Exception) -> int:
     found = error.__cause__ if isinstance(error, CycloptsError) else error
     if isinstance(found, ValidationError):
         error = list_problems(found, "the command line")
-    tell(truncate(f"error: {tell_error(error)}"))
+    tell(truncate(f"error: {describe_error(error)}"))
     return 2 if isinstance(error, InputError | CycloptsError) else 1

@@ -8,8 +8,8 @@ import sys
 from flows.environment.settings import ServerError
 from flows.errors import InputError
 from flows.services.stop import stop
+from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.store import project_store
-from tasks.caching.storage.trouble import tell_error
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         for line in stop(project_store().root):
             sys.stdout.write(f"{line}\n")
     except (ServerError, InputError, OSError) as error:
-        sys.exit(f"error: {tell_error(error)}")
+        sys.exit(f"error: {describe_error(error)}")
 
 
 if __name__ == "__main__":

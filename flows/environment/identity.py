@@ -14,7 +14,7 @@ from uuid import uuid4
 from flows.environment.settings import prefect_home
 from tasks.caching.locking.lock import locked_folder
 from tasks.caching.storage.durable import temporary_file
-from tasks.caching.storage.trouble import placed
+from tasks.caching.storage.errors import naming_folder
 
 #: Prefix of the tag that names the store of a flow run or a deployment.
 PREFIX = "store-"
@@ -50,7 +50,7 @@ def read_identity(path: Path) -> str | None:
 
 def make_identity(path: Path) -> str:
     """Creates the identity of a store, unless another process has just done so."""
-    with placed(path.parent):
+    with naming_folder(path.parent):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked_folder(path.parent):
             if found := read_identity(path):

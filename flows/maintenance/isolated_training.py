@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.runtime.zombie_runs import mark_zombie_runs
 from tasks.caching.interruption import postponed_interruption
 from tasks.caching.key import flatten
-from tasks.caching.storage.durable import named
+from tasks.caching.storage.durable import naming_path
 from tasks.learning.config.experiment import Experiment
 
 #: Seconds in which a training that is told to end has to do so.
@@ -36,7 +36,7 @@ def write_experiment(experiment: Experiment, path: Path) -> None:
     lines = [
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in fields.items() if value is not None
     ]
-    with named(path):
+    with naming_path(path):
         path.write_text("".join(lines), encoding="utf-8")
 
 

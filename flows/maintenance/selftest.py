@@ -110,7 +110,7 @@ def newest_state(home: Path) -> int:
 
 def went_on_after(out: str) -> list[int]:
     """The epoch after which a training said that it went on; empty if it began anew."""
-    return [int(number.replace(",", "")) for number in re.findall(r"goes on after epoch ([\d,]+)", out)]
+    return [int(number.replace(",", "")) for number in re.findall(r"resumes after epoch ([\d,]+)", out)]
 
 
 def compare_outputs(one: Path, other: Path) -> dict[str, tuple[str, str]]:

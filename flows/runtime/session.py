@@ -13,8 +13,8 @@ from flows.environment.variables import drop_run_variables
 from flows.errors import InputError
 from flows.runtime.zombie_runs import mark_zombie_runs
 from tasks.caching.code.sources import PROJECT
+from tasks.caching.storage.errors import require_descriptors
 from tasks.caching.storage.store import project_store
-from tasks.caching.storage.trouble import require_descriptors
 
 #: Python prints its warnings on the error stream, unless a program has set up logging in its own way.
 LOG = logging.getLogger("workflow")

@@ -1,4 +1,4 @@
-"""Interruptions (Ctrl-C, SIGTERM, SIGHUP) put off until the work has come to a point where it can stop without loss."""
+"""Interruptions (Ctrl-C, SIGTERM, SIGHUP), postponed until the work reaches a point where it can stop without loss."""
 
 import contextlib
 import signal
@@ -6,18 +6,18 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-#: What ends a process in good order: Ctrl-C, what `kill`, systemd and Kubernetes send, and a terminal that is closed.
+#: Signals that ask a process to end: Ctrl-C, what `kill`, systemd and Kubernetes send, and a terminal that is closed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: The signals that have interrupted the command which goes on. What one of them interrupted may go on regardless: an
-#: exception that is raised while a library calls back, as pydantic does, can be lost in there.
+#: The signals that have interrupted the running command. What one of them interrupted may continue regardless: an
+#: exception that is raised inside a callback of a library, as pydantic has them, can be swallowed there.
 interruptions: list[int] = []
 
 Handler = Callable[[int, FrameType | None], None]
 
 
 def noted(handler: Handler) -> Handler:
-    """A handler of signals that takes note of each one before it does what it does."""
+    """A signal handler that notes each signal in `interruptions` before it calls `handler`."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         interruptions.append(number)
@@ -27,41 +27,41 @@ def noted(handler: Handler) -> Handler:
 
 
 def require_uninterrupted() -> None:
-    """Interrupts once more what goes on although an interruption has come."""
+    """Raises the last signal once more, in a command that continues although it was interrupted."""
     if interruptions:
         signal.raise_signal(interruptions[-1])
 
 
 @contextlib.contextmanager
 def postponed_interruption() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether an interruption has come; the interruption itself takes place at the end.
+    """Yields a function that returns whether an interruption has come; the interruption itself is raised at the end.
 
-    Whoever works inside asks now and then, and stops where it suits him. A second signal does not wait. Outside the
-    main thread, which alone may handle signals, nothing is put off.
+    The work inside calls it now and then, and stops at a point of its choice. A second signal is raised at once.
+    Outside the main thread, which alone can handle signals, nothing is postponed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    come: list[int] = []
+    received: list[int] = []
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    # None was not set by Python and could not be set again; what is ignored, as under nohup, stays ignored.
+    # A handler that is None was not set by Python and could not be restored; ignored signals, as under nohup, stay so.
     handlers = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
 
     def restore() -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
-    def put_off(number: int, frame: FrameType | None) -> None:
-        come.append(number)
-        if len(come) > 1:
+    def postpone(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
             restore()
             signal.raise_signal(number)
 
     for number in handlers:
-        signal.signal(number, put_off)
+        signal.signal(number, postpone)
     try:
-        yield lambda: bool(come)
+        yield lambda: bool(received)
     finally:
         restore()
-        if len(come) == 1:
-            signal.raise_signal(come[0])
+        if len(received) == 1:
+            signal.raise_signal(received[0])

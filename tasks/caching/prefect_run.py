@@ -39,11 +39,11 @@ from tasks.caching.reasons import Reason, ReasonKind, RunStatus
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.stage import Observer, Stage, StageContext, StageReport
 from tasks.caching.storage.durable import replace_file
+from tasks.caching.storage.errors import describe_error, is_transient, require_no_folder, require_room
 from tasks.caching.storage.ownership import own_data
 from tasks.caching.storage.reference import Expected, Reference
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import Store, project_store, read_file
-from tasks.caching.storage.trouble import is_transient, require_no_folder, require_room, tell_error
 
 #: Seconds before a stage is tried a second time; from one try to the next they double.
 BACKOFF_SECONDS = 10.0
@@ -111,7 +111,7 @@ class RecordFiles(LocalFileSystem):
         try:
             replace_file(self._resolve_path(path), content)
         except OSError as error:
-            self._failure = tell_error(error)
+            self._failure = describe_error(error)
             raise
         self._failure = ""
 
@@ -219,7 +219,7 @@ class PrefectRun:
         try:
             finished = state.result()
         except Exception as error:
-            raise StageError(f"stage {call.stage.name} failed: {tell_error(error)}") from error
+            raise StageError(f"stage {call.stage.name} failed: {describe_error(error)}") from error
         self._finished.append(finished)
         reused, records = state.name == "Cached", task.result_storage
         # Prefect only logs it. That there is a record says nothing: it may be an older one, or not yet be on the disk.
@@ -247,7 +247,7 @@ class PrefectRun:
             except Exception as error:
                 if is_transient(error) and tried <= self.retries:
                     seconds = BACKOFF_SECONDS * 2 ** (tried - 1)
-                    context.notice(f"try {tried} failed, the next begins in {seconds:g} s: {tell_error(error)}")
+                    context.notice(f"try {tried} failed, the next begins in {seconds:g} s: {describe_error(error)}")
                 raise
 
         return work
@@ -281,7 +281,7 @@ class PrefectRun:
             remember(call.stage.name, self.experiment, call.external, self.store)
         except OSError as error:
             raise StageError(
-                f"stage {call.stage.name} ran, but what it was made of could not be noted: {tell_error(error)}"
+                f"stage {call.stage.name} ran, but what it was made of could not be noted: {describe_error(error)}"
             ) from error
 
     def _show_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:

@@ -1,6 +1,6 @@
-"""What makes torch compute other bytes of the same: the processor's instructions, and variables that choose among them.
+"""What makes torch compute other bytes from the same inputs: the CPU's instructions, and variables that select them.
 
-Read without torch, whose import takes a second that a plan does not have.
+Detected without torch, whose import takes a second that a plan does not have.
 """
 
 import functools
@@ -9,7 +9,7 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-#: Environment variables that choose how sums are made: the order, the instructions or the precision.
+#: Environment variables that select how sums are computed: their order, instructions or precision.
 CHOOSING = (
     "MKL_CBWR",
     "MKL_ENABLE_INSTRUCTIONS",
@@ -25,30 +25,30 @@ CHOOSING = (
     "OMP_THREAD_LIMIT",
 )
 
-#: Likewise, how matplotlib's FreeType draws letters.
+#: Environment variables that select how matplotlib's FreeType draws letters.
 DRAWING = ("FREETYPE_PROPERTIES",)
 
-#: Flags of an x86 processor, as Linux names them, that torch asks for before it uses the kernels of that name; see
+#: Flags of an x86 processor, as Linux names them, that torch requires before it uses the kernels of that name; see
 #: `compute_cpu_capability` in aten/src/ATen/native/DispatchStub.cpp.
 X86 = {"AVX512": {"avx512vl", "avx512bw", "avx512dq", "fma"}, "AVX2": {"avx2", "fma"}}
 
-#: Features of an ARM processor that it asks for.
+#: Features of an ARM processor that it checks.
 ARM = {"sve", "bf16"}
 
 
 def computing(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What shapes the results of torch beside its version, by name."""
+    """What affects the results of torch besides its version, by name."""
     chosen = {name: environment[name] for name in CHOOSING if name in environment}
     return {"CPU capability": cpu_capability(environment.get("ATEN_CPU_CAPABILITY", "")), **chosen}
 
 
 def drawing(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What shapes pictures beside the version of matplotlib, by name."""
+    """What affects plots besides the version of matplotlib, by name."""
     return {name: environment[name] for name in DRAWING if name in environment}
 
 
 def cpu_capability(asked: str = "") -> str:
-    """The kernels that torch takes: on x86 under Linux what `torch.backends.cpu.get_cpu_capability()` says.
+    """The kernels that torch selects: on x86 under Linux what `torch.backends.cpu.get_cpu_capability()` returns.
 
     Args:
         asked: the value of `ATEN_CPU_CAPABILITY`.
@@ -64,7 +64,7 @@ def cpu_capability(asked: str = "") -> str:
 
 @functools.cache
 def processor_flags(description: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What the first processor can do, in the words of Linux; nothing elsewhere."""
+    """The flags of the first processor, as Linux names them; empty on other systems."""
     try:
         lines = description.read_text().splitlines()
     except OSError:

@@ -34,7 +34,7 @@ def work(store: Store) -> None:
     finish(store)
     states.clear()
     if not saved_run(store):
-        with store.claimed_run("line-1") as run:
+        with store.reserved_run("line-1") as run:
             store.publish_run(run, {"run.txt": b"run", "plots/a.svg": b"<svg/>"})
     replace_link(store.runs / "latest", saved_run(store))
 

@@ -138,7 +138,7 @@ class TestJson:
         content = publish(store).to_json()
         doubled = re.sub(rb'("%s": ("[^"]*"|\{.*?\}\}))' % twice.encode(), rb"\1, \1", content, count=1)
         assert json.loads(doubled) == json.loads(content), "for a careless reader nothing is wrong with it"
-        with pytest.raises(UnreadableRecordError, match=f"the key '{twice}' stands twice"):
+        with pytest.raises(UnreadableRecordError, match=f"the key '{twice}' occurs twice"):
             Record.from_json(doubled)
 
     @pytest.mark.parametrize("more", [b"{}", b"\0", b"x", b" 7"])

@@ -296,7 +296,7 @@ def test_code_in_a_pickle_is_caught_and_not_run(run: Run, caught: Callable[[], s
 
 
 DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no object": (lambda told: [told], "model.json: it is no JSON object"),
+    "no object": (lambda told: [told], "model.json: it is not a JSON object"),
     "empty": (lambda told: {}, "model.json does not tell the tensors: it was altered"),
     "no loss": (lambda told: told | {"loss": None}, "model.json does not tell the loss: it was altered"),
     "metrics of none": (lambda told: told | {"metrics": []}, "model.json does not tell the metrics: it was altered"),
@@ -331,7 +331,7 @@ def test_a_key_that_stands_twice_is_caught_though_it_is_signed(run: Run, caught:
     content = (run.folder / name).read_bytes()
     doubled = content.replace(b"{", b'{"loss": "l1", "loss": "l1",', 1)
     run.replace(name, doubled)
-    assert f"{name}: the key 'loss' stands twice in one object" in caught()
+    assert f"{name}: the key 'loss' occurs twice in one object" in caught()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 1}', b"\xff\xfe"])

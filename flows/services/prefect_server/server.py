@@ -34,7 +34,7 @@ from flows.services.prefect_server.ports import PORTS_TRIED, first_port, is_free
 from flows.services.prefect_server.reachability import why_unreachable
 from flows.services.prefect_server.server_process import Server
 from flows.services.prefect_server.sign_in import UiPage
-from tasks.caching.storage.trouble import require_free, tell_error
+from tasks.caching.storage.errors import describe_error, require_free
 
 __all__ = ["Api", "Server", "ServerError", "Status", "configure_prefect", "find_api", "start", "status", "stop"]
 
@@ -127,7 +127,7 @@ def start(root: Path, notify: Callable[[str], None] | None = None) -> Server:
         with server_process.locked(home, STARTUP_SECONDS + HANG_SECONDS):
             return _wait_for_running(home) or _start_new(root, home, notify or (lambda message: None))
     except OSError as error:
-        raise ServerError(f"No Prefect server can run in {home}: {tell_error(error)}") from error
+        raise ServerError(f"No Prefect server can run in {home}: {describe_error(error)}") from error
 
 
 def diagnose(api: Api | None, root: Path) -> str:
@@ -138,7 +138,7 @@ def diagnose(api: Api | None, root: Path) -> str:
     try:
         require_free(home, MIN_FREE_BYTES)
     except OSError as full:
-        return tell_error(full)
+        return describe_error(full)
     damage = find_damage(home)
     return damage and f"its database is damaged, {damage}: stop it with `workflow server stop`"
 

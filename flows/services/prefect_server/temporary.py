@@ -18,7 +18,7 @@ from flows.services.prefect_server.database import find_damage, is_current, requ
 from flows.services.prefect_server.password import own_password
 from flows.services.prefect_server.ports import free_port
 from flows.services.prefect_server.server import HANG_SECONDS, LOG_LINES_SHOWN, MIN_FREE_BYTES, STARTUP_SECONDS
-from tasks.caching.storage.trouble import require_free, tell_error
+from tasks.caching.storage.errors import describe_error, require_free
 
 
 class TemporaryServer:
@@ -69,7 +69,7 @@ def temporary_server(root: Path, notify: Callable[[str], None]) -> Iterator[Temp
     try:
         require_free(home, MIN_FREE_BYTES)
     except OSError as error:
-        raise ServerError(f"No Prefect server can run in {home}: {tell_error(error)}") from error
+        raise ServerError(f"No Prefect server can run in {home}: {describe_error(error)}") from error
     with tempfile.TemporaryFile() as output, contextlib.ExitStack() as lock:
         prepare_database(home, notify, lock)
         server = TemporaryServer(root, home, output, lock)

@@ -1,4 +1,4 @@
-"""The code that a function reaches: names are followed to the statements that give them their values."""
+"""The code that a function reaches: names are followed to the statements that bind them."""
 
 import builtins
 import functools
@@ -15,13 +15,13 @@ from tasks.caching.code.reader import Form
 from tasks.caching.code.sources import INSTALLED, edited_elsewhere
 from tasks.caching.code.syntax import Module, parse, short_hash
 
-#: The packages whose code belongs to the project where it is installed among others.
+#: The packages that are project code where the project is installed among other packages.
 PACKAGES = ("flows", "tasks")
 
-#: How files of modules end, in the order in which Python looks for them. Of one that is no source, all counts.
-ENDINGS = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
+#: Suffixes of module files, in the order in which Python looks for them. Of one that is not source, all bytes count.
+SUFFIXES = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
 
-#: Attributes that every module has, and that lead to nothing that is defined in it.
+#: Attributes that every module has, and that do not lead to anything defined in it.
 OF_ANY_MODULE = frozenset({"__doc__", "__file__", "__name__", "__package__", "__path__", "__spec__"})
 
 #: Reads a file of the project.
@@ -32,11 +32,11 @@ class Closure:
     """The statements that code reaches, by module.
 
     Args:
-        project: the folder that holds the project's packages.
-        read: gives a file's bytes.
-        settings: full names of the classes of settings.
+        project: the folder that contains the project's packages.
+        read: returns a file's bytes.
+        settings: full names of the settings classes.
         machinery: the package that is left out.
-        allows_dynamic: whether code may be loaded by a name that is computed.
+        allows_dynamic: whether code may be loaded by a name that is computed at run time.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Closure:
         self._waiting: list[tuple[str, int, Form]] = []
 
     def places(self) -> dict[str, str]:
-        """What was reached: a hash by place, in the order of the files."""
+        """What was reached: hashes by place, in the order of the files."""
         found: dict[str, str] = {}
         for name in sorted(self.modules, key=self._place):
             place = self._place(name)
@@ -63,7 +63,7 @@ class Closure:
         return found
 
     def _parts(self, name: str) -> dict[str, str]:
-        """The hashes of what was reached of a module, by what it defines."""
+        """The hashes of what was reached in a module, by what it defines."""
         module, forms = self.modules[name], self.reached[name]
         texts: dict[str, list[str]] = {}
         if self.imported[name]:
@@ -80,20 +80,20 @@ class Closure:
         return parts
 
     def _is_in_order(self, name: str, index: int) -> bool:
-        """Whether it may matter what runs before a statement, or after it."""
+        """Whether the position of a statement among the others may matter."""
         module, forms = self.modules[name], self.reached[name]
         if module.is_import(index):
             return index in module.ordered or not self._run_by(name, module.run_by(index)).isdisjoint(self._acting)
         return index in forms and (index in module.ordered or (self.has_hooks and index in module.classes))
 
     def _run_by(self, name: str, imported: Iterable[str]) -> set[str]:
-        """The modules of the project that a module runs by importing others: not the packages that it lies in."""
+        """The project modules that a module runs by importing others, except the packages that contain it."""
         found = {run for module in imported for run, _ in self.files(module)}
         return {run for run in found & self.modules.keys() if not f"{name}.".startswith(f"{run}.")}
 
     @functools.cached_property
     def _acting(self) -> set[str]:
-        """The modules that have effects when they are imported, or import one that has."""
+        """The modules that have side effects when they are imported, or import one that has."""
         runs = {name: self._run_by(name, module.runs) for name, module in self.modules.items()}
         acting = {name for name, module in self.modules.items() if module.effective}
         while more := {name for name in runs if name not in acting and not runs[name].isdisjoint(acting)}:
@@ -103,7 +103,7 @@ class Closure:
     # --- Modules
 
     def files(self, name: str) -> tuple[tuple[str, Path], ...]:
-        """The modules that importing `name` runs, with their files: its packages and itself, if it is the project's."""
+        """The modules that importing `name` runs, with their files: its packages and itself, if it is project code."""
         if name not in self._files:
             self._files[name] = tuple(self._find_files(name))
         return self._files[name]
@@ -117,13 +117,13 @@ class Closure:
         place = found.joinpath(*inner)
         for folder, stem in ((place, "__init__"), (place.parent, place.name)):
             listed = self._list(folder)
-            for ending in ENDINGS:
-                if f"{stem}{ending}" in listed:
-                    yield name, folder / f"{stem}{ending}"
+            for suffix in SUFFIXES:
+                if f"{stem}{suffix}" in listed:
+                    yield name, folder / f"{stem}{suffix}"
                     return
 
     def _list(self, folder: Path) -> frozenset[str]:
-        """The names of what lies in a folder; none if there is no such folder."""
+        """The names of the entries of a folder; none if there is no such folder."""
         if folder not in self._listed:
             try:
                 self._listed[folder] = frozenset(os.listdir(folder))  # noqa: PTH208 (names, which Path would make paths of)
@@ -132,7 +132,7 @@ class Closure:
         return self._listed[folder]
 
     def _top(self, name: str) -> Path | None:
-        """Where a module or a package of one word lies, without an ending; None if it is not the project's."""
+        """The path of a top-level module or package, without a suffix; None if it is not project code."""
         if name not in self._tops:
             self._tops[name] = self._find_top(name)
         return self._tops[name]
@@ -146,24 +146,24 @@ class Closure:
         has_code = (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file()
         if name in sys.stdlib_module_names and not has_code:
             return None
-        # Python may find another one of the name first, by PYTHONPATH, and any before a folder without code of its own.
+        # Python may find another one of the name first, through PYTHONPATH, and any before a namespace package.
         return edited_elsewhere(name) or (place if has_code or place.is_dir() else None)
 
     def _place(self, name: str) -> str:
-        """The path of a module's file as people read it: from the folder that its package lies in."""
+        """The path of a module's file as messages show it: relative to the folder of its top-level package."""
         path, top = self.modules[name].path, self._top(name.partition(".")[0])
         return path.relative_to(self.project if top is None else top.parent).as_posix()
 
     def is_module(self, name: str) -> bool:
-        """Whether a dotted name is that of a module of the project."""
+        """Whether a dotted name is that of a project module."""
         return any(found == name for found, _ in self.files(name))
 
     def is_machinery(self, name: str) -> bool:
-        """Whether a module is one of those that are left out."""
+        """Whether a module belongs to the package that is left out."""
         return bool(self.machinery) and f"{name}.".startswith(f"{self.machinery}.")
 
     def touch(self, name: str) -> None:
-        """Imports a module: what has effects in it, and in what it imports in turn, counts."""
+        """Counts what importing a module does: the statements with side effects, in it and in all that it imports."""
         for found, path in self.files(name):
             if found in self.modules or self.is_machinery(found):
                 continue
@@ -195,18 +195,18 @@ class Closure:
             self.touch(imported.origin)
 
     def _touch_star(self, name: str, star: str) -> None:
-        """Imports all names of a module, which are those of modules too where its `__all__` says so."""
+        """Follows a star import, which imports submodules too if `__all__` lists them."""
         self.imported[name].add(f"* is {star}")
         self.reach_all(star)
-        for listed in self.modules[star].listed if star in self.modules else ():
-            self.reach_all(f"{star}.{listed}")
+        for exported in self.modules[star].exported if star in self.modules else ():
+            self.reach_all(f"{star}.{exported}")
 
     def _note(self, name: str, imported: Import) -> None:
-        """Takes note that a module's name stands for what it imports."""
+        """Notes what a name that a module imports stands for."""
         self.imported[name].add(f"{imported.alias} is {imported.origin}")
 
     def reach(self, name: str, member: str) -> None:
-        """Reaches what a module defines under a name; all of it, if there is no such name."""
+        """Reaches what a module defines under a name; all of the module if there is no such name."""
         self.touch(name)
         indices = self.modules[name].binders.get(member) if name in self.modules else None
         if not indices:
@@ -221,7 +221,7 @@ class Closure:
         self.whole.add(name)
         self.touch(name)
         module = self.modules[name]
-        for imported in module.imports:  # which may be taken from it, too
+        for imported in module.imports:  # which others may import from it
             self._note(name, imported)
             self._follow_import(name, imported, (), 0, "code")
             self.reach_all(imported.origin)
@@ -231,7 +231,7 @@ class Closure:
     # --- Statements
 
     def _reach(self, name: str, index: int, form: Form) -> None:
-        """Reaches a statement; one that is reached as code counts as a whole, even if it is a setting's as well."""
+        """Reaches a statement; one that is reached as code counts in full, even if it is also reached as a setting."""
         module = self.modules[name]
         if form == "setting" and not module.is_setting(index, self._settings_in(name)):
             form = "code"
@@ -240,11 +240,11 @@ class Closure:
             self._waiting.append((name, index, form))
 
     def _settings_in(self, name: str) -> frozenset[str]:
-        """The names of the classes of settings in a module."""
+        """The names of the settings classes in a module."""
         return frozenset(full.rpartition(".")[2] for full in self.settings if full.rpartition(".")[0] == name)
 
     def follow_all(self) -> None:
-        """Follows what was reached, until there is nothing new."""
+        """Follows all names in what was reached, until nothing new is reached."""
         while self._waiting or self._reach_subclasses() or self._reach_submodules():
             name, index, form = self._waiting.pop()
             statement = self.modules[name].statement(index, form)
@@ -256,14 +256,14 @@ class Closure:
                 self._follow(name, chain, line, "setting", statement.imports)
 
     def _reach_subclasses(self) -> bool:
-        """Reaches every class of what was imported, if its base class may find it; whether there was a new one."""
+        """Reaches every class that was imported, if a base class may find it; returns whether there was a new one."""
         for name, module in self.modules.items() if self.has_hooks else ():
             for index in module.classes:
                 self._reach(name, index, "code")
         return bool(self._waiting)
 
     def _reach_submodules(self) -> bool:
-        """Reaches all of the modules in packages that are handed on; whether there was a new one."""
+        """Reaches all modules in packages that are passed on as a whole; returns whether there was a new one."""
         for name in [name for name in self.modules if name not in self.whole]:
             package = name
             while package := package.rpartition(".")[0]:
@@ -277,8 +277,8 @@ class Closure:
         Args:
             name: of the module.
             chain: the dotted name.
-            line: where it stands.
-            form: how what it leads to is looked at.
+            line: of the dotted name.
+            form: in which to read what it leads to.
             local: what the statement itself imports.
         """
         module, (head, *rest) = self.modules[name], chain
@@ -301,7 +301,7 @@ class Closure:
             self._refuse_dynamic(name, f"builtins.{head}", line)
 
     def _follow_import(self, name: str, imported: Import, rest: Chain, line: int, form: Form) -> None:
-        """Follows a name that stands for an import, and what is read of it."""
+        """Follows a name that an import binds, and the attributes that are read of it."""
         if not self._is_ours(imported.module):
             self._refuse_dynamic(name, ".".join([imported.origin, *rest]), line)
         elif imported.member is None:
@@ -310,7 +310,7 @@ class Closure:
             self._follow_module(imported.module, (imported.member, *rest), form)
 
     def _follow_module(self, name: str, rest: Chain, form: Form) -> None:
-        """Follows what is read of a module; all of it, if the module itself is handed on."""
+        """Follows the attributes that are read of a module; all of it if the module itself is passed on."""
         if self.is_machinery(name) or not self.is_module(name):
             return
         self.touch(name)
@@ -329,10 +329,10 @@ class Closure:
             self.reach_all(name)
 
     def _refuse_dynamic(self, name: str, origin: str, line: int) -> None:
-        """Refuses what loads code by a name that is computed.
+        """Refuses a name that loads code dynamically, unless that is allowed.
 
         Raises:
-            UnseenCodeError: it is that.
+            UnseenCodeError: it is such a name.
         """
         if not self.allows_dynamic and (dynamic := find_dynamic(origin)):
             raise UnseenCodeError(

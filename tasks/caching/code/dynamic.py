@@ -1,6 +1,6 @@
-"""Code that is loaded by names that are computed while it runs, of which no key can know."""
+"""Code that is loaded dynamically, by names that are computed at run time: no key can cover it."""
 
-#: What loads or reaches code by names that are computed while it runs.
+#: What loads or reaches code by names that are computed at run time.
 DYNAMIC = (
     "builtins.__import__",
     "builtins.compile",
@@ -33,14 +33,14 @@ DYNAMIC = (
 
 
 class UnseenCodeError(ValueError):
-    """A stage loads code by a name that is not written out, so that its key could not know it."""
+    """A stage loads code by a name that is computed at run time, so that its key cannot cover the code."""
 
 
 def find_dynamic(origin: str) -> str:
-    """What of these a name stands for, or is part of; empty if none.
+    """The entry of `DYNAMIC` that a name stands for or is part of; empty if there is none.
 
     Args:
-        origin: the name in full, such as `importlib.import_module`.
+        origin: the full name, for example `importlib.import_module`.
     """
     found = next((known for known in DYNAMIC if f"{origin}.".startswith(f"{known}.")), "")
     return found or (origin if origin in ("importlib", "builtins") else "")

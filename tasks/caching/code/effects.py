@@ -1,11 +1,11 @@
-"""Which statements do more than to define something: they count wherever their module is imported."""
+"""Which statements have side effects: they count wherever their module is imported."""
 
 import ast
 from collections.abc import Collection, Mapping
 
 from tasks.caching.code.names import DECLARATION, FIELD, bound_names, decorator_name, dotted, full_name, is_import
 
-#: Decorators that only wrap what they stand on: they leave no trace elsewhere, and read no annotation.
+#: Decorators without side effects, which do not read annotations either.
 QUIET_DECORATORS = frozenset(
     {
         DECLARATION,
@@ -31,10 +31,10 @@ QUIET_DECORATORS = frozenset(
     }
 )
 
-#: Likewise, but of classes, and with an eye on their annotations.
+#: Decorators of classes without side effects, which do read annotations.
 DATACLASSES = frozenset({"dataclasses.dataclass", "pydantic.dataclasses.dataclass"})
 
-#: Calls that give a value and do nothing else, as far as their arguments do nothing.
+#: Calls without side effects, provided that their arguments have none.
 QUIET_CALLS = frozenset(
     {
         *(f"builtins.{name}" for name in ("abs", "bool", "bytes", "float", "int", "len", "object", "range", "str")),
@@ -60,8 +60,8 @@ QUIET_CALLS = frozenset(
     }
 )
 
-#: Likewise, but they take what they are given apart, which may be used up by it.
-QUIET_IF_WRITTEN_OUT = frozenset(
+#: Likewise, if their arguments are literals: they iterate over them, which may exhaust an iterator.
+QUIET_WITH_LITERALS = frozenset(
     f"builtins.{name}" for name in ("dict", "frozenset", "list", "max", "min", "set", "sorted", "sum", "tuple")
 )
 
@@ -69,12 +69,12 @@ CONTAINERS = (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Constant)
 
 
 def is_quiet_decorator(node: ast.expr, aliases: Mapping[str, str], bound: Collection[str] = ()) -> bool:
-    """Whether a decorator of a function leaves no trace elsewhere and reads no annotation.
+    """Whether a decorator of a function has no side effects and does not read annotations.
 
     Args:
         node: the decorator.
-        aliases: what names stand for that the module imports.
-        bound: names that the module gives a value: what is called `setter` of one of those is none of a property's.
+        aliases: what the names stand for that the module imports.
+        bound: names that the module binds, whose attribute `setter` is not that of a property.
     """
     if decorator_name(node, aliases) in QUIET_DECORATORS:
         return True
@@ -86,30 +86,30 @@ def is_quiet_decorator(node: ast.expr, aliases: Mapping[str, str], bound: Collec
 
 
 def is_idle(statement: ast.stmt) -> bool:
-    """Whether a statement does nothing: `pass`, and a constant that stands alone, as a docstring does."""
+    """Whether a statement does nothing: `pass`, or a constant that stands alone, like a docstring."""
     return isinstance(statement, ast.Pass) or (
         isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     )
 
 
 class Effects:
-    """Tells statements that do more than to define something: they count wherever their module is imported.
+    """Finds the statements of a module that have side effects.
 
-    Statements are to be asked about in their order: what is done with the outcome of one with effects has effects.
+    `of` must be called for the statements in their order: an operation on the result of one with effects has effects.
 
     Args:
-        aliases: what names stand for that the module imports.
-        bound: all names that the module gives a value.
+        aliases: what the names stand for that the module imports.
+        bound: all names that the module binds.
     """
 
     def __init__(self, aliases: Mapping[str, str], bound: frozenset[str]) -> None:
         self.aliases, self.bound = aliases, bound
-        self._outcomes: set[str] = set()
+        self._results: set[str] = set()
 
     def of(self, statement: ast.stmt) -> bool:
-        """Whether a statement has effects."""
+        """Whether a statement has side effects."""
         if has := self._has(statement):
-            self._outcomes.update(bound_names(statement))
+            self._results.update(bound_names(statement))
         return has
 
     def _has(self, statement: ast.stmt) -> bool:
@@ -122,7 +122,7 @@ class Effects:
             case ast.Import() | ast.ImportFrom():
                 return False
             case ast.Assign(targets=targets, value=value):
-                if not all(isinstance(target, ast.Name) for target in targets) and self._is_outcome(value):
+                if not all(isinstance(target, ast.Name) for target in targets) and self._is_effect_result(value):
                     return True
                 return not (all(map(is_name, targets)) and self.is_quiet(value))
             case ast.AnnAssign(target=target, value=value):
@@ -144,7 +144,7 @@ class Effects:
         return is_quiet_decorator(node, self.aliases, self.bound) and all(map(self.is_quiet, given))
 
     def is_quiet(self, node: ast.expr) -> bool:
-        """Whether an expression has a value and does nothing else."""
+        """Whether an expression has no side effects."""
         match node:
             case ast.Constant() | ast.Name():
                 return True
@@ -167,13 +167,13 @@ class Effects:
                 | ast.JoinedStr()
                 | ast.FormattedValue()
             ):
-                return all(self.is_quiet(part) and not self._is_outcome(part) for part in parts_of(node))
+                return all(self.is_quiet(part) and not self._is_effect_result(part) for part in parts_of(node))
             case _:
                 return False
 
-    def _is_outcome(self, node: ast.expr) -> bool:
-        """Whether an expression is a name for what a statement with effects made: its operators may have some too."""
-        return isinstance(node, ast.Name) and node.id in self._outcomes
+    def _is_effect_result(self, node: ast.expr) -> bool:
+        """Whether an expression is a name that a statement with effects bound: its operators may have effects too."""
+        return isinstance(node, ast.Name) and node.id in self._results
 
     def _is_quiet_call(self, function: ast.expr, given: list[ast.expr]) -> bool:
         if is_method_of_constant(function):
@@ -181,26 +181,26 @@ class Effects:
         name = full_name(function, self.aliases)
         if name.startswith("builtins.") and dotted(function)[0] in self.bound:
             return False
-        return name in QUIET_CALLS or (name in QUIET_IF_WRITTEN_OUT and all(map(is_written_out, given)))
+        return name in QUIET_CALLS or (name in QUIET_WITH_LITERALS and all(map(is_literal_container, given)))
 
 
 def parts_of(node: ast.expr) -> list[ast.expr]:
-    """The expressions that an expression is made of."""
+    """The direct subexpressions of an expression."""
     return [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
 
 
-def is_written_out(node: ast.expr) -> bool:
-    """Whether an expression makes a container, or a constant, of its own."""
+def is_literal_container(node: ast.expr) -> bool:
+    """Whether an expression is a constant, or creates a new container."""
     return isinstance(node, CONTAINERS) or (isinstance(node, ast.Call) and is_method_of_constant(node.func))
 
 
 def is_method_of_constant(function: ast.expr) -> bool:
-    """Whether what is called is a method of a text or a number that is written out."""
+    """Whether a called expression is a method of a literal string or number."""
     return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Constant)
 
 
 def is_name(target: ast.expr) -> bool:
-    """Whether what is assigned to is a name, or names."""
+    """Whether the target of an assignment is a name, or a tuple of names."""
     match target:
         case ast.Name():
             return True

@@ -1,17 +1,17 @@
-"""The fingerprint of a stage's code: what it would take to notice that the code changed.
+"""The fingerprint of a stage's code: hashes that change when project code changes that the stage can reach.
 
-The project's is what lies in its folder, and what is imported from elsewhere without having been installed, such as
-an editable install: people edit both.
+Project code is what lies in the project's folder, and what is imported from elsewhere without having been installed
+there, for example from an editable install: people edit both.
 
 The fingerprint is made of definitions. From the stage's function, every name that is read is followed to the statement
-that gives it its value, in this module or in another, and so on. To these come the statements with effects of every
-module that is imported on the way, such as a call or a registration, since importing runs them. What cannot be followed
-(a module that is handed on as a whole, a star) pulls in all of its module. What loads code by a name that is computed
-is refused.
+that binds it, in this module or another, and so on. Added to these are the statements with side effects, such as a call
+or a registration, in every module that is imported on the way, since importing runs them. What cannot be followed (a
+module that is passed on as a whole, a star import) counts with all of its module. Dynamic imports by a computed name
+are refused.
 
-Two things are left out. Of the settings that a stage sees, the key has the values: what their classes say of values
-shapes nothing by itself, so that only their methods count (`tasks.caching.code.reader`). And the machinery of the cache
-itself stands in the key as one number (`tasks.caching.stage.FORMAT`).
+Two things are left out. The key has the values of the settings that a stage sees, so the declarations of fields and
+validators in their classes do not affect results by themselves, and only other methods count
+(`tasks.caching.code.reader`). And the machinery of the cache is one number in the key (`tasks.caching.stage.FORMAT`).
 """
 
 from collections.abc import Collection, Iterable
@@ -35,28 +35,28 @@ def fingerprint(
     read: Read = source_of,
     machinery: str = MACHINERY,
 ) -> dict[str, str]:
-    """Hashes of all project code that shapes what a function makes.
+    """Hashes of all project code that affects the result of a function.
 
     Args:
         module: dotted name of the module that it is in, for example `tasks.train`.
-        name: of the function; all of the module counts where that defines no such name.
-        settings: full names of the classes of settings whose values stand in the key.
-        loads: modules that are loaded by names that are computed; all of them counts.
-        project: the folder that holds the project's packages.
-        read: gives a file's bytes: those that this process runs, unless others are asked for.
+        name: of the function; the whole module counts if it does not define the name.
+        settings: full names of the settings classes whose values are in the key.
+        loads: modules that are loaded dynamically; the whole modules count.
+        project: the folder that contains the project's packages.
+        read: returns a file's bytes; by default those that this process runs.
         machinery: the package that is left out.
 
     Returns:
         A hash of 16 hexadecimal digits by place, for example `tasks/learning/training/loop.py: fit`.
 
     Raises:
-        UnseenCodeError: code is loaded by a name that is computed, and `loads` is empty; or this process imported a
-            module before the project's own finder was there.
-        ValueError: the module is not the project's, so that its code could not be known.
+        UnseenCodeError: code is loaded dynamically, and `loads` is empty; or this process imported a module before the
+            project's finder was installed.
+        ValueError: the module is not project code.
     """
     closure = Closure(project, read, frozenset(settings), machinery, allows_dynamic=bool(loads))
     if not closure.is_module(module):
-        raise ValueError(f"{module} is no module of this project: a stage must lie in {project}")
+        raise ValueError(f"{module} is not a module of this project: a stage must be defined in {project}")
     closure.reach(module, name)
     for name in loads:
         closure.reach_all(name)
@@ -72,11 +72,11 @@ def require_pinned(modules: Iterable[str]) -> None:
     """Checks that this process runs modules from the bytes that keys are made of.
 
     Raises:
-        UnseenCodeError: one was imported before the project's own finder was there.
+        UnseenCodeError: one was imported before the project's finder was installed.
     """
     for name in modules:
         if imported_otherwise(name):
             raise UnseenCodeError(
-                f"{name} was imported before flows and tasks were, so that it may run other code than its file has "
-                "now: import flows first"
+                f"{name} was imported before flows and tasks, so that it may run other code than is in its file now: "
+                "import flows first"
             )

@@ -1,22 +1,22 @@
-"""The names in a module: which its statements and imports bind, and what a dotted name stands for."""
+"""The names in a module: which names its statements and imports bind, and what a dotted name stands for."""
 
 import ast
 import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-#: Stand for top-level statements that import, and for those that define nothing.
+#: Names of the parts of a fingerprint for imports, and for top-level statements that define nothing.
 IMPORTS, MODULE_BODY = "imports", "module body"
 
-#: Stands for the order of the statements of which it may matter which is run first.
+#: Name of the part for the order of statements whose order may matter.
 ORDER = "order of statements"
 
-#: A dotted name as code spells it, such as ("torch", "nn", "Linear").
+#: A dotted name as the code has it, for example ("torch", "nn", "Linear").
 Chain = tuple[str, ...]
 
 FIELD = "pydantic.Field"
 
-#: What declares a stage.
+#: The decorator that declares a stage.
 DECLARATION = "tasks.caching.stage.stage"
 
 
@@ -25,10 +25,10 @@ class Import:
     """One name that an import binds.
 
     Attributes:
-        alias: the name.
-        module: what is imported, in full.
-        member: the name that is taken from the module, which may be a module too; None for the module itself.
-        binds: what the alias stands for: of `import a.b`, that is `a`.
+        alias: the name that is bound.
+        module: full name of the imported module.
+        member: the name that is imported from the module, which may be a module too; None for the module itself.
+        binds: the module that the alias stands for: after `import a.b`, that is `a`.
     """
 
     alias: str
@@ -38,12 +38,12 @@ class Import:
 
     @property
     def origin(self) -> str:
-        """What the alias stands for, in full."""
+        """The full name of what the alias stands for."""
         return f"{self.module}.{self.member}" if self.member else self.binds
 
 
 def at_top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that run when a module is imported, those in blocks included; classes are not entered."""
+    """The statements that run when a module is imported, including those in blocks, but not those in classes."""
     for statement in body:
         yield statement
         if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -54,14 +54,14 @@ def at_top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def imports_of(body: Iterable[ast.stmt], package: str) -> Iterator[Import]:
-    """What is imported when a module is."""
+    """What a module imports when it is imported."""
     for statement in at_top_level(body):
         if isinstance(statement, ast.Import | ast.ImportFrom):
             yield from imports_in(statement, package)
 
 
 def imports_in(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[Import]:
-    """The names that an import binds, but for those of a star."""
+    """The names that an import binds, except those of a star import."""
     origin = "" if isinstance(statement, ast.Import) else absolute_name(statement, package)
     for alias in statement.names:
         if isinstance(statement, ast.Import):
@@ -72,14 +72,14 @@ def imports_in(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator
 
 
 def stars_in(body: Iterable[ast.stmt], package: str) -> Iterator[str]:
-    """The modules from which every name is imported; a star stands at the top level alone."""
+    """The modules of star imports, which are allowed at the top level only."""
     for statement in at_top_level(body):
         if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
             yield absolute_name(statement, package)
 
 
 def absolute_name(node: ast.ImportFrom, package: str) -> str:
-    """The full name of the module of a `from` import: each leading dot but the first goes up one package."""
+    """The full name of the module of a `from` import: each leading dot after the first goes up one package."""
     if not node.level:
         return node.module or ""
     parts = package.split(".") if package else []
@@ -88,7 +88,7 @@ def absolute_name(node: ast.ImportFrom, package: str) -> str:
 
 
 def bound_names(statement: ast.stmt) -> list[str]:
-    """The names that a top-level statement gives a value, those inside of blocks included."""
+    """The names that a top-level statement binds, including those inside blocks."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
@@ -108,7 +108,7 @@ def bound_names(statement: ast.stmt) -> list[str]:
 
 
 def defined_name(statement: ast.stmt) -> str:
-    """What a top-level statement defines, for the words in which a change is told."""
+    """What a top-level statement defines, as messages about a change call it."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return name
@@ -123,14 +123,14 @@ def defined_name(statement: ast.stmt) -> str:
 
 
 def defined_words(statement: ast.stmt) -> str:
-    """What a statement is and which names it gives a value, for the order of statements; of an import, all of it."""
+    """A text for the order of statements: the kind of a statement and the names it binds; a whole import."""
     if is_import(statement):
         return ast.dump(statement)
     return " ".join([type(statement).__name__, *bound_names(statement)])
 
 
 def dotted(node: ast.expr) -> Chain:
-    """An expression as a dotted name; empty if it is none."""
+    """The parts of a dotted name; empty if the expression is not one."""
     match node:
         case ast.Name(id=name):
             return (name,)
@@ -141,7 +141,7 @@ def dotted(node: ast.expr) -> Chain:
 
 
 def full_name(node: ast.expr, aliases: Mapping[str, str]) -> str:
-    """What a dotted name stands for, in full, by the imports of its module; empty if the expression is none."""
+    """The full name that a dotted name stands for, given its module's imports; empty if it is not a dotted name."""
     if not (chain := dotted(node)):
         return ""
     head, *rest = chain
@@ -150,7 +150,7 @@ def full_name(node: ast.expr, aliases: Mapping[str, str]) -> str:
 
 
 def decorator_name(node: ast.expr, aliases: Mapping[str, str]) -> str:
-    """What a decorator is, whether or not it is called."""
+    """The full name of a decorator, whether or not it is called."""
     return full_name(node.func if isinstance(node, ast.Call) else node, aliases)
 
 

@@ -1,9 +1,9 @@
-"""What of a statement shapes a result, and the names that it depends on.
+"""Reads the part of a statement that affects results, and the names that this depends on.
 
-Comments and formatting are not part of a syntax tree. Besides these, what is dropped: docstrings, `pass`, the order of
-neighbouring imports at the top level, annotations of functions and variables, blocks under `if TYPE_CHECKING:`, and of
-pydantic's fields the texts and bounds, which describe and refuse but make nothing. Annotations of fields of classes
-stay.
+Comments and formatting are not part of a syntax tree. The following is dropped in addition: docstrings, `pass`, the
+order of adjacent imports at the top level, annotations of functions and variables, blocks under `if TYPE_CHECKING:`,
+and the texts and bounds of pydantic fields, which describe and refuse values but do not produce any. Annotations of
+fields of classes are kept.
 """
 
 import ast
@@ -22,20 +22,20 @@ from tasks.caching.code.names import (
     imports_in,
     is_import,
 )
-from tasks.caching.code.settings_syntax import annotation_of, bare_type, is_about_values, is_beside_the_key, only_holds
+from tasks.caching.code.settings_syntax import annotation_of, bare_type, is_about_values, is_outside_key, only_holds
 
-#: How a statement is looked at: as it is, or as a setting whose values stand in the key by themselves.
+#: How a statement is read: as code, or as part of settings whose values are in the key.
 Form = Literal["code", "setting"]
 
-#: Arguments of pydantic's Field that make nothing of a value.
+#: Arguments of pydantic's Field that only describe a value.
 DESCRIBING = frozenset({"description", "title", "examples"})
 
-#: Those that refuse values: of settings they shape nothing, as the key has what they let pass.
+#: Arguments that refuse values: in settings they do not affect results, since the key has the accepted values.
 REFUSING = frozenset({"ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern"})
 
 
-def one_a_name(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """A block whose imports bind one name each."""
+def split_imports(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """A block whose imports are split so that each binds one name."""
     for statement in body:
         match statement:
             case ast.Import(names=names):
@@ -47,20 +47,20 @@ def one_a_name(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def in_import_order(body: Iterable[ast.stmt]) -> list[ast.stmt]:
-    """A block whose neighbouring imports are sorted."""
+    """A block whose adjacent imports are sorted."""
     runs = itertools.groupby(body, key=is_import)
     ordered = (sorted(run, key=ast.dump) if are_imports else list(run) for are_imports, run in runs)
     return list(itertools.chain.from_iterable(ordered))
 
 
 class Reader:
-    """Reads a statement once: what of it shapes a result, as text, and the names that this depends on.
+    """Reads a statement once: the part of it that affects results, as text, and the names that this depends on.
 
     Args:
-        aliases: what names stand for that the module imports.
+        aliases: what the names stand for that the module imports.
         package: the dotted name of the package that relative imports start from.
         keeps_typing: whether blocks under `if TYPE_CHECKING:` may run.
-        form: of the statement.
+        form: in which the statement is read.
     """
 
     def __init__(self, aliases: Mapping[str, str], package: str, *, keeps_typing: bool, form: Form = "code") -> None:
@@ -73,7 +73,7 @@ class Reader:
         self._in_class = self._only_holds = False
 
     def read(self, node: ast.AST) -> None:
-        """Reads a syntax node and all that is in it."""
+        """Reads a syntax node with its children."""
         if (special := SPECIAL.get(type(node))) is not None:
             special(self, node)
             return
@@ -82,7 +82,7 @@ class Reader:
             self._read_value(getattr(node, name, None))
 
     def _read_value(self, value: object) -> None:
-        """Reads what a field of a node holds."""
+        """Reads the value of a node's field."""
         if isinstance(value, ast.AST):
             self.read(value)
         elif not isinstance(value, list):
@@ -96,15 +96,15 @@ class Reader:
             self.text.append("]")
 
     def read_block(self, body: Iterable[ast.stmt]) -> None:
-        """Reads statements that run one after the other."""
+        """Reads a block of statements."""
         self.text.append("{")
         for statement in self.cleaned(body):
             self.read(statement)
         self.text.append("}")
 
     def cleaned(self, body: Iterable[ast.stmt]) -> list[ast.stmt]:
-        """A block without what never runs, each import of one name."""
-        return list(one_a_name(self._running(body)))
+        """A block without what never runs, and with its imports split."""
+        return list(split_imports(self._running(body)))
 
     def _running(self, body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         for statement in body:
@@ -116,15 +116,15 @@ class Reader:
     def _is_typing(self, test: ast.expr) -> bool:
         return not self.keeps_typing and dotted(test) in (("TYPE_CHECKING",), ("typing", "TYPE_CHECKING"))
 
-    # --- What is read in a way of its own
+    # --- Nodes that are not read field by field
 
     def read_name(self, node: ast.Name) -> None:
-        """A name."""
+        """Reads a name."""
         self.text.append(f"={node.id}")
         self._found.setdefault((node.id,), node.lineno)
 
     def read_attribute(self, node: ast.Attribute) -> None:
-        """A dotted name, or an attribute of something else."""
+        """Reads a dotted name, or an attribute of another expression."""
         if chain := dotted(node):
             self.text.append(f"={'.'.join(chain)}")
             self._found.setdefault(chain, node.lineno)
@@ -133,25 +133,25 @@ class Reader:
             self.read(node.value)
 
     def read_constant(self, node: ast.Constant) -> None:
-        """A constant, with or without a `u` before a text."""
+        """Reads a constant, without the `u` that a string may have before it."""
         self.text.append(f"const {node.value!r}")
 
     def read_context(self, node: ast.AST) -> None:
-        """Whether a name is read or written, which shows from where it stands."""
+        """Skips the context of a name, read or written, which its place shows."""
 
     def read_global(self, node: ast.Global) -> None:
-        """Names of the module that a function gives other values."""
+        """Reads the names of the module that a function rebinds."""
         self.text.append(f"global {node.names}")
         for name in node.names:
             self._found.setdefault((name,), node.lineno)
 
     def read_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        """An import inside of a statement."""
+        """Reads an import inside a statement."""
         self.text.append(ast.dump(node))
         self.imports += imports_in(node, self.package)
 
     def read_call(self, node: ast.Call) -> None:
-        """A call; one of pydantic's Field, without texts and bounds."""
+        """Reads a call; of pydantic's Field, without texts and bounds."""
         dropped: Collection[str | None] = ()
         if full_name(node.func, self.aliases) == FIELD:
             dropped = DESCRIBING | REFUSING if self.form == "setting" else DESCRIBING
@@ -161,7 +161,7 @@ class Reader:
         self._read_value([part for part in node.keywords if part.arg not in dropped])
 
     def read_subscript(self, node: ast.Subscript) -> None:
-        """What stands in brackets; of a type whose values stand in the key, without what refuses values."""
+        """Reads a subscript; of a type whose values are in the key, without what refuses values."""
         is_setting = self.form == "setting" and self._found is self.annotated
         if is_setting and bare_type(node, self.aliases) is not node:
             self.read(bare_type(node, self.aliases))
@@ -171,13 +171,13 @@ class Reader:
         self.read(node.slice)
 
     def read_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """A function, without annotations unless a decorator may read them."""
+        """Reads a function, without annotations unless a decorator may read them."""
         self.text.append(f"{type(node).__name__} {node.name}")
         for decorator in node.decorator_list:
             self._read_decorator(decorator)
         quiet = all(is_quiet_decorator(decorator, self.aliases) for decorator in node.decorator_list)
         given = node.args
-        # Where one kind of parameters ends and the next begins, and which of them have defaults.
+        # Where each kind of parameters ends.
         self.text.append(f"({len(given.posonlyargs)} {len(given.args)} {given.vararg is None} {given.kwarg is None}")
         starred = filter(None, (given.vararg, given.kwarg))
         for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs, *starred):
@@ -193,7 +193,7 @@ class Reader:
         self._in_class = outside
 
     def _read_decorator(self, node: ast.expr) -> None:
-        """A decorator; of one that declares a stage, the class that it names first is that of its settings."""
+        """Reads a decorator; the first argument of the one that declares a stage is its settings class."""
         match node:
             case ast.Call(func=function, args=[config, *rest]) if full_name(function, self.aliases) == DECLARATION:
                 self.text.append("stage")
@@ -204,17 +204,17 @@ class Reader:
                 self.read(node)
 
     def read_class(self, node: ast.ClassDef) -> None:
-        """A class; one of settings, without its fields and validators.
+        """Reads a class; a settings class, without its fields and validators.
 
-        The key has the values as they are after all of that, so that nothing of it shapes a result by itself. But what
-        is private or excluded is not in the key, and a validator may set it.
+        The key has the validated values, so these do not affect results by themselves. But private and excluded
+        attributes are not in the key, and a validator may set them.
         """
         self.text.append(f"class {node.name}")
         for base in node.bases:
             self._read_type(base)
         self._read_value([*node.keywords, *node.decorator_list])
         body = self.cleaned(node.body)
-        if self.form == "setting" and not any(is_beside_the_key(part, self.aliases) for part in body):
+        if self.form == "setting" and not any(is_outside_key(part, self.aliases) for part in body):
             for part in body:
                 if isinstance(part, ast.AnnAssign) and is_about_values(part, self.aliases):
                     self._read_quietly(part.annotation)
@@ -225,44 +225,44 @@ class Reader:
         self._in_class, self._only_holds = outside
 
     def read_annotated(self, node: ast.AnnAssign) -> None:
-        """An assignment with an annotation, which counts in a class alone: there it may be that of a field."""
+        """Reads an annotated assignment; the annotation counts only in a class, where it may be that of a field."""
         if self._in_class:
             self.text.append("field")
             self._read_type(node.annotation)
         else:
-            # One without a value makes the name a local one.
+            # Without a value, it makes the name local.
             self.text.append("Assign" if node.value is not None else "local")
         self._read_value([node.target])
         if node.value is not None:
             self.read(node.value)
         if not self._in_class:
-            self.text.append(repr(None))  # as an assignment without an annotation has it
+            self.text.append(repr(None))  # like an assignment without an annotation
 
     def _read_type(self, node: ast.expr) -> None:
-        """A type: of a field, or a base class. A class that only holds what it is given makes no value of a type."""
+        """Reads the type of a field, or a base class. A class that only holds values does not construct its types."""
         if self.form == "setting" or self._only_holds:
             self._read_setting(node)
         else:
             self.read(annotation_of(node))
 
     def _read_setting(self, node: ast.expr) -> None:
-        """A type whose values stand in the key."""
+        """Reads a type whose values are in the key."""
         self._found = self.annotated
         self.read(annotation_of(node))
         self._found = self.uses
 
     def _read_quietly(self, node: ast.expr) -> None:
-        """The names in the type of a field that does not count itself."""
+        """Reads only the names in the type of a field that does not count itself."""
         text, self.text = self.text, []
         self._read_setting(node)
         self.text = text
 
     def read_alias(self, node: ast.Assign) -> None:
-        """Another name of a type whose values stand in the key: it counts for nothing, but it leads to the type."""
+        """Reads an alias of a type whose values are in the key: it does not count itself, but leads to the type."""
         self._read_quietly(node.value)
 
 
-#: What reads nodes of a kind that are not read field by field.
+#: The methods that read nodes which are not read field by field, by type.
 SPECIAL: dict[type[ast.AST], Callable[[Reader, Any], None]] = {
     ast.AnnAssign: Reader.read_annotated,
     ast.AsyncFunctionDef: Reader.read_function,

@@ -1,4 +1,4 @@
-"""What statements of a class of settings say: which values there are, or something that no key has."""
+"""Statements of settings classes: whether they only declare values, which are in the key, or something beyond it."""
 
 import ast
 from collections.abc import Mapping
@@ -9,31 +9,31 @@ from tasks.caching.code.names import (
     full_name,
 )
 
-#: What makes a class of annotated names that takes its values as they are.
+#: Decorators and bases of classes that take the values of their annotated names as they are.
 HOLDERS = frozenset({"dataclasses.dataclass", "typing.NamedTuple", "typing.Protocol"})
 
 
-#: What may only refuse a value or change it before it stands in the key.
+#: Decorators of validators, which can only refuse a value or change it before it enters the key.
 VALIDATORS = frozenset({"pydantic.field_validator", "pydantic.model_validator"})
 
 
-#: What annotates names of a class that are constants of it, and no fields.
+#: Annotations of names that are constants of a class, not fields.
 NO_FIELDS = frozenset({"typing.ClassVar", "typing.Final"})
 
 
-#: A method of pydantic's that shapes a description of the model, and nothing that is computed.
+#: Methods for pydantic that only affect the model's JSON schema.
 DESCRIBING_METHODS = frozenset({"__get_pydantic_json_schema__"})
 
 
 def only_holds(node: ast.ClassDef, aliases: Mapping[str, str]) -> bool:
-    """Whether a class takes the values of its annotated names as they are, as a dataclass does."""
+    """Whether a class takes the values of its annotated names as they are, like a dataclass."""
     names = [decorator_name(decorator, aliases) for decorator in node.decorator_list]
     names += [full_name(base, aliases) for base in node.bases]
     return bool(names) and all(name in HOLDERS for name in names)
 
 
 def annotation_of(node: ast.expr) -> ast.expr:
-    """An annotation; that in a text, if it is one."""
+    """An annotation; parsed if it is a string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
             return ast.parse(node.value, mode="eval").body
@@ -43,7 +43,7 @@ def annotation_of(node: ast.expr) -> ast.expr:
 
 
 def is_type(node: ast.expr, aliases: Mapping[str, str]) -> bool:
-    """Whether an expression can be a type, such as another name of a class."""
+    """Whether an expression can be a type, such as an alias of a class."""
     match bare_type(node, aliases):
         case ast.Name() | ast.Attribute() | ast.Constant(value=None):
             return True
@@ -54,7 +54,7 @@ def is_type(node: ast.expr, aliases: Mapping[str, str]) -> bool:
 
 
 def bare_type(node: ast.expr, aliases: Mapping[str, str]) -> ast.expr:
-    """A type without what Annotated says of its values."""
+    """A type without the metadata of Annotated."""
     match node:
         case ast.Subscript(value=base, slice=ast.Tuple(elts=[kind, *_])) if (
             full_name(base, aliases) == "typing.Annotated"
@@ -65,7 +65,7 @@ def bare_type(node: ast.expr, aliases: Mapping[str, str]) -> ast.expr:
 
 
 def is_private(node: ast.stmt) -> bool:
-    """Whether a statement of a class gives it a private attribute."""
+    """Whether a statement of a class defines a private attribute."""
     match node:
         case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
             return name.startswith("_")
@@ -73,20 +73,20 @@ def is_private(node: ast.stmt) -> bool:
             return False
 
 
-def is_beside_the_key(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
-    """Whether a statement of a class of settings makes a value that is in no key, or may set one."""
+def is_outside_key(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
+    """Whether a statement of a settings class defines a value that is in no key, or may set one."""
     if is_private(node):
         return True
     calls = (part for part in ast.walk(node) if isinstance(part, ast.Call) and full_name(part.func, aliases) == FIELD)
     if any(keyword.arg == "exclude" for call in calls for keyword in call.keywords):
         return True
     if is_validator(node, aliases):
-        return any(map(sets_something, ast.walk(node)))
-    return any(map(makes_its_own, ast.walk(node)))
+        return any(map(sets_attribute, ast.walk(node)))
+    return any(map(constructs_settings, ast.walk(node)))
 
 
-def makes_its_own(node: ast.AST) -> bool:
-    """Whether a part of a method makes settings of its own class, whose defaults stand in no key then."""
+def constructs_settings(node: ast.AST) -> bool:
+    """Whether a part of a method constructs settings of its own class, whose defaults are in no key then."""
     match node:
         case ast.Call(func=ast.Name(id="cls") | ast.Attribute(attr="__class__")):
             return True
@@ -96,8 +96,8 @@ def makes_its_own(node: ast.AST) -> bool:
             return False
 
 
-def sets_something(node: ast.AST) -> bool:
-    """Whether a part of a function gives a value to anything but a name of its own."""
+def sets_attribute(node: ast.AST) -> bool:
+    """Whether a part of a function assigns to anything but a local name."""
     match node:
         case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()) | ast.Global():
             return True
@@ -115,7 +115,7 @@ def is_validator(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
 
 
 def is_about_values(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
-    """Whether a statement in a class of settings only says which values there are."""
+    """Whether a statement in a settings class only declares or validates values."""
     match node:
         case ast.AnnAssign():
             return not (is_private(node) or is_class_variable(node, aliases))
@@ -126,6 +126,6 @@ def is_about_values(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
 
 
 def is_class_variable(node: ast.AnnAssign, aliases: Mapping[str, str]) -> bool:
-    """Whether an annotated name of a class is no field."""
+    """Whether an annotated name of a class is not a field."""
     kind = annotation_of(node.annotation)
     return full_name(kind.value if isinstance(kind, ast.Subscript) else kind, aliases) in NO_FIELDS

@@ -1,12 +1,12 @@
-"""The project's code as this process runs it: each file is read once, for the key of a stage and for Python alike.
+"""The project's code as this process runs it: each file is read once, for both keys and imports.
 
-A key that is made of a file as it is now may stand for code that was imported before an edit, or be followed by an
-import after one. Here the first to ask for a file, a key or an import, reads it, and all later ones get the same bytes.
-So the code that runs is the code in the key, whatever happens to the files meanwhile.
+If files were read whenever they are needed, a key could be made from a file that was edited after its import, or
+before it. Here whichever comes first, a key or an import, reads the file, and all later ones get the same bytes. So the
+code that runs is the code in the key, whatever happens to the files meanwhile.
 
-Python imports through a finder of ours (`install`), which stands before the usual one and leaves to it all that is not
-edited with the project. Bytecode is kept with the hash of its source (PEP 552): an edit that keeps the size and
-the time of a file is an edit.
+Python imports through the project's finder (`install`), which comes before the usual one and leaves to it all that is
+not project code. Bytecode is cached with the hash of its source (PEP 552), so that an edit is noticed even if it keeps
+the size and the time of the file.
 """
 
 import errno
@@ -21,32 +21,32 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-#: The folder that holds the project's packages.
+#: The folder that contains the project's packages.
 PROJECT = Path(__file__).resolve().parents[3]
 
-#: Folders of that name hold installed packages, and a virtual environment may lie in the project.
+#: Names of folders with installed packages; a virtual environment may lie in the project.
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 #: The folders of the standard library.
 STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 
-#: The modules that are imported before the finder is there, since they bring it.
+#: The modules that are imported before the finder is installed, since they install it.
 BEFORE = frozenset({"flows", "tasks", "tasks.caching", "tasks.caching.code", __name__})
 
-#: What tells bytecode that is kept with the hash of its source, which is checked; see PEP 552.
+#: The flags of bytecode that has the hash of its source, which is to be checked; see PEP 552.
 CHECKED_HASH = (0b11).to_bytes(4, "little")
 
-#: Bytes before the bytecode in a file: a magic number, flags, and eight of either time and size or a hash.
+#: Bytes before the bytecode in a file: a magic number, flags, and eight bytes of time and size, or of a hash.
 HEADER = 16
 
 
-#: Where the modules lie of which keys were made, by name: there they are imported from, wherever a module of that name
-#: is found by then. A module that becomes a package, or another file, while a process runs is not what its keys say.
+#: The files of modules that keys were made from, by the modules' names. They are imported from there, even if a module
+#: of that name is found elsewhere by then, for example because it became a package while the process was running.
 _places: dict[str, Path] = {}
 
 
 def source_of(path: Path) -> bytes:
-    """The bytes of a file of the project, as they were when this process first asked for them, by whichever path.
+    """The bytes of a project file, as they were when this process first read it, by whichever path.
 
     Raises:
         OSError: it cannot be read.
@@ -60,15 +60,15 @@ def _read_once(path: Path) -> bytes:
 
 
 def pin_place(name: str, path: Path) -> None:
-    """Has a module imported from the file of which a key is made: its source is in memory, even if the file is gone."""
+    """Pins a module to the file that a key is made from: its source is in memory, even if the file is removed."""
     if path.suffix == ".py":
         _places.setdefault(name, path)
 
 
 def is_project_code(path: Path) -> bool:
-    """Whether a file is edited with the project: it lies in its folder, or elsewhere, and was not installed there.
+    """Whether a file is project code: in the project's folder or elsewhere, but not installed and not Python's own.
 
-    Elsewhere lie editable installs, and what `PYTHONPATH` names.
+    Elsewhere are editable installs, and the folders in `PYTHONPATH`.
     """
     if path.is_relative_to(PROJECT):
         return INSTALLED.isdisjoint(path.relative_to(PROJECT).parts)
@@ -76,10 +76,10 @@ def is_project_code(path: Path) -> bool:
 
 
 def edited_elsewhere(name: str) -> Path | None:
-    """Where a module or a package of one word lies, without an ending, that is edited with the project elsewhere."""
+    """The path, without a suffix, of a top-level module or package that is project code outside the project."""
     try:
         spec = find_spec(name)
-    except (ImportError, ValueError):  # a module that is not imported as others are
+    except (ImportError, ValueError):  # a module without a spec, such as `__main__`
         return None
     if spec is None:
         return None
@@ -93,19 +93,19 @@ def edited_elsewhere(name: str) -> Path | None:
 
 
 class PinnedLoader(SourceFileLoader):
-    """Runs a module from the bytes that its key is made of."""
+    """Runs a module from the bytes that keys are made of."""
 
     @functools.cached_property
     def source(self) -> bytes:
-        """Of the module, as this process read it first."""
+        """The source of the module, as this process first read it."""
         return source_of(Path(self.path))
 
     def get_data(self, path: str) -> bytes:
         """The bytes of a file.
 
         Raises:
-            OSError: it is bytecode that was not made of this source, or does not say what it was made of. Python itself
-                would believe some of it: what says that it need not be checked, or all of it with an option.
+            OSError: it is bytecode that was not compiled from this source, or does not have its hash. Python itself
+                would accept some of it: unchecked bytecode, and with an option all of it.
         """
         if path == self.path:
             return self.source
@@ -116,25 +116,25 @@ class PinnedLoader(SourceFileLoader):
 
     @property
     def header(self) -> bytes:
-        """With what the bytecode of this source begins."""
+        """The header of this source's bytecode."""
         return MAGIC_NUMBER + CHECKED_HASH + source_hash(self.source)
 
     def path_stats(self, path: str) -> dict[str, Any]:
-        """A time and a size that no file has: bytecode that is kept with these is never believed."""
+        """A time and a size that no file has, so that bytecode with a time and a size is never accepted."""
         return {"mtime": -1, "size": -1}
 
     def set_data(self, path: str, data: Any, **options: Any) -> None:
-        """Keeps bytecode, with the hash of its source in place of the time and the size."""
+        """Writes bytecode, with the hash of its source instead of the time and the size."""
         super().set_data(path, self.header + data[HEADER:], **options)
 
 
 class ProjectFinder(MetaPathFinder):
-    """Finds modules where keys say, others where the finders after it do; gives the project's a `PinnedLoader`."""
+    """Finds pinned modules in their files, others with later finders; loads project code with a `PinnedLoader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Where a module is, and what loads it; None if no finder knows it."""
+        """The spec of a module; None if no finder knows it."""
         if (place := _places.get(fullname)) is not None:
             return spec_from_file_location(fullname, place, loader=PinnedLoader(fullname, str(place)))
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
@@ -145,7 +145,7 @@ class ProjectFinder(MetaPathFinder):
 
 
 def imported_otherwise(name: str) -> bool:
-    """Whether this process imported a module without a `PinnedLoader`, from what its file held then."""
+    """Whether this process imported a module without a `PinnedLoader`, from what its file contained then."""
     if name in BEFORE:
         return False
     loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
@@ -153,9 +153,9 @@ def imported_otherwise(name: str) -> bool:
 
 
 def pinned(spec: ModuleSpec) -> ModuleSpec:
-    """A spec whose loader is ours, if it is that of a source file of the project.
+    """A spec with a `PinnedLoader`, if it is that of a source file of the project.
 
-    Other hooks, such as beartype's, have Python take loaders of their own, which read the file once more.
+    Import hooks such as beartype's use loaders of their own, which read the file again.
     """
     if isinstance(spec.loader, SourceFileLoader) and spec.origin and lies_in_project(Path(spec.origin)):
         spec.loader = PinnedLoader(spec.name, spec.origin)
@@ -163,7 +163,7 @@ def pinned(spec: ModuleSpec) -> ModuleSpec:
 
 
 def lies_in_project(file: Path) -> bool:
-    """Whether a file is project code; asked of a thousand modules, most of which share their folders."""
+    """Whether a file is project code; fast for a thousand modules, most of which share their folders."""
     if file.is_symlink():
         return is_project_code(file.resolve())
     return _holds_project_code(file.parent)
@@ -175,7 +175,7 @@ def _holds_project_code(folder: Path) -> bool:
 
 
 def install() -> None:
-    """Has Python import the project's modules from what `source_of` read; once for the process."""
+    """Installs the finder, so that Python imports the project's modules from what `source_of` read; once a process."""
     if not any(isinstance(finder, ProjectFinder) for finder in sys.meta_path):
         place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
         sys.meta_path.insert(place, ProjectFinder())

@@ -1,4 +1,4 @@
-"""A module of the project as the fingerprint sees it: top-level statements, without what never shapes a result."""
+"""A project module as the fingerprint sees it: its top-level statements, without what never affects a result."""
 
 import ast
 import functools
@@ -22,10 +22,10 @@ from tasks.caching.code.names import (
 from tasks.caching.code.reader import Form, Reader, in_import_order
 from tasks.caching.code.settings_syntax import is_type
 
-#: Where TYPE_CHECKING is what it says.
+#: The modules that define TYPE_CHECKING.
 TYPING = frozenset({"typing", "typing_extensions"})
 
-#: Metaclasses that do nothing with subclasses but what everybody knows.
+#: Metaclasses that do nothing special with subclasses.
 METACLASSES = frozenset({"abc.ABCMeta", "enum.EnumMeta", "enum.EnumType"})
 
 
@@ -34,10 +34,10 @@ class Statement:
     """A top-level statement in one of its forms.
 
     Attributes:
-        name: what it defines, for the words in which a change is told.
-        text: what of it shapes a result.
+        name: what it defines, as messages about a change call it.
+        text: the part of it that affects results.
         uses: the names that it reads, with the line of each.
-        annotated: the names that its annotations of fields and its base classes read.
+        annotated: the names in its annotations of fields and its base classes, likewise.
         imports: what is imported anywhere in it.
     """
 
@@ -60,14 +60,16 @@ class Module:
     Attributes:
         path: its file.
         body: its statements, without what never runs.
-        binders: the statements that give a name its value, by the name.
+        binders: the statements that bind a name, by the name.
         imports: what is imported at its top level, blocks such as `try` included.
-        stars: modules from which all names are imported.
-        effective: the statements that do more than to define something.
-        ordered: the statements of which it may matter which ran before them.
-        has_hooks: whether it may find classes that nothing names: their base class hears of them, or asks for them.
+        stars: the modules of its star imports.
+        effective: the statements that have side effects.
+        ordered: the statements that may depend on what ran before them.
+        has_hooks: whether it may find classes that nothing names, because a base class or metaclass registers or
+            enumerates its subclasses.
         package: the dotted name of the package that relative imports start from.
         keeps_typing: whether blocks under `if TYPE_CHECKING:` may run.
+        forms: the statements that were read, by index and form.
     """
 
     path: Path
@@ -85,7 +87,7 @@ class Module:
 
     @functools.cached_property
     def aliases(self) -> dict[str, str]:
-        """What names stand for that it imports."""
+        """What the names stand for that it imports."""
         return {found.alias: found.origin for found in self.imports}
 
     @functools.cached_property
@@ -95,12 +97,12 @@ class Module:
 
     @functools.cached_property
     def runs(self) -> tuple[str, ...]:
-        """The modules that are imported at its top level, in any order; some names may be none of modules."""
+        """The names that are imported at its top level, in any order; not all of them need be modules."""
         found = (name for imported in self.imports for name in (imported.module, imported.origin))
         return tuple(dict.fromkeys((*found, *self.stars)))
 
     def run_by(self, index: int) -> tuple[str, ...]:
-        """The modules that an import runs; some names may be none of modules."""
+        """The modules that an import may run; not all of the names need be modules."""
         if index not in self._run_by:
             node = self.body[index]
             parts = imports_in(node, self.package) if isinstance(node, ast.Import | ast.ImportFrom) else ()
@@ -109,8 +111,8 @@ class Module:
         return self._run_by[index]
 
     @functools.cached_property
-    def listed(self) -> tuple[str, ...]:
-        """What its `__all__` lists, as far as that is written out."""
+    def exported(self) -> tuple[str, ...]:
+        """The names that its `__all__` lists as literals."""
         return tuple(
             node.value
             for index in self.binders.get("__all__", ())
@@ -119,7 +121,7 @@ class Module:
         )
 
     def position(self, index: int) -> tuple[int, int]:
-        """Where a statement stands in the file; of an import that was taken apart, where the name stands."""
+        """The position of a statement in the file; of an import that was split, that of its name."""
         node = self.body[index]
         place = node.names[0] if isinstance(node, ast.Import | ast.ImportFrom) else node
         return place.lineno, place.col_offset
@@ -129,7 +131,7 @@ class Module:
         return is_import(self.body[index])
 
     def is_setting(self, index: int, classes: frozenset[str]) -> bool:
-        """Whether a statement can be looked at as a setting's: one of these classes, or another name of a type."""
+        """Whether a statement can be read as a setting: one of these classes, or an alias of a type."""
         match self.body[index]:
             case ast.ClassDef(name=name):
                 return name in classes
@@ -139,7 +141,7 @@ class Module:
                 return False
 
     def statement(self, index: int, form: Form) -> Statement:
-        """A statement in a form."""
+        """A statement, read in a form."""
         if (index, form) not in self.forms:
             self.forms[index, form] = self._read(self.body[index], form)
         return self.forms[index, form]
@@ -157,7 +159,7 @@ class Module:
 
 @functools.lru_cache(maxsize=1024)
 def parse(path: Path, source: bytes, package: str) -> Module:
-    """A module from its source.
+    """Parses a module.
 
     Args:
         path: the module's file.
@@ -165,12 +167,12 @@ def parse(path: Path, source: bytes, package: str) -> Module:
         package: the dotted name of the package that relative imports start from.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: the source is not valid Python.
     """
     tree = ast.parse(source, filename=str(path))
     aliases = {found.alias: found.origin for found in imports_of(tree.body, package)}
     stars = tuple(stars_in(tree.body, package)) if b"*" in source else ()
-    # A star may bring a TYPE_CHECKING with a value of its own.
+    # A star import may rebind TYPE_CHECKING.
     keeps_typing = b"TYPE_CHECKING" in source and (bool(stars) or rebinds_type_checking(tree))
     body = in_import_order(Reader(aliases, package, keeps_typing=keeps_typing).cleaned(tree.body))
     imports = tuple(imports_of(body, package))
@@ -181,10 +183,10 @@ def parse(path: Path, source: bytes, package: str) -> Module:
     effects = Effects(aliases, frozenset(binders))
     effective = frozenset(index for index, statement in enumerate(body) if effects.of(statement))
     shared = {index for found in binders.values() if len(found) > 1 for index in found}
-    unsettled = {name for name, found in binders.items() if len(found) > 1 or is_unsettled(body[found[0]])}
-    made = {index for index, statement in enumerate(body) if is_made(statement, unsettled)}
-    # A star may bind any name.
-    order = range(len(body)) if stars else effective | shared | made
+    rebindable = {name for name, found in binders.items() if len(found) > 1 or may_change(body[found[0]])}
+    dependent = {index for index, statement in enumerate(body) if depends_on_order(statement, rebindable)}
+    # A star import may bind any name.
+    order = range(len(body)) if stars else effective | shared | dependent
     has_hooks = (
         b"__init_subclass__" in source
         or b"__subclasses__" in source
@@ -199,7 +201,7 @@ def short_hash(text: str) -> str:
 
 
 def rebinds_type_checking(tree: ast.Module) -> bool:
-    """Whether a module gives TYPE_CHECKING a value of its own, so that what stands under it may run."""
+    """Whether a module rebinds TYPE_CHECKING, so that blocks under it may run."""
     name = "TYPE_CHECKING"
     for node in ast.walk(tree):
         match node:
@@ -217,26 +219,26 @@ def rebinds_type_checking(tree: ast.Module) -> bool:
 
 
 def has_metaclass(tree: ast.Module, aliases: Mapping[str, str]) -> bool:
-    """Whether a class has a metaclass of the project's, which hears of its subclasses."""
+    """Whether a class has a metaclass of its own, which may register its subclasses."""
     found = (keyword for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for keyword in node.keywords)
     return any(
         keyword.arg in (None, "metaclass") and full_name(keyword.value, aliases) not in METACLASSES for keyword in found
     )
 
 
-def is_made(statement: ast.stmt, unsettled: Set[str]) -> bool:
+def depends_on_order(statement: ast.stmt, rebindable: Set[str]) -> bool:
     """Whether what a statement defines may depend on what ran before.
 
     Args:
         statement: at the top level.
-        unsettled: names whose values may change while the module is run.
+        rebindable: names whose values may change while the module runs.
     """
     match statement:
         case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
             return not is_literal(value)
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return any(
-                isinstance(node, ast.Name) and node.id in unsettled
+                isinstance(node, ast.Name) and node.id in rebindable
                 for expression in evaluated(statement)
                 for node in ast.walk(expression)
             )
@@ -259,8 +261,8 @@ def evaluated(statement: ast.stmt) -> Iterator[ast.expr]:
             yield from (node for node in ast.walk(statement) if isinstance(node, ast.expr))
 
 
-def is_unsettled(statement: ast.stmt) -> bool:
-    """Whether what a statement gives a name may change: all but functions, classes, imports and constants."""
+def may_change(statement: ast.stmt) -> bool:
+    """Whether the value that a statement binds may change: unless it is a function, class, import or constant."""
     match statement:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
             return False
@@ -271,7 +273,7 @@ def is_unsettled(statement: ast.stmt) -> bool:
 
 
 def is_constant(value: ast.expr) -> bool:
-    """Whether an expression is a constant, or a tuple of constants, which nothing changes."""
+    """Whether an expression is a constant, or a tuple of constants."""
     match value:
         case ast.Constant():
             return True
@@ -286,7 +288,7 @@ def is_constant(value: ast.expr) -> bool:
 
 
 def is_literal(value: ast.expr) -> bool:
-    """Whether an expression is written out, so that nothing else shapes its value."""
+    """Whether an expression is a literal, whose value depends on nothing else."""
     try:
         ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

@@ -1,10 +1,10 @@
 """Collects garbage: removes what `tasks.caching.gc.garbage` finds.
 
-Whatever it is interrupted by, and whoever runs beside it, no record and no kept run ever names a file that is gone:
+Wherever it is interrupted, and whatever runs at the same time, no record and no kept run ever names a missing file:
 
-- records go first, each under its own lock and once more compared with what running flows use;
-- then the runs, which by now no record names; then, after another look, the artifacts that nothing names any more;
-- an artifact goes only if it is older than every flow that runs: one that has just been published has no record yet.
+- records are removed first, each under its own lock, after it was compared once more with what running flows use;
+- then the runs, which no record names by now; then, after another look, the artifacts that nothing names any more;
+- an artifact is removed only if it is older than every running flow: one that was just published has no record yet.
 """
 
 import shutil
@@ -21,20 +21,20 @@ from tasks.caching.locking.lock import FlockManager
 from tasks.caching.storage.durable import fsync_folder
 from tasks.caching.storage.store import Store
 
-#: Name under which a collection holds the lock of a record.
+#: The holder's name of the locks that a collection acquires.
 HOLDER = "collection"
 
 
 def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda: None) -> Garbage:
-    """Removes garbage, except for what has come into use since it was found; returns what was removed.
+    """Removes garbage, except what has come into use since it was found; returns what was removed.
 
     Args:
         store: where `find_garbage` found it.
         garbage: as found.
-        on_item: called after each thing, whether it was removed or had to stay.
+        on_item: called after each item, whether it was removed or had to stay.
     """
     removed = Garbage(kept=garbage.kept, keep=garbage.keep)
-    for run, why in garbage.kept.items():  # which may have been received, or put back after it was set aside
+    for run, why in garbage.kept.items():  # which may have been copied here, or put back after it was set aside
         store.remember_run(run, verified=why == VERIFIED)
         if not (store.runs / run).is_dir():  # another collection has just removed it
             store.forget_run(run)
@@ -60,13 +60,13 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
 
 
 def remove_record(store: Store, path: str) -> bool:
-    """Removes a record, unless a flow uses it; True if it did."""
+    """Removes a record, unless a flow uses it; True if it was removed."""
     name = str(PurePosixPath(path).relative_to("artifacts/records"))
     locks = FlockManager(store.locks)
     if not locks.acquire_lock(name, HOLDER, acquire_timeout=0):
         return False
     try:
-        # A flow that begins to use it after this finds the lock, and then no record.
+        # A flow that begins to use it from now on waits for the lock, and then finds no record.
         if path in find_uses(store).paths:
             return False
         store.locate(path).unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def remove_record(store: Store, path: str) -> bool:
 
 
 def drop_run(store: Store, path: str, keep: Keep) -> bool:
-    """Removes a run, unless it has come to be needed since it was found; True if it did."""
+    """Removes a run, unless it has come into use since it was found; True if it was removed."""
     run = PurePosixPath(path).name
     if is_wanted_now(run, store, keep):
         return False
@@ -85,7 +85,7 @@ def drop_run(store: Store, path: str, keep: Keep) -> bool:
 
 
 def drop(path: Path) -> bool:
-    """Removes a file or a folder, the latter so that nobody ever sees half of it; True always."""
+    """Removes a file, or a folder atomically for those who look at it meanwhile; always True."""
     if path.is_dir() and not path.is_symlink():
         hidden = path.with_name(f".tmp-{uuid4().hex}")
         path.rename(hidden)

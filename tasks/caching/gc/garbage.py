@@ -1,4 +1,4 @@
-"""Finds garbage in the store: what no run that is kept descends from, and no flow that runs now uses."""
+"""Finds garbage in the store: what no kept run was made from, and no running flow uses."""
 
 import contextlib
 import time
@@ -32,20 +32,20 @@ from tasks.caching.storage.ownership import require_own_data, require_sole_owner
 from tasks.caching.storage.store import Store, UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_object
 
-#: Seconds after which a killed training counts as given up, and its resumable states may go: 30 days.
-GIVEN_UP_SECONDS = 30 * 24 * 3600.0
+#: Seconds after which a killed training counts as abandoned, and its resumable states are garbage: 30 days.
+ABANDONED_SECONDS = 30 * 24 * 3600.0
 
 
-#: Why a run is kept that has passed a verification.
+#: The reason for which a run is kept that has passed a verification.
 VERIFIED = "verified"
 
 
 @dataclass(frozen=True)
 class Keep:
-    """Which runs are kept, beside those that a pointer such as `latest` points to.
+    """Which runs are kept, in addition to those that a pointer such as `latest` points to.
 
     Attributes:
-        last: newest runs of each experiment.
+        last: how many of the newest runs of each experiment.
         pinned: names of runs.
         verified: whether every run that has passed a verification is kept.
     """
@@ -57,16 +57,16 @@ class Keep:
 
 @dataclass
 class Garbage:
-    """What a collection would remove, or has removed: each thing's bytes by its path relative to the root.
+    """What a collection would remove, or has removed: the bytes of each item by its path relative to the root.
 
     Attributes:
         runs: folders.
         records: of stages that no kept run went through.
         artifacts: that nothing names once those are gone.
         states: of trainings that were killed long ago.
-        left_over: temporaries of runs that were killed.
-        kept: for each run that stays, why.
-        keep: what it was asked to keep.
+        left_over: temporary files of runs that were killed.
+        kept: the reason why each other run stays.
+        keep: which runs to keep, as requested.
     """
 
     runs: dict[str, int] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Garbage:
 
     @property
     def by_kind(self) -> dict[str, dict[str, int]]:
-        """What goes, by kind."""
+        """The items by kind."""
         return {
             "runs": self.runs,
             "records": self.records,
@@ -90,11 +90,11 @@ class Garbage:
 
 
 def find_garbage(store: Store, keep: Keep) -> Garbage:
-    """What may go; removes nothing.
+    """Finds what can be removed; removes nothing.
 
     Raises:
         ForeignStoreError: another version of this project has made a record or a run of the store.
-        UnreadableStoreError: something that names artifacts cannot be read, or another store may name them.
+        UnreadableStoreError: a file that names artifacts cannot be read, or another store may name some.
     """
     try:
         require_folders(store)
@@ -112,7 +112,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
     wanted = {*records_of(manifests[run] for run in kept), *last_used(store), *uses.paths}
     rest = {path for path in records if path in wanted or not old(store.locate(path))}
     named = artifacts_of(records[path] for path in rest)
-    # The record of a save names its run: neither goes without the other.
+    # The record of stage save names its run: neither is removed without the other.
     kept |= dict.fromkeys(runs_among(named) & manifests.keys() - kept.keys(), "a record that stays names it")
     named |= artifacts_of(manifests[run] for run in kept)
     return Garbage(
@@ -129,7 +129,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
 def reasons_to_keep(
     manifests: Mapping[str, Manifest], store: Store, keep: Keep, uses: InUse, old: Callable[[Path], bool]
 ) -> dict[str, str]:
-    """Why each run stays that does, in words."""
+    """The reason why each kept run stays."""
     newest, pointed = newest_runs(manifests, keep.last), pointed_to(store)
     reasons: dict[str, Callable[[str], bool]] = {
         "pinned": lambda run: run in keep.pinned,
@@ -144,7 +144,7 @@ def reasons_to_keep(
 
 
 def is_wanted_now(run: str, store: Store, keep: Keep) -> bool:
-    """Whether a run has come to be needed since garbage was found: it is used, pointed to or verified now.
+    """Whether a run has come into use since garbage was found: it is used, pointed to or verified now.
 
     Raises:
         UnreadableStoreError: the outcome of a verification cannot be read.
@@ -155,7 +155,7 @@ def is_wanted_now(run: str, store: Store, keep: Keep) -> bool:
 
 
 def newest_runs(manifests: Mapping[str, Manifest], last: int) -> set[str]:
-    """The names of the newest runs of each experiment, as many as asked for."""
+    """The names of the `last` newest runs of each experiment."""
     experiments: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for run, manifest in manifests.items():
         experiments[str(manifest.experiment.get("name"))].append((manifest.created, run))
@@ -163,21 +163,21 @@ def newest_runs(manifests: Mapping[str, Manifest], last: int) -> set[str]:
 
 
 def records_of(manifests: Iterable[Manifest]) -> set[str]:
-    """The paths of the records that runs went through."""
+    """The paths of the records of the stages of runs."""
     stages = (stage for manifest in manifests for stage in manifest.stages)
     return {f"artifacts/records/{stage.name}/{stage.key}.json" for stage in stages}
 
 
 def named_by_records(store: Store) -> set[str]:
-    """The paths of all artifacts that the records name that are there now."""
+    """The paths of all artifacts that the present records name."""
     return artifacts_of(record for _, record in read_records(store))
 
 
 def last_used(store: Store) -> Iterator[str]:
-    """The records that each experiment used last: without them its next run would begin from nothing.
+    """The records that each experiment last used: without them its next run would compute everything again.
 
     Raises:
-        UnreadableStoreError: what an experiment used last cannot be read.
+        UnreadableStoreError: the list of what an experiment last used cannot be read.
     """
     for path in files(store.records / "last"):
         if path.name.startswith(".tmp-") or path.name.endswith(NOTES):
@@ -191,10 +191,10 @@ def last_used(store: Store) -> Iterator[str]:
 
 
 def abandoned_states(store: Store) -> Iterator[str]:
-    """Resumable states of trainings that were killed so long ago that nobody will go on with them."""
-    given_up = is_older_than(time.time() - GIVEN_UP_SECONDS)
+    """Resumable states of trainings that were killed so long ago that they will hardly be resumed."""
+    is_abandoned = is_older_than(time.time() - ABANDONED_SECONDS)
     for path in files(store.artifacts / "states"):
-        if given_up(path) and not path.is_symlink():
+        if is_abandoned(path) and not path.is_symlink():
             yield str(store.relative(path))
 
 
@@ -205,7 +205,7 @@ def pointed_to(store: Store) -> set[str]:
 
 
 def passed_verification(run: str, store: Store) -> bool:
-    """Whether a run has ever passed a verification: what fails later may be the reading.
+    """Whether a run has ever passed a verification: what fails later may be the disk.
 
     Raises:
         UnreadableStoreError: the outcome cannot be read.
@@ -228,7 +228,7 @@ def passed_verification(run: str, store: Store) -> bool:
 
 
 def sizes(store: Store, paths: Iterable[str]) -> dict[str, int]:
-    """The bytes that lie at each path, in a folder all together."""
+    """The size of each path in bytes; of a folder, that of all its files."""
     return {path: size_of(store.locate(path)) for path in paths}
 
 

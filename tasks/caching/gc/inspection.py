@@ -1,7 +1,8 @@
-"""Looks through the whole store: is every record, artifact, run and state there, and what it was when it was made?
+"""Inspects the whole store: whether every record, artifact, run and state is there, and unaltered.
 
-Like `git fsck`: whatever has a digest is hashed, whatever is named must be there. What a running flow is just making
-is no finding: a problem counts only if it is still there at a second look, and nothing young is left over or orphaned.
+Like `git fsck`: every file that has a digest is hashed, and every file that is named must exist. What a running flow is
+writing is not a finding: a problem counts only if a second inspection finds it too, and no recent file is reported as
+left over or orphaned.
 """
 
 import errno
@@ -25,7 +26,7 @@ from tasks.caching.storage.contents import (
     SHIPPED,
     artifact_files,
     files,
-    is_given,
+    is_known_name,
     is_published,
     saved_runs,
 )
@@ -37,26 +38,26 @@ from tasks.caching.storage.strict_json import parse_object
 
 Kind = Literal["damaged", "unreadable", "missing", "linked", "orphaned", "foreign", "left over"]
 
-#: Findings that make a store unclean; the others are only told.
+#: Findings that make a store unclean; the others are only reported.
 PROBLEMS: tuple[Kind, ...] = ("damaged", "unreadable", "missing", "linked")
 
 #: Seconds during which a file may belong to a run that has not finished.
 IN_USE_SECONDS = 3600.0
 
-#: Errors of a path that leads to no file, such as one in the place of a folder.
+#: Errors of a path that does not lead to a file, for example through a file in the place of a folder.
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Something in the store that is not as it should be.
+    """A fault in the store.
 
     Attributes:
         path: relative to the root.
-        kind: damaged, unreadable (the disk does not give its bytes, which may be whole), missing or linked (a link in
-            the place of a folder); or orphaned (no record and no run names it), foreign (the store never made it), or
-            left over from a run that was killed.
-        what: is wrong, in words.
+        kind: damaged, unreadable (the disk cannot read the file, which may be intact), missing or linked (a link in
+            the place of a folder); or orphaned (no record and no run names it), foreign (the store did not make it),
+            or left over from a run that was killed.
+        what: a description of the fault.
         named_by: the record or the run that names a missing or damaged artifact, relative to the root; empty if none.
     """
 
@@ -68,11 +69,11 @@ class Finding:
 
 @dataclass
 class Inspection:
-    """What was found, and how much was looked at.
+    """The result of an inspection.
 
     Attributes:
         findings: sorted by path.
-        counts: files looked at by what they are: records, artifacts, runs, states.
+        counts: number of inspected records, artifacts, runs and states.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -85,7 +86,7 @@ class Inspection:
 
 
 def inspect_store(store: Store, on_file: Callable[[], None] = lambda: None) -> Inspection:
-    """Looks through the store, and a second time if there is a problem; tells `on_file` of each file."""
+    """Inspects the store, and once more if there is a problem; calls `on_file` for each file."""
     inspection = _Walk(store, on_file).inspection()
     if inspection.problems:
         confirmed = set(_Walk(store, lambda: None).inspection().findings)
@@ -94,27 +95,27 @@ def inspect_store(store: Store, on_file: Callable[[], None] = lambda: None) -> I
 
 
 class _Walk:
-    """One look through a store."""
+    """One inspection of a store."""
 
     def __init__(self, store: Store, on_file: Callable[[], None]) -> None:
         self._store, self._on_file = store, on_file
         self._found: set[Finding] = set()
         self._counts: Counter[str] = Counter()
         self._named: set[str] = set()
-        # A flow may have begun long ago, or just before this machine slept or its clock was set.
+        # A flow may have begun long ago, or just before the machine was suspended or its clock was set.
         self._is_old = is_older_than(min(time.time() - IN_USE_SECONDS, find_uses(store).since))
 
     def inspection(self) -> Inspection:
-        """What this look found."""
+        """Inspects the store once."""
         for folder in linked_folders(self._store):
             self._find(folder, "linked", LINKED)
-        if self._found:  # what is looked for may lie behind the link
+        if self._found:  # what would be missing may lie behind the link
             return Inspection(sorted(self._found), self._counts)
         self._records()
         self._runs()
         self._saved()
         self._states()
-        self._artifacts()  # last, since it asks what the others name
+        self._artifacts()  # last, since it needs to know what the others name
         return Inspection(sorted(self._found), self._counts)
 
     def _records(self) -> None:
@@ -131,7 +132,7 @@ class _Walk:
     def _record(self, path: Path) -> None:
         try:
             record = read_record(path)
-        except FileNotFoundError:  # a running flow is just replacing it
+        except FileNotFoundError:  # a running flow has just replaced it
             return
         except ForeignRecordError as error:
             self._find(path, "foreign", str(error))
@@ -145,7 +146,7 @@ class _Walk:
     def _runs(self) -> None:
         runs = self._store.runs
         for folder in sorted(runs.iterdir()) if runs.is_dir() and not runs.is_symlink() else ():
-            if not is_given(folder.name):
+            if not is_known_name(folder.name):
                 self._foreign(folder)
             elif folder.is_symlink() or pointers.is_pointer(folder.name):
                 if wrong := pointers.what_is_wrong(folder, self._store):
@@ -154,7 +155,7 @@ class _Walk:
                 self._look_at("runs")
                 self._run(folder)
             elif not self._is_left_over(folder) and folder.name not in SHIPPED:
-                self._find(folder, "foreign", "is no run")
+                self._find(folder, "foreign", "is not a run")
 
     def _saved(self) -> None:
         for run in sorted(saved_runs(self._store)):
@@ -162,7 +163,7 @@ class _Walk:
                 self._find(self._store.runs / run, "missing", "it was saved, and is gone", self._store.saved / run)
 
     def _run(self, folder: Path) -> None:
-        if not any(folder.iterdir()):  # its name is claimed by a run that is just saving, or that was killed then
+        if not any(folder.iterdir()):  # reserved by a run that is being saved, or was killed meanwhile
             if self._is_old(folder):
                 self._find(folder, "left over", "the empty folder of a run that was never saved")
             return
@@ -180,8 +181,8 @@ class _Walk:
         self._run_files(folder, {*manifest.files, MANIFEST, REPORT})
 
     def _run_files(self, folder: Path, saved: set[str]) -> None:
-        """Checks the files of a run that its manifest does not vouch for."""
-        # A list that is not the one that was saved vouches for nothing; the record that says so vouches for the files.
+        """Checks the files of a run whose digests are not in its manifest."""
+        # If the list is not the one that was saved, it proves nothing; the record that says so has checked the files.
         if not self._is_found(folder / SUMS):
             for name, wrong in find_altered(self._store, folder.name, saved).items():
                 self._find_once(folder / name, damaged_or_missing(folder / name), wrong)
@@ -196,9 +197,9 @@ class _Walk:
     def _states(self) -> None:
         for path in self._files(self._store.artifacts / "states", levels=3):
             self._look_at("states")
-            whole = NAME.fullmatch(path.name) and self._vouches_for_itself(path)
+            whole = NAME.fullmatch(path.name) and self._has_named_digest(path)
             if not self._is_left_over(path) and not whole and os.path.lexists(path):
-                self._find(path, "damaged", "its bytes are not those that its name tells")
+                self._find(path, "damaged", "its bytes do not have the digest in its name")
 
     def _artifacts(self) -> None:
         for path, relative in artifact_files(self._store, self._foreign):
@@ -209,7 +210,7 @@ class _Walk:
     def _artifact(self, path: Path, relative: str) -> None:
         named = ARTIFACT_NAME.fullmatch(path.name)
         if named is None:
-            self._find(path, "foreign", "the store gives no such names")
+            self._find(path, "foreign", "the store does not use such names")
             return
         try:
             reference = Reference(relative, named["digest"], path.lstat().st_size, named["kind"])
@@ -223,7 +224,7 @@ class _Walk:
                 self._find(path, "orphaned", "no record and no run names it")
 
     def _reference(self, reference: Reference, named_by: Path) -> None:
-        """Checks an artifact that something names."""
+        """Checks an artifact that a record or a run names."""
         if not is_published(reference.path):
             self._find(named_by, "damaged", f"names {reference.path}, which is not an artifact of the store")
             return
@@ -232,12 +233,12 @@ class _Walk:
             self._store.path(reference)
         except DamagedArtifactError as error:
             path = self._store.locate(reference.path)
-            if self._vouches_for_itself(path):
+            if self._has_named_digest(path):
                 self._find(named_by, "damaged", f"names {reference.path} with another digest or size")
                 return
             self._find(path, damaged_or_missing(path), str(error), named_by)
 
-    def _vouches_for_itself(self, path: Path) -> bool:
+    def _has_named_digest(self, path: Path) -> bool:
         """Whether a file has the digest that is part of its name."""
         named = ARTIFACT_NAME.fullmatch(path.name)
         if named is None or not os.path.lexists(path):
@@ -255,10 +256,10 @@ class _Walk:
         except FileNotFoundError:
             return
         except (UnusableFileError, ValueError):
-            self._find(path, "damaged", "is no JSON object")
+            self._find(path, "damaged", "is not a JSON object")
 
     def _is_left_over(self, path: Path) -> bool:
-        """Whether a file is a temporary one; a finding if no run can be writing it any more."""
+        """Whether a file is temporary; a finding if no run can still be writing it."""
         temporary = any(part.startswith(".tmp-") for part in self._store.relative(path).parts)
         if temporary and self._is_old(path):
             self._find(path, "left over", "a temporary file of a run that was killed")
@@ -269,7 +270,7 @@ class _Walk:
         return () if folder.is_symlink() else files(folder, levels, self._foreign)
 
     def _foreign(self, path: Path) -> None:
-        self._find(path, "foreign", "the store gives no such names")
+        self._find(path, "foreign", "the store does not use such names")
 
     def _look_at(self, what: str) -> None:
         self._counts[what] += 1
@@ -278,11 +279,14 @@ class _Walk:
     def _find(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
         naming = "" if named_by is None else str(self._store.relative(named_by))
         if kind == "damaged" and (refused := disk_error(path)):
-            kind, what = "unreadable", f"{refused}: what it holds may be whole; mend or mount its disk, and check again"
+            kind, what = (
+                "unreadable",
+                f"{refused}: its content may be intact; repair or mount its disk, and check again",
+            )
         self._found.add(Finding(str(self._store.relative(path)), kind, what, naming))
 
     def _find_once(self, path: Path, kind: Kind, what: str, named_by: Path | None = None) -> None:
-        """Adds a finding, unless what names the file has said already that it is not as it should be."""
+        """Adds a finding, unless there is one about the path already."""
         if not self._is_found(path):
             self._find(path, kind, what, named_by)
 
@@ -292,7 +296,11 @@ class _Walk:
 
 
 def is_older_than(moment: float) -> Callable[[Path], bool]:
-    """Tells of a path whether it was last written before a moment, in seconds since the epoch; not if it is gone."""
+    """Returns a function that says whether a path was last written before a moment; False if it is gone.
+
+    Args:
+        moment: in seconds since the epoch.
+    """
 
     def old(path: Path) -> bool:
         try:
@@ -304,9 +312,9 @@ def is_older_than(moment: float) -> Callable[[Path], bool]:
 
 
 def disk_error(path: Path) -> str:
-    """Why the bytes of a file, or of a file in a folder, cannot be had, in the system's words; empty if they can.
+    """The system's message if a file, or a file in a folder, cannot be read; empty if it can.
 
-    Of a large file, the beginning is read: a sparse one can be of any size.
+    Only the beginning of a large file is read: a sparse one can have any size.
     """
     inside = files(path, 2) if path.is_dir() and not path.is_symlink() else ()
     for file in (path, *inside):
@@ -321,5 +329,5 @@ def disk_error(path: Path) -> str:
 
 
 def damaged_or_missing(path: Path) -> Kind:
-    """What to call something that cannot be used."""
+    """The kind of finding for a file that cannot be used."""
     return "damaged" if os.path.lexists(path) else "missing"

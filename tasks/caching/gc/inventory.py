@@ -1,4 +1,4 @@
-"""What the runs and records of a store name: all of it is read, or nothing may be removed."""
+"""What the runs and records of a store name: unless all of it can be read, nothing may be removed."""
 
 import contextlib
 import re
@@ -16,15 +16,15 @@ from tasks.limits import RUN
 
 
 class CollectionRefusedError(Exception):
-    """Nothing may be removed: it is not known what all the runs and records of the store need."""
+    """Nothing may be removed: it is not known what all runs and records of the store need."""
 
 
 class ForeignStoreError(CollectionRefusedError):
-    """Another version of this project shares the store, and only that version knows what its runs descend from."""
+    """Another version of this project shares the store, and only that version knows what its runs need."""
 
 
 class UnreadableStoreError(CollectionRefusedError):
-    """A run, a record or a file beside them cannot be read, so that what it needs is not known."""
+    """A run, a record or a file beside them cannot be read, so that it is not known what it needs."""
 
 
 def artifacts_of(sources: Iterable[Record | Manifest]) -> set[str]:
@@ -49,8 +49,8 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
     """Each run's name with its manifest.
 
     Raises:
-        ForeignStoreError: another version of this project has made one of them.
-        UnreadableStoreError: one of them is missing or damaged, cannot be read now, or is behind a link.
+        ForeignStoreError: another version of this project made one of them.
+        UnreadableStoreError: one of them is missing, damaged, unreadable, or behind a link.
     """
     for folder in sorted(store.runs.iterdir()) if store.runs.is_dir() else ():
         if not is_run(folder) or (folder.is_dir() and not any(folder.iterdir())):
@@ -60,7 +60,7 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
         try:
             manifest = Manifest.read(folder)
             if is_altered(store, folder.name, MANIFEST):
-                raise unreadable(store.relative(folder / MANIFEST), f"is not as {SUMS} beside it says")
+                raise unreadable(store.relative(folder / MANIFEST), f"does not have the digest in {SUMS} beside it")
         except ForeignManifestError as error:
             raise foreign(store.relative(folder)) from error
         except ManifestError as error:
@@ -73,34 +73,34 @@ def read_manifests(store: Store) -> Iterator[tuple[str, Manifest]]:
 
 
 def require_together(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:
-    """Checks that artifacts/ is there with its records, on which all that names tables lies: its disk may be away.
+    """Checks that artifacts/ is there with its records, which name the tables: its disk may not be mounted.
 
     Raises:
-        UnreadableStoreError: there are tables, and nothing that could name one; or there are runs, and no record.
+        UnreadableStoreError: there are tables, but no run or record; or there are runs, but no record.
     """
     if manifests and not records:
         raise UnreadableStoreError(
-            "collection refused: artifacts/records has no record, though there are runs: bring back what it had, or "
-            "train once if that is gone for good"
+            "collection refused: artifacts/records has no record, though there are runs: restore its content, or train "
+            "once if that is gone for good"
         )
     if not (manifests or records or saved_runs(store)) and any(path.startswith("data/") for path in published(store)):
         raise UnreadableStoreError(
-            "collection refused: artifacts/ has no run and no record, though data/ has tables: bring back what it had, "
-            "such as its disk, or remove data/ yourself if that is gone for good"
+            "collection refused: artifacts/ has no run and no record, though data/ has tables: restore its content, "
+            "for example by mounting its disk, or remove data/ yourself if that is gone for good"
         )
 
 
 def is_run(folder: Path) -> bool:
-    """Whether something beside the runs may be one, or lead to one: it is named as runs are."""
+    """Whether a folder or link in artifacts/runs may be a run, or lead to one, by its name."""
     named = re.fullmatch(RUN, folder.name) is not None and not is_pointer(folder.name)
     return named and (folder.is_dir() or folder.is_symlink())
 
 
 def require_named(manifests: Mapping[str, Manifest], store: Store) -> None:
-    """Checks that no run was given another name: what is kept is kept by its own.
+    """Checks that no run was renamed: runs are kept by their own names.
 
     Raises:
-        UnreadableStoreError: a folder has the manifest of a run that is not there.
+        UnreadableStoreError: a folder has the manifest of a run that is missing.
     """
     for path in store.runs.glob(f"[!.]*/{MANIFEST}"):
         if is_run(path.parent) or path.parent.is_symlink():
@@ -112,11 +112,11 @@ def require_named(manifests: Mapping[str, Manifest], store: Store) -> None:
 
 
 def read_records(store: Store) -> Iterator[tuple[str, Record]]:
-    """Each record's path, relative to the root, with the record.
+    """Each record with its path relative to the root.
 
     Raises:
-        ForeignStoreError: another version of this project has made one of them.
-        UnreadableStoreError: one of them is damaged, or cannot be read now.
+        ForeignStoreError: another version of this project made one of them.
+        UnreadableStoreError: one of them is damaged or unreadable.
     """
     for path in files(store.records):
         if path.relative_to(store.records).parts[0] in {"locks", "last"} or path.name.startswith(".tmp-"):
@@ -132,10 +132,10 @@ def read_records(store: Store) -> Iterator[tuple[str, Record]]:
 
 
 def require_saved(manifests: Mapping[str, Manifest], store: Store) -> None:
-    """Checks that each run that was saved is there: one that was moved away may be put back.
+    """Checks that each run that was saved exists: one that was moved away may be put back.
 
     Raises:
-        UnreadableStoreError: a run is not there.
+        UnreadableStoreError: a run is missing.
     """
     for run in saved_runs(store) - manifests.keys():
         # A run may have been saved after the manifests were read, or another collection have removed it.
@@ -144,10 +144,10 @@ def require_saved(manifests: Mapping[str, Manifest], store: Store) -> None:
 
 
 def require_runs(manifests: Mapping[str, Manifest], records: Mapping[str, Record], store: Store) -> None:
-    """Checks that each run that a record names is there: one that was moved away may be put back.
+    """Checks that each run that a record names exists: one that was moved away may be put back.
 
     Raises:
-        UnreadableStoreError: a run is not there.
+        UnreadableStoreError: a run is missing.
     """
     for path, record in records.items():
         for run in runs_among(artifacts_of([record])) - manifests.keys():
@@ -158,18 +158,18 @@ def require_runs(manifests: Mapping[str, Manifest], records: Mapping[str, Record
 
 
 def foreign(path: PurePosixPath) -> ForeignStoreError:
-    """The error that another version has made a record or a run."""
+    """The error that another version made a record or a run."""
     return ForeignStoreError(
-        f"collection refused: another version of pytorch-workflow made {path} and only that version can tell "
-        "which files it needs: collect with that version, or move it out of the store first"
+        f"collection refused: another version of pytorch-workflow made {path}, and only that version knows which files "
+        "it needs: collect with that version, or move it out of the store first"
     )
 
 
 def unreadable(path: PurePosixPath, why: str = "cannot be read") -> UnreadableStoreError:
-    """The error that a file which names others cannot be read or believed."""
+    """The error that a file which names others cannot be read or trusted."""
     return UnreadableStoreError(
-        f"collection refused: {path} {why}, and may name files that are needed: restore it, or give it up with "
-        "`workflow check --repair`, after which a collection removes what it was made of; `workflow check` says what "
+        f"collection refused: {path} {why}, and may name files that are needed: restore it, or abandon it with "
+        "`workflow check --repair`, after which a collection removes what it was made from; `workflow check` says what "
         "is wrong with it"
     )
 

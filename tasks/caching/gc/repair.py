@@ -1,4 +1,4 @@
-"""Puts what an inspection found out of the way, so that the next run makes it anew. Nothing is thrown away."""
+"""Sets aside what an inspection found to be damaged, so that the next run makes it again. Nothing is deleted."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from tasks.caching.runs.sums import SUMS, rebuilt
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.store import Store
 
-#: Looks at the store; what is set aside can leave something that named it, and that something else again.
+#: Most rounds of inspection and repair: setting a file aside can leave another one that named it, and so on.
 ROUNDS = 8
 
 
@@ -22,10 +22,10 @@ class Repair:
     """What a repair did.
 
     Attributes:
-        set_aside: where each thing lay, relative to the root, and where it lies now.
-        removed: left-over temporaries.
-        restored: lists of digests that were made again, as the records of their runs say that they were.
-        remaining: the inspection after it.
+        set_aside: the old and the new place of each item, relative to the root.
+        removed: left-over temporary files.
+        restored: lists of digests that were rebuilt as their runs' records say they were.
+        remaining: the inspection afterwards.
     """
 
     set_aside: dict[str, str] = field(default_factory=dict)
@@ -35,11 +35,11 @@ class Repair:
 
 
 def repair_store(store: Store, inspection: Inspection) -> Repair:
-    """Sets aside what is damaged, and every record that names something damaged or missing; removes what is left over.
+    """Sets aside what is damaged, and every record that names a damaged or missing file; removes left-over files.
 
-    A list of digests that is damaged or missing is made again if its run is whole.
+    A list of digests that is damaged or missing is rebuilt if its run is intact.
 
-    A run that names a missing artifact stays: its checkpoint is whole, and training again brings the artifact back.
+    A run that names a missing artifact stays: its checkpoint is intact, and training again restores the artifact.
     """
     repair = Repair(remaining=inspection)
     for _ in range(ROUNDS):
@@ -48,7 +48,7 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
             repair.remaining = inspect_store(store)
         targets = {path for finding in repair.remaining.problems if (path := to_set_aside(finding))}
         for path in sorted(targets):
-            # Another repair, or a collection, may be quicker.
+            # Another repair, or a collection, may have been quicker.
             with contextlib.suppress(FileNotFoundError):
                 if (there := store.locate(path)).exists() or there.is_symlink():
                     repair.set_aside[path] = store.set_aside(there)
@@ -60,12 +60,12 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
 
 
 def restore_lists(store: Store, inspection: Inspection) -> list[str]:
-    """Makes lists of digests again that are damaged or missing, of runs that are whole; returns their paths.
+    """Rebuilds lists of digests that are damaged or missing, of intact runs; returns their paths.
 
-    The record of a run's save has the digest of its list: what is made again is the very list that was saved.
+    The record of the stage save has the digest of the list: what is rebuilt is exactly the list that was saved.
     """
     restored = []
-    # What the disk does not give may be whole.
+    # What the disk cannot read may be intact.
     wrong = {finding.path for finding in inspection.problems if finding.kind != "unreadable"}
     for path in sorted(path for path in wrong if PurePosixPath(path).name == SUMS):
         place = store.locate(path)
@@ -83,8 +83,8 @@ def restore_lists(store: Store, inspection: Inspection) -> list[str]:
 
 
 def to_set_aside(finding: Finding) -> str:
-    """What is to be put out of the way because of a problem: a file, a record, or a whole run; empty for nothing."""
-    if finding.kind in {"linked", "unreadable"}:  # the store would miss what may be whole, behind the link or the error
+    """The file, record or whole run to set aside because of a problem; empty if none."""
+    if finding.kind in {"linked", "unreadable"}:  # what is behind the link or the error may be intact
         return ""
     if finding.kind == "damaged":
         return run_of(finding.path) or finding.path
@@ -94,14 +94,14 @@ def to_set_aside(finding: Finding) -> str:
 
 
 def run_of(path: str) -> str:
-    """The run folder that a path lies in; empty if it lies in none, or if it is a mere verification's outcome."""
+    """The run folder that contains a path; empty if there is none, or if the path is the result of a verification."""
     parts = PurePosixPath(path).parts
     inside = parts[:2] == ("artifacts", "runs") and len(parts) > 2 and parts[-1] != "verification.json"
     return "/".join(parts[:3]) if inside else ""
 
 
 def remove_left_over(store: Store, inspection: Inspection) -> list[str]:
-    """Removes what killed runs left; returns what it was."""
+    """Removes what killed runs left over; returns the paths."""
     removed = []
     for finding in inspection.findings:
         if finding.kind == "left over":
@@ -111,7 +111,7 @@ def remove_left_over(store: Store, inspection: Inspection) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder with all that is in it, of which another process may remove some meanwhile."""
+    """Removes a file, or a folder with its content, which another process may be removing at the same time."""
     while path.is_dir() and not path.is_symlink():
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)

@@ -168,7 +168,7 @@ class FlockManager:
         self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
     ) -> bool:
         """As `acquire_lock`, without blocking the event loop."""
-        import asyncio  # loaded by whoever awaits this; a plan, which locks nothing, does without
+        import asyncio  # loaded already by callers that await this; other commands do without it
 
         return await asyncio.to_thread(self.acquire_lock, key, holder, acquire_timeout, hold_timeout)
 
@@ -219,7 +219,7 @@ class FlockManager:
                 if not file.acquire(timeout):
                     file.close()
                     return None
-                # The folder may have been emptied by hand meanwhile: a file without a name excludes nobody.
+                # The file may have been deleted by hand meanwhile, and others would lock a new one of its name.
                 if os.fstat(file.descriptor).st_nlink:
                     return file
             except BaseException:

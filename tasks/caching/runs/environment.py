@@ -1,4 +1,4 @@
-"""Where a run takes place, for its manifest."""
+"""The environment of a run, for its manifest."""
 
 import importlib.metadata
 import os
@@ -10,15 +10,15 @@ from pathlib import Path
 from tasks.caching.code.sources import PROJECT
 from tasks.caching.runs.manifest import Environment
 
-#: Libraries whose versions the manifest tells.
+#: Libraries whose versions are in the manifest.
 LIBRARIES = ("torch", "prefect", "numpy", "pandas", "pyarrow", "matplotlib", "pydantic")
 
-#: Seconds that git may take; a manifest without a commit is better than a run that hangs.
+#: Timeout of git in seconds; a manifest without a commit is better than a run that hangs.
 GIT_SECONDS = 10.0
 
 
 def describe_environment(device: str, device_note: str, threads: int) -> Environment:
-    """The environment of this process, with the device and the CPU threads that the model is trained with."""
+    """Describes the environment of this process, with the device and the CPU threads that the model is trained with."""
     return Environment(
         device=device,
         device_note=device_note,
@@ -43,10 +43,10 @@ def git_commit(folder: Path) -> str | None:
 
 
 def ask_git(git: str, folder: Path, *words: str) -> str:
-    """What a command of git that changes nothing prints about a checkout.
+    """Runs a read-only git command in a checkout; returns what it prints.
 
-    Inside a hook, git's own variables name the repository of that hook, which may be another one. Its optional locks
-    would make a command of the user's fail that runs meanwhile.
+    Inside a hook, git's own variables name the repository of that hook, which may be another one. Optional locks could
+    make a git command fail that the user runs at the same time.
 
     Raises:
         subprocess.SubprocessError: it fails, or takes too long.

@@ -1,4 +1,4 @@
-"""The manifest of a run (run.json): enough to know how every artifact came about, and to repeat the run."""
+"""The manifest of a run (run.json): enough to know how each artifact was made, and to reproduce the run."""
 
 import hashlib
 import re
@@ -27,10 +27,10 @@ from tasks.limits import CHECKPOINT, FILE, MOST_THREADS, NAME, RUN
 #: Name of the manifest in the run folder.
 MANIFEST = "run.json"
 
-#: Name of the report beside it, which the manifest cannot name either, since it is made of it.
+#: Name of the report beside it, which the manifest cannot list, since the report is made from the manifest.
 REPORT = "report.html"
 
-#: Raised when the form of a manifest changes. A newer one is refused; see `Manifest.read`.
+#: Version of the manifest's schema. Other versions are refused; see `Manifest.read`.
 SCHEMA = 1
 
 
@@ -39,17 +39,17 @@ class ManifestError(Exception):
 
 
 class ForeignManifestError(ManifestError):
-    """A manifest is of another schema: another version of this project made it."""
+    """A manifest has another schema: another version of this project made it."""
 
 
-def is_moment(text: str) -> str:
-    """Checks that a text is a moment in UTC: the newest runs of an experiment are those with the last ones.
+def require_utc(text: str) -> str:
+    """Checks that a text is a UTC timestamp, by which the runs of an experiment are sorted.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if datetime.fromisoformat(text).utcoffset() != timedelta(0):
-        raise ValueError("is no moment in UTC")
+        raise ValueError("is not a time in UTC")
     return text
 
 
@@ -58,7 +58,7 @@ RunFile = Annotated[str, Field(pattern=rf"^{FILE}(/{FILE})?$")]
 
 
 class Part(BaseModel):
-    """What the parts of a manifest share: they are frozen, and unknown keys are refused."""
+    """Base of the models in a manifest: they are frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,13 +81,13 @@ class ArtifactEntry(Part):
         return Reference(self.path, self.digest, self.size, self.kind)
 
     def is_made_by(self, stage: str) -> bool:
-        """Whether the path is one under which a stage publishes an artifact of this digest and kind."""
+        """Whether a stage publishes artifacts of this digest and kind under the path."""
         folder, _, name = self.path.rpartition("/")
         return folder == artifact_folder(stage, self.kind) and name.endswith(f"-{self.digest}.{self.kind}")
 
 
 class StageEntry(Part):
-    """A stage of the run: its key, whether it ran or was reused and why, its seconds, and its artifacts."""
+    """A stage of the run: its key, whether it ran or was reused and why, its duration, and its artifacts."""
 
     name: str = Field(pattern=rf"^{NAME}$")
     key: str = Field(pattern=rf"^{SHA256}$")
@@ -98,7 +98,7 @@ class StageEntry(Part):
 
     @classmethod
     def of(cls, report: StageReport) -> Self:
-        """The entry for what became of a stage."""
+        """The entry for the report of a stage."""
         outputs = {name: ArtifactEntry(**reference.to_json()) for name, reference in report.outputs.items()}
         return cls(
             name=report.name,
@@ -111,11 +111,11 @@ class StageEntry(Part):
 
 
 class Environment(Part):
-    """Where the run took place.
+    """The environment in which the run took place.
 
     Attributes:
         device: that the model was trained on, resolved: for example cpu or cuda:0.
-        device_note: why the device is another than was hoped for; empty otherwise.
+        device_note: why the device is not the preferred one; empty otherwise.
         threads: CPU threads of torch.
         python: version.
         machine: operating system and processor architecture.
@@ -133,10 +133,10 @@ class Environment(Part):
 
 
 def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Shows that an experiment has the form of one, whatever its settings may be: a name, and single values by name.
+    """Checks that an experiment has a valid name, and otherwise only scalar settings, in at most one level of sections.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: it has not.
     """
     if not isinstance(name := experiment.get("name"), str):
         raise ValueError("it has no name")
@@ -145,12 +145,12 @@ def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
     for name, value in experiment.items():
         for single in value.values() if isinstance(value, dict) else (value,):
             if not isinstance(single, str | int | float | None):
-                raise ValueError(f"{name} holds something that is no setting")
+                raise ValueError(f"{name} holds something that is not a setting")
     return experiment
 
 
-class Form(BaseModel):
-    """The schema of a manifest, which is known before anything else of it is."""
+class SchemaVersion(BaseModel):
+    """The version of a manifest's schema, which is read before the rest."""
 
     schema_version: int = SCHEMA
 
@@ -159,20 +159,20 @@ class Manifest(Part):
     """Everything about one run.
 
     Attributes:
-        schema_version: of the manifest's form.
+        schema_version: of the manifest's schema.
         run: name of the run and of its folder.
         created: when, in UTC, ISO 8601.
         checkpoint: file name of the checkpoint in the run folder.
-        experiment: the whole configuration, as it ran: with its device resolved and its threads counted.
+        experiment: the whole configuration, as it ran: with the resolved device and number of threads.
         seed: of the model.
-        environment: where it took place.
-        stages: in order, with the last, save, still "running" while it writes this.
-        files: what the run folder holds beside the manifest and the report, by name.
+        environment: in which it ran.
+        stages: in order; the last one, save, is still "running" while it writes this.
+        files: what the run folder holds besides the manifest and the report, by name.
     """
 
     schema_version: int = SCHEMA
     run: str = Field(pattern=rf"^{RUN}$")
-    created: Annotated[str, AfterValidator(is_moment)]
+    created: Annotated[str, AfterValidator(require_utc)]
     checkpoint: str = Field(pattern=rf"^{CHECKPOINT}$")
     experiment: Annotated[dict[str, Any], AfterValidator(require_settings)]
     seed: int
@@ -199,7 +199,7 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _names_what_it_owns(self) -> Self:
-        """A run is judged by the files in its own folder, and by artifacts where its stages publish them."""
+        """Checks that the manifest names only files in its own folder, and artifacts where its stages publish them."""
         for name, entry in self.files.items():
             if entry.path != run_path(self.run, name):
                 raise ValueError(f"files.{name} is {entry.path}, which is not in the run's own folder")
@@ -214,8 +214,8 @@ class Manifest(Part):
         """The manifest of a run folder.
 
         Raises:
-            ForeignManifestError: it is of another schema; the message says what to do.
-            ManifestError: there is none, it is damaged, or it is that of another run; likewise.
+            ForeignManifestError: it has another schema; the message says what to do.
+            ManifestError: it is missing, damaged, or that of another run; likewise.
         """
         path = folder / MANIFEST
         try:
@@ -226,13 +226,13 @@ class Manifest(Part):
             raise ManifestError(f"{path} cannot be read ({error}): train again to make a new run") from error
         try:
             fields = parse_object(content)
-            check_schema(Form.model_validate(fields).schema_version, path)
+            check_schema(SchemaVersion.model_validate(fields).schema_version, path)
             manifest = cls.model_validate(fields)
             if manifest.run != folder.resolve().name:
                 raise ValueError(f"it is that of run {manifest.run}")
             return manifest
         except ValidationError as error:
-            raise ManifestError(f"{path} is damaged ({describe(error)}): train again to make a new run") from error
+            raise ManifestError(f"{path} is damaged ({first_problem(error)}): train again to make a new run") from error
         except ValueError as error:
             raise ManifestError(f"{path} is damaged (the file: {error}): train again to make a new run") from error
 
@@ -269,8 +269,8 @@ class Manifest(Part):
         raise ManifestError(f"run {self.run} has no stage {name}")
 
 
-def describe(error: ValidationError) -> str:
-    """The first problem of a manifest: its field, if it is about a single one, and what is wrong."""
+def first_problem(error: ValidationError) -> str:
+    """Describes the first problem of a manifest: its field, if it is about a single one, and what is wrong."""
     first = error.errors()[0]
     field, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
     shown = field if field.isprintable() else ascii(field)
@@ -278,20 +278,20 @@ def describe(error: ValidationError) -> str:
 
 
 def manifest_digest(folder: Path) -> str:
-    """SHA-256 of the manifest in a run folder, 64 hexadecimal digits: it stands for the run, whose files it names.
+    """SHA-256 of the manifest in a run folder, 64 hexadecimal digits: it identifies the run, whose files it lists.
 
     Raises:
         OSError: it cannot be read.
-        UnusableFileError: it is no plain file, or larger than any manifest.
+        UnusableFileError: it is not a plain file, or larger than any manifest.
     """
     return hashlib.sha256(read_file(folder / MANIFEST)).hexdigest()
 
 
 def check_schema(version: int, path: Path) -> None:
-    """Refuses a manifest of another schema.
+    """Checks the version of a manifest's schema.
 
     Raises:
-        ForeignManifestError: always if so; the message says what to do.
+        ForeignManifestError: it is another version; the message says what to do.
     """
     if version != SCHEMA:
         raise ForeignManifestError(

@@ -29,14 +29,14 @@ def require_pointers(experiment: str, store: Store) -> None:
     """Checks that the pointers of an experiment can be set.
 
     Raises:
-        PointerError: one of them cannot; the message says what to do.
+        PointerError: one cannot; the message says what to do.
     """
     for pointer in pointers(experiment):
         require_link(store.runs / pointer)
 
 
 def require_link(path: Path) -> None:
-    """Checks that a path is free or taken by a link.
+    """Checks that a path is a link, or does not exist.
 
     Raises:
         PointerError: a file or a folder is in the way; the message says what to do.
@@ -44,13 +44,13 @@ def require_link(path: Path) -> None:
     if not path.is_symlink() and path.exists():
         kind = "folder" if path.is_dir() else "file"
         raise PointerError(
-            f"{path} is a {kind}, where a pointer to the newest run belongs: "
+            f"{path} is a {kind} in the place of a pointer to the newest run: "
             "`workflow check --repair` moves it out of the way"
         )
 
 
 def point(pointer: str, folder: Path, store: Store) -> None:
-    """Makes a pointer point to a run folder; it switches atomically.
+    """Points a pointer to a run folder, atomically.
 
     Raises:
         PointerError: a file or a folder is in its place.
@@ -62,7 +62,7 @@ def point(pointer: str, folder: Path, store: Store) -> None:
 
 
 def what_is_wrong(pointer: Path, store: Store) -> str:
-    """What is wrong with a pointer, in words; empty if it leads to a run of the store."""
+    """Describes what is wrong with a pointer; empty if it leads to a run of the store."""
     if not pointer.is_symlink():
         return "is in the place of a pointer to the newest run"
     if not pointer.exists():

@@ -1,7 +1,7 @@
-"""SHA256SUMS in a run folder: the digest of every file that was saved there, as `sha256sum --check` takes them.
+"""SHA256SUMS in a run folder: the digest of every file that was saved there, in the format of `sha256sum --check`.
 
-The manifest names the digests of the other files, and the record of the save those of the manifest and the report as
-well. But a record is that of the newest run with its key, and can be deleted: the list lasts as long as the folder.
+The manifest has the digests of the other files, and the record of stage save has those of the manifest and the report
+as well. But a record is that of the newest run with its key, and can be deleted: the list lasts as long as the folder.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\n]+)\n")
 
 
 def list_sums(files: Mapping[str, bytes]) -> bytes:
-    """The list for files, given by name with their content."""
+    """The list for files, which are given by name with their content."""
     lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
     return "".join(lines).encode()
 
 
 def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, str]:
-    """What is wrong with the files of a run by its list, in words by the name of the file; empty if nothing is.
+    """Compares the files of a run with its list; returns what is wrong with each altered file, by its name.
 
     Args:
         store: where the run lies.
@@ -36,7 +36,7 @@ def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, s
         names: of the files that must be listed.
 
     Raises:
-        OSError: no file can be read now, whichever it is.
+        OSError: this process can open no more files.
     """
     path = run_path(run, SUMS)
     try:
@@ -49,14 +49,14 @@ def find_altered(store: Store, run: str, names: AbstractSet[str]) -> dict[str, s
     digests = {entry["name"]: entry["digest"] for entry in entries if entry}
     found = ((name, what_is_wrong(store, run_path(run, name), digests[name])) for name in names & digests.keys())
     altered = {name: wrong for name, wrong in found if wrong}
-    # The names are taken from the manifest: the list is wrong about them only if it is right about the manifest.
+    # The names come from the manifest: they count against the list only if it has the digest of the manifest.
     if not altered and (None in entries or digests.keys() != names):
-        return {SUMS: "it is no list of the digests of this run's files"}
+        return {SUMS: "it is not a list of the digests of this run's files"}
     return altered
 
 
 def rebuilt(store: Store, run: str, names: AbstractSet[str]) -> bytes:
-    """The list as it would be if it were made of a run's files as they are now.
+    """The list made from a run's files as they are now.
 
     Args:
         store: where the run lies.
@@ -64,20 +64,20 @@ def rebuilt(store: Store, run: str, names: AbstractSet[str]) -> bytes:
         names: of the files that it lists.
 
     Raises:
-        FileNotFoundError: one of them is gone.
-        OSError: one cannot be read.
+        FileNotFoundError: a file is gone.
+        OSError: a file cannot be read.
     """
     digests = {name: file_digest(store.locate(run_path(run, name))) for name in sorted(names)}
     return "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
 
 
 def is_altered(store: Store, run: str, name: str) -> bool:
-    """Whether a file of a run is another one than its list says.
+    """Whether a file of a run does not have the digest in the list.
 
     Raises:
-        FileNotFoundError: the file is gone, or the list.
+        FileNotFoundError: the file or the list is gone.
         UnusableFileError: the file or the list cannot be read.
-        OSError: no file can be read now, whichever it is.
+        OSError: this process can open no more files.
     """
     lines = read_file(store.locate(run_path(run, SUMS))).splitlines()
     digest = hashlib.sha256(read_file(store.locate(run_path(run, name)))).hexdigest()
@@ -85,7 +85,7 @@ def is_altered(store: Store, run: str, name: str) -> bool:
 
 
 def what_is_wrong(store: Store, path: str, digest: str) -> str:
-    """What is wrong with a file, in words; empty if it has its digest."""
+    """Describes what is wrong with a file; empty if it has its digest."""
     try:
         store.path(Reference(path, digest, store.locate(path).lstat().st_size, ""))
     except FileNotFoundError:

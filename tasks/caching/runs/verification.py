@@ -18,7 +18,7 @@ VERIFICATION = "verification.json"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was verified: its name, whether it passed, and what was found."""
+    """One check of a verification: its name, whether it passed, and what was found."""
 
     name: str
     passed: bool
@@ -26,7 +26,7 @@ class Check:
 
 
 class VerificationError(Exception):
-    """A checkpoint does not do what training recorded; `checks` tells what was verified, if it came so far."""
+    """A checkpoint does not do what training recorded; `checks` has the checks that were made, if any."""
 
     def __init__(self, message: str, checks: tuple[Check, ...] = ()) -> None:
         super().__init__(message)
@@ -46,22 +46,22 @@ def read_checks(content: bytes) -> list[Check]:
 def write_verification(folder: Path, checks: Iterable[Check], circumstances: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the outcome of a verification into a run's folder, and returns it.
 
-    That the run passed once stays in it: a collection keeps such a run, as what fails later may be the reading.
+    That the run passed once stays in it: a collection keeps such a run, since what fails later may be the disk.
 
     Args:
         folder: of the run.
         checks: what was verified; it passed if all of them did.
         circumstances: when and where it took place.
     """
-    told = [asdict(check) for check in checks]
-    passed = all(check["passed"] for check in told)
-    verification = {"passed": passed, "passed_once": passed or passed_once(folder), **circumstances, "checks": told}
+    outcomes = [asdict(check) for check in checks]
+    passed = all(check["passed"] for check in outcomes)
+    verification = {"passed": passed, "passed_once": passed or passed_once(folder), **circumstances, "checks": outcomes}
     replace_file(folder / VERIFICATION, json.dumps(verification, indent=2).encode())
     return verification
 
 
 def passed_once(folder: Path) -> bool:
-    """Whether a run has passed this verification or an earlier one, as far as its folder tells."""
+    """Whether a run has passed this verification or an earlier one, according to its folder."""
     try:
         before = parse_object(read_file(folder / VERIFICATION))
     except (FileNotFoundError, UnusableFileError, ValueError):

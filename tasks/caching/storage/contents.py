@@ -1,4 +1,4 @@
-"""The contents of a store's folders, and the names that the store gives to them."""
+"""The contents of a store's folders, and the names that the store uses."""
 
 import errno
 import os
@@ -10,56 +10,56 @@ from tasks.caching.storage.reference import SHA256
 from tasks.caching.storage.store import TOPS, Store
 from tasks.limits import FILE, RUN
 
-#: Names that the store gives to files and folders, temporary ones included. Anything else there is foreign.
-GIVEN = re.compile(rf"{FILE}|\.tmp-[A-Za-z0-9]+")
+#: Names that the store uses for files and folders, temporary ones included. Anything else is foreign.
+KNOWN_NAME = re.compile(rf"{FILE}|\.tmp-[A-Za-z0-9]+")
 
 ARTIFACT_NAME = re.compile(rf".+-(?P<digest>{SHA256})\.(?P<kind>[a-z0-9]+)")
 
 RUN_NAME = re.compile(RUN)
 
-#: Levels below data/ and artifacts/ at which there are temporaries: states/STAGE/KEY/.tmp-1 is the deepest.
+#: Levels below data/ and artifacts/ where there can be temporary files: states/STAGE/KEY/.tmp-1 is the deepest.
 DEEPEST = 4
 
-#: Folders in artifacts/ that hold no artifacts of a stage.
-APART = {"records", "runs", "saved", "states", "history", "set-aside", "example"}
+#: Folders in artifacts/ that are not those of stages.
+RESERVED = {"records", "runs", "saved", "states", "history", "set-aside", "example"}
 
 #: The file in data/ and in artifacts/ that says to which store they belong; see `tasks.caching.storage.layout`.
 OWNER = ".store"
 
-#: What is none of the store's folders, artifacts and notes, and belongs there all the same.
+#: Files that the store does not create, but that belong there.
 SHIPPED = {"README.md", ".gitkeep", ".gitignore", OWNER}
 
 
 def artifact_files(
     store: Store, on_foreign: Callable[[Path], object] = lambda path: None
 ) -> Iterator[tuple[Path, str]]:
-    """Every file where artifacts of stages lie, with its path relative to the root, whatever it may be; see `files`."""
+    """Every file in the folders of stages, whatever it is, with its path relative to the root; see `files`."""
     for path in (folder for top in TOPS for folder in files(store.locate(top), 2, on_foreign)):
         relative = store.relative(path)
-        if (relative.parts[0] != "artifacts" or relative.parts[1] not in APART) and path.name not in SHIPPED:
+        if (relative.parts[0] != "artifacts" or relative.parts[1] not in RESERVED) and path.name not in SHIPPED:
             yield path, str(relative)
 
 
 def files(folder: Path, levels: int = 0, on_foreign: Callable[[Path], object] = lambda path: None) -> Iterator[Path]:
-    """Everything below a folder that is not a folder itself, sorted; links are listed and never followed.
+    """Every file below a folder, sorted; links are listed and never followed.
 
     Args:
-        folder: it need not exist.
-        levels: the depth of the files, if known: at that depth a folder counts as a file, whose place it takes.
-        on_foreign: called with each file or folder that has a foreign name. Neither it nor its contents are listed.
+        folder: need not exist.
+        levels: the depth of the files, if known: a folder at that depth is listed as a file.
+        on_foreign: called with each file or folder that has a foreign name, which is not listed.
 
     Raises:
         NotADirectoryError: the folder is a link.
     """
     if folder.is_symlink():
         raise NotADirectoryError(errno.ENOTDIR, "Is a link", str(folder))
-    waiting = [(path, levels) for path in listed(folder)]
+    waiting = [(path, levels) for path in list_folder(folder)]
     while waiting:
         path, left = waiting.pop()
-        if not is_given(path.name):
+        if not is_known_name(path.name):
             on_foreign(path)
         elif left != 1 and is_folder(path):
-            waiting += [(inner, left - 1) for inner in listed(path)]
+            waiting += [(inner, left - 1) for inner in list_folder(path)]
         else:
             yield path
 
@@ -70,14 +70,14 @@ def saved_runs(store: Store) -> set[str]:
 
 
 def temporaries(store: Store) -> Iterator[str]:
-    """The paths, relative to the root, of all temporary files and folders but those that were set aside."""
-    waiting = [(path, DEEPEST) for top in reversed(TOPS) for path in listed(store.locate(top))]
+    """The paths of all temporary files and folders, relative to the root, except in artifacts/set-aside."""
+    waiting = [(path, DEEPEST) for top in reversed(TOPS) for path in list_folder(store.locate(top))]
     while waiting:
         path, left = waiting.pop()
         if path.name.startswith(".tmp-"):
             yield str(store.relative(path))
-        elif left > 1 and is_given(path.name) and path.name != "set-aside" and is_folder(path):
-            waiting += [(inner, left - 1) for inner in listed(path)]
+        elif left > 1 and is_known_name(path.name) and path.name != "set-aside" and is_folder(path):
+            waiting += [(inner, left - 1) for inner in list_folder(path)]
 
 
 def is_folder(path: Path) -> bool:
@@ -85,8 +85,8 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
 
 
-def listed(folder: Path) -> list[Path]:
-    """The entries of a folder in reverse order; none if it is gone, or nested too deeply to be opened by its path."""
+def list_folder(folder: Path) -> list[Path]:
+    """The entries of a folder in reverse order; none if it is gone, or if its path is too long to be opened."""
     try:
         return sorted(folder.iterdir(), reverse=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -97,14 +97,16 @@ def listed(folder: Path) -> list[Path]:
         raise
 
 
-def is_given(name: str) -> bool:
-    """Whether a name is one of the store's own, or of something that ships with the project."""
-    return name in SHIPPED or GIVEN.fullmatch(name) is not None
+def is_known_name(name: str) -> bool:
+    """Whether a name is one that the store uses, or that of a file which ships with the project."""
+    return name in SHIPPED or KNOWN_NAME.fullmatch(name) is not None
 
 
 def is_published(path: str) -> bool:
-    """Whether a path relative to the root is one to which the store publishes: an artifact of a stage, a run's file."""
+    """Whether the store publishes to a path relative to the root: an artifact of a stage, or a file of a run."""
     top, *folders = PurePosixPath(path).parts
     if folders[:1] == ["runs"]:
         return top == "artifacts" and len(folders) > 2
-    return top in TOPS and len(folders) == 2 and folders[0] not in APART and bool(ARTIFACT_NAME.fullmatch(folders[1]))
+    return (
+        top in TOPS and len(folders) == 2 and folders[0] not in RESERVED and bool(ARTIFACT_NAME.fullmatch(folders[1]))
+    )

@@ -1,4 +1,4 @@
-"""Writes to the disk that are whole or not there at all, and that a power cut does not undo."""
+"""Atomic and durable writes: a file is complete or not there at all, and a power cut does not undo it."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-#: An artifact's content: its bytes, or what writes them into an open binary file.
+#: An artifact's content: its bytes, or a function that writes them into an open binary file.
 Content = bytes | Callable[[BinaryIO], object]
 
 
@@ -39,7 +39,7 @@ def write_durably(path: Path, content: Content) -> tuple[str, int]:
     Raises:
         OSError: it cannot be written.
     """
-    with named(path), path.open("xb") as file:
+    with naming_path(path), path.open("xb") as file:
         sink = HashingSink(file)
         if callable(content):
             content(cast(BinaryIO, sink))
@@ -60,7 +60,7 @@ class HashingSink(io.RawIOBase):
         self._file = file
 
     def writable(self) -> bool:
-        """True: that is all it does."""
+        """True: it can only be written."""
         return True
 
     def write(self, data: bytes, /) -> int:  # type: ignore[override]  # Buffer has a name only from Python 3.12 on
@@ -77,7 +77,7 @@ class HashingSink(io.RawIOBase):
 
 
 def make_folder(folder: Path) -> bool:
-    """Makes a folder; False if there is one already."""
+    """Creates a folder; False if it exists already."""
     try:
         folder.mkdir()
     except FileExistsError:
@@ -86,7 +86,7 @@ def make_folder(folder: Path) -> bool:
 
 
 def ensure_folder(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing, durably: what is kept in it is not lost with its name."""
+    """Creates a folder and its missing parents durably: a power cut does not lose what is kept in it."""
     missing = list(itertools.takewhile(lambda above: not above.exists(), (folder, *folder.parents)))
     folder.mkdir(parents=True, exist_ok=True)
     for made in reversed(missing):
@@ -97,15 +97,15 @@ def fsync_folder(folder: Path) -> None:
     """Makes the renames inside a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with named(folder):
+        with naming_path(folder):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Lets an error name what it befell, which the operating system does only when something is opened."""
+def naming_path(path: Path) -> Iterator[None]:
+    """Lets an OSError name the path it is about, which the operating system does only when a file is opened."""
     try:
         yield
     except OSError as error:
@@ -116,7 +116,7 @@ def named(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def temporary_file(folder: Path) -> Iterator[Path]:
-    """A name for a new file in `folder`; what lies there at the end, because it was not renamed, is removed."""
+    """A name for a new file in `folder`, which is removed at the end unless it was renamed."""
     path = folder / f".tmp-{uuid.uuid4().hex}"
     try:
         yield path

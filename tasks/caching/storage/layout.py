@@ -1,4 +1,4 @@
-"""The folders of a store have to be folders: a link may lead to a disk that is away.
+"""Checks that the folders of a store are not links: a link may lead to a disk that is not mounted.
 
 Only data/ and artifacts/ as a whole may be links, to another disk.
 """
@@ -6,17 +6,17 @@ Only data/ and artifacts/ as a whole may be links, to another disk.
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tasks.caching.storage.contents import APART
+from tasks.caching.storage.contents import RESERVED
 from tasks.caching.storage.store import Store
 
-#: Folders in artifacts/records that hold no records of a stage.
-RECORDS_APART = {"last", "locks"}
+#: Folders in artifacts/records that are not those of stages.
+RESERVED_IN_RECORDS = {"last", "locks"}
 
 
-#: What is wrong with a link in the place of a folder, and what to do.
+#: The problem with a link in the place of a folder, and what to do.
 LINKED = (
-    "is a link in the place of a folder: move what it leads to there. Of a store, only data/ and artifacts/ as a whole "
-    "may be links to another disk"
+    "is a link in the place of a folder: replace it with the folder that it leads to. Only data/ and artifacts/ as a "
+    "whole may be links to another disk"
 )
 
 
@@ -25,29 +25,32 @@ class LayoutError(Exception):
 
 
 def require_folders(store: Store, stages: Collection[str] = ()) -> None:
-    """Checks that the folders of a store are no links.
+    """Checks that the folders of a store are not links.
 
     Args:
-        store: to be worked in.
-        stages: that are to run, beside those that have run before.
+        store: to check.
+        stages: that are about to run, in addition to those that have run before.
 
     Raises:
-        LayoutError: one of them is.
+        LayoutError: a folder is a link.
     """
     for folder in linked_folders(store, stages):
         raise LayoutError(f"{store.relative(folder)} {LINKED}")
 
 
 def linked_folders(store: Store, stages: Collection[str] = ()) -> Iterator[Path]:
-    """Links in the place of the folders of a store.
+    """Links in the place of a store's folders.
 
     Args:
-        store: to be looked at.
-        stages: that need a folder, beside those that have records.
+        store: to look through.
+        stages: that need a folder, in addition to those that have records.
     """
     data, artifacts, records = store.locate("data"), store.artifacts, store.records
-    named = {*stages, *(path.name for path in (records.iterdir() if records.is_dir() else ()))} - RECORDS_APART
-    apart = [*(artifacts / name for name in sorted(APART)), *(records / name for name in sorted(RECORDS_APART))]
+    named = {*stages, *(path.name for path in (records.iterdir() if records.is_dir() else ()))} - RESERVED_IN_RECORDS
+    apart = [
+        *(artifacts / name for name in sorted(RESERVED)),
+        *(records / name for name in sorted(RESERVED_IN_RECORDS)),
+    ]
     for folder in (*apart, *(place / name for name in sorted(named) for place in (data, artifacts, records))):
         if folder.is_symlink():
             yield folder

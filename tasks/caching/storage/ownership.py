@@ -1,9 +1,9 @@
-"""Whose tables lie in data/: the artifacts/ whose runs and records name them.
+"""Which artifacts/ own the tables in data/: those whose runs and records name them.
 
-Each artifacts/ has an identity, in artifacts/.store. Together with the number of that file (its inode) it tells the
-folder from all others, copies included. data/.store notes every artifacts/ with which tables were published there: the
-tables of one that is away, or that was copied or moved to another disk, look like garbage to the others. So nothing is
-collected unless the artifacts/ that are there are the only ones noted.
+Each artifacts/ folder has an identity, in artifacts/.store. Together with the inode of that file, it distinguishes the
+folder from all others, copies included. data/.store lists every artifacts/ that published tables there: the tables of
+one that is unmounted, or that was copied or moved to another disk, look like garbage to the others. So nothing is
+collected unless the present artifacts/ is the only one listed.
 """
 
 import json
@@ -28,12 +28,12 @@ from tasks.caching.storage.strict_json import parse_object
 
 @dataclass(frozen=True)
 class Owner:
-    """An artifacts/ with which tables were published.
+    """An artifacts/ folder that published tables.
 
     Attributes:
         artifacts: its identity, 32 hexadecimal digits.
-        file: the inode of the file with its identity; None in a note of a version that did not tell.
-        root: of its store, when it published last.
+        file: the inode of the file with its identity; None in a note of an older version, which did not have it.
+        root: of its store, when it last published.
     """
 
     artifacts: str
@@ -43,28 +43,28 @@ class Owner:
 
 @dataclass(frozen=True)
 class Note:
-    """What is noted in data/.
+    """The owners that data/.store lists.
 
     Attributes:
         owners: all that have published there.
-        is_copied: whether the file is another one than was written: data/ was copied, or moved to another disk.
+        is_copied: whether the file is not the one that was written: data/ was copied, or moved to another disk.
     """
 
     owners: tuple[Owner, ...] = ()
     is_copied: bool = False
 
     def is_own(self, owner: Owner, artifacts: Owner) -> bool:
-        """Whether an owner that is noted is the artifacts/ that are there; also if both folders were copied."""
+        """Whether a listed owner is the present artifacts/; also true if both folders were copied."""
         same_file = owner.file in {None, artifacts.file} or self.is_copied
         return owner.artifacts == artifacts.artifacts and same_file
 
     def is_original(self, owner: Owner, artifacts: Owner) -> bool:
-        """Whether the artifacts/ that are there are a copy of an owner that is noted."""
+        """Whether the present artifacts/ is a copy of a listed owner."""
         return owner.artifacts == artifacts.artifacts and not self.is_own(owner, artifacts)
 
 
 def own_data(store: Store) -> None:
-    """Notes in data/ that the store's artifacts/ have tables there, durably, before anything is published.
+    """Lists the store's artifacts/ in data/.store as an owner, durably, before anything is published.
 
     Raises:
         LayoutError: another store has its tables there, or a folder of the store is a link.
@@ -73,7 +73,7 @@ def own_data(store: Store) -> None:
     require_folders(store)
     for top in (store.artifacts, store.locate("data")):
         ensure_folder(top)
-    # Of two first runs, both would give artifacts/ an identity.
+    # Locked, since two first runs at once would both give artifacts/ an identity.
     with locked_folder(store.artifacts), locked_folder(store.locate("data")):
         note = read_note(store) or Note()
         own = read_artifacts(store) or name_artifacts(store)
@@ -85,45 +85,46 @@ def own_data(store: Store) -> None:
 
 
 def require_own_data(store: Store) -> None:
-    """Checks that no other store, which is there now, has its tables in the same data/.
+    """Checks that no other store that exists now has its tables in the same data/.
 
     Raises:
-        LayoutError: one has.
+        LayoutError: another store has.
     """
     for owner in (read_note(store) or Note()).owners:
         other = Store(owner.root)
         if other.locate("data") == store.locate("data") and other.artifacts != store.artifacts:
             raise LayoutError(
                 f"{store.locate('data')} has the tables of another store, {owner.root}, and neither knows what the "
-                f"other needs: give each store a data/ of its own, or remove data/{OWNER} if that store is gone"
+                f"other needs: give each store its own data/, or remove data/{OWNER} if that store is gone"
             )
 
 
 def require_sole_owner(store: Store) -> None:
-    """Checks that artifacts/ are the only ones with which tables were published in data/.
+    """Checks that the present artifacts/ is the only owner of the tables in data/.
 
     Raises:
-        LayoutError: they are not, or others were there too.
+        LayoutError: it is not listed, or others are listed too.
     """
     note, own = read_note(store), read_artifacts(store)
     if note is None:
         return
     if own is None or not any(note.is_own(owner, own) for owner in note.owners):
         raise LayoutError(
-            "artifacts/ is not the one with which the tables in data/ were made, or a copy of it, and the runs of that "
-            f"one may need them: bring it back, such as its disk, or remove data/{OWNER} if it is gone for good"
+            "artifacts/ is not the folder that the tables in data/ were made with, or is a copy of it, and the runs of "
+            f"that one may need them: bring it back, for example by mounting its disk, or remove data/{OWNER} if it "
+            "is gone for good"
         )
     if others := [owner for owner in note.owners if not note.is_own(owner, own)]:
         places = ", ".join(sorted({str(owner.root / "artifacts") for owner in others}))
         raise LayoutError(
             f"tables in data/ were also made with another artifacts/, which was at {places}, and its runs may need "
-            f"them: give each its own data/, or remove data/{OWNER} if that one is gone for good, such as what a run "
-            "left in the place of a disk that was away"
+            f"them: give each its own data/, or remove data/{OWNER} if that one is gone for good, for example what a "
+            "run left at the mount point of a disk that was not mounted"
         )
 
 
 def read_artifacts(store: Store) -> Owner | None:
-    """The artifacts/ that are there; None if they have no identity yet.
+    """The present artifacts/ as an owner; None if it has no identity yet.
 
     Raises:
         LayoutError: the identity cannot be read.
@@ -138,22 +139,22 @@ def read_artifacts(store: Store) -> Owner | None:
 
 
 def name_artifacts(store: Store) -> Owner:
-    """Gives artifacts/ an identity of its own."""
+    """Gives artifacts/ a new identity."""
     path = store.artifacts / OWNER
     replace_file(path, f"{uuid.uuid4().hex}\n".encode())
     return Owner(path.read_text().strip(), path.stat().st_ino, store.root)
 
 
 def read_note(store: Store) -> Note | None:
-    """What is noted in data/, if anything.
+    """The owners listed in data/.store; None if there is no such file.
 
     Raises:
-        LayoutError: the note cannot be read.
+        LayoutError: the file cannot be read.
     """
     path = store.locate("data") / OWNER
     try:
         content, file = read_file(path), path.stat().st_ino
-        if not content.startswith(b"{"):  # of a version that noted one root and one identity, a line each
+        if not content.startswith(b"{"):  # of an older version: one root and one identity, a line each
             root, artifacts = content.decode().splitlines()
             return Note((Owner(artifacts, None, absolute(root)),))
         fields = parse_object(content)
@@ -163,25 +164,25 @@ def read_note(store: Store) -> Note | None:
         return None
     except (UnusableFileError, OSError, ValueError, KeyError, TypeError) as error:
         raise LayoutError(
-            f"data/{OWNER} does not say which store data/ belongs to: remove it if no other has its tables there"
+            f"data/{OWNER} does not say which store data/ belongs to: remove it if no other store has tables there"
         ) from error
 
 
 def absolute(root: str) -> Path:
-    """The root of a store, as a note has it.
+    """The root of a store, as data/.store has it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an absolute path.
     """
     path = Path(root)
     if not path.is_absolute():
-        raise ValueError("is no absolute path")
+        raise ValueError("is not an absolute path")
     path.resolve()
     return path
 
 
 def write_note(store: Store, owners: Iterable[Owner]) -> None:
-    """Notes owners in data/, in a file that says which one it is."""
+    """Writes the owners to data/.store, together with the inode of that file."""
     path = store.locate("data") / OWNER
     with temporary_file(path.parent) as temporary:
         entries = [asdict(owner) | {"root": str(owner.root)} for owner in owners]

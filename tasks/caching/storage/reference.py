@@ -1,4 +1,4 @@
-"""A reference: the small record of an artifact that stages pass on in place of the artifact."""
+"""A reference: the small record of an artifact that stages pass on instead of the artifact itself."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from tasks.limits import FILE
 
-#: A path that never leaves the folder that it is relative to: each part of it is a name that the store gives.
+#: A path that never leaves the folder it is relative to: each part of it is a name that the store uses.
 PATH = re.compile(rf"{FILE}(/{FILE}){{0,7}}")
 
 #: A SHA-256 in names and manifests.
@@ -24,7 +24,7 @@ class Reference:
         path: relative to the project's root, with forward slashes; never leaves it, see `PATH`.
         digest: SHA-256 of the content, 64 hexadecimal digits.
         size: bytes.
-        kind: what the content is, named by its file ending: parquet, pth, json, png, svg, html.
+        kind: the type of the content, named by its file extension: parquet, pth, json, png, svg, html.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Reference:
 
     @classmethod
     def of_content(cls, path: str, content: bytes) -> Self:
-        """The reference that an artifact of this content has at `path`."""
+        """The reference to an artifact with this content at `path`."""
         kind = PurePosixPath(path).suffix.lstrip(".")
         return cls(path, hashlib.sha256(content).hexdigest(), len(content), kind)
 
@@ -65,17 +65,17 @@ class Reference:
 
 @dataclass(frozen=True)
 class Pending:
-    """Stands for an artifact that is not known yet, because `stage` has not run.
+    """Placeholder for an artifact that is not known yet, because `stage` has not run.
 
     Attributes:
-        stage: the stage on whose outcome it depends.
+        stage: the stage whose result it depends on.
     """
 
     stage: str
 
 
-#: What a stage gave: its artifacts by name.
+#: What a stage returned: its artifacts by name.
 Outputs = Mapping[str, Reference]
 
-#: The same where stages before may not have run: in a plan, and past `until`.
+#: The same where earlier stages may not have run: in a plan, and beyond `until`.
 Expected = Mapping[str, Reference | Pending]

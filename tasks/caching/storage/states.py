@@ -1,8 +1,8 @@
-"""Resumable states: where a stage that was killed goes on, in place of beginning anew.
+"""Resumable states: training checkpoints from which a stage that was killed resumes, instead of starting over.
 
 They lie at artifacts/states/<stage>/<key>/<step>-<SHA-256>.pth and are published as artifacts are: a state is there
-whole or not at all, and its name vouches for its bytes. Since the stage's key is in its path, a state is offered only
-to a stage with the very same settings, inputs, code and libraries. It is removed once the stage has a record.
+complete or not at all, and its name has the digest of its bytes. Since the stage's key is in its path, a state is
+offered only to a stage with the same settings, inputs, code and libraries. It is removed once the stage has a record.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.caching.storage.durable import Content, ensure_folder, fsync_folder, temporary_file, write_durably
+from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.store import Store, UnusableFileError, read_file
-from tasks.caching.storage.trouble import tell_error
 
-#: States kept of a stage: should the newest be damaged, there is the one before.
+#: States kept of a stage: if the newest is damaged, the one before it is used.
 GENERATIONS = 2
 
 NAME = re.compile(r"(?P<step>\d{12})-(?P<digest>[0-9a-f]{64})\.pth")
@@ -31,10 +31,10 @@ class States:
         self._folder = store.artifacts / "states" / stage / key
 
     def keep(self, step: int, content: Content) -> None:
-        """Publishes a state, and removes those before the last two.
+        """Publishes a state, and removes all but the last two.
 
         Args:
-            step: how far the stage has come, in whatever it counts; above that of every state before.
+            step: how far the stage has come, in a unit of its own; larger than that of every earlier state.
             content: as for `Store.publish`.
         """
         ensure_folder(self._folder)
@@ -46,16 +46,16 @@ class States:
             old.unlink(missing_ok=True)
 
     def newest(self) -> Iterator[tuple[Path, bytes | None]]:
-        """Each state from the newest on, with its bytes; None in their place if they are not what the name says."""
+        """Each state, the newest first, with its bytes; None instead of the bytes if they do not have the digest."""
         for path in self._newest_first():
             yield path, whole_content(path)
 
     def set_aside(self, state: Path) -> str:
-        """Moves a state that cannot be used out of the way; returns where, relative to the root."""
+        """Moves a state that cannot be used to artifacts/set-aside; returns where, relative to the root."""
         return self._store.set_aside(state)
 
     def clear(self) -> None:
-        """Removes every state: the stage has its record, or is to begin anew."""
+        """Removes every state: the stage has its record, or is to start over."""
         for path in self._newest_first():
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there was none, or another run is writing one
@@ -68,7 +68,7 @@ class States:
 
 
 class Checkpointer:
-    """What a stage's work keeps its states with; says so when it goes on from one, or cannot."""
+    """Keeps the states of a stage for its function, and reports when it resumes from one, or cannot."""
 
     def __init__(self, states: States, notice: Callable[[str], None], is_interrupted: Callable[[], bool]) -> None:
         self.owner = states.key
@@ -77,14 +77,14 @@ class Checkpointer:
         self._offered: Path | None = None
 
     def keep(self, step: int, content: Content) -> None:
-        """Keeps a state; see `States.keep`. One that cannot be written is told and done without."""
+        """Keeps a state; see `States.keep`. If it cannot be written, reports that and continues without it."""
         try:
             self._states.keep(step, content)
         except OSError as error:
-            self._notice(f"how far it has come could not be kept: {tell_error(error)}")
+            self._notice(f"its progress could not be saved: {describe_error(error)}")
 
     def states(self) -> Iterator[bytes]:
-        """The states that there are, the newest first; those that are damaged are set aside."""
+        """The usable states, the newest first; damaged ones are set aside."""
         for path, content in self._states.newest():
             self._offered = path
             if content is None:
@@ -93,18 +93,18 @@ class Checkpointer:
                 yield content
 
     def refuse(self, why: str) -> None:
-        """Sets the state given last aside."""
+        """Sets aside the state that was yielded last."""
         if self._offered is not None:
             place = self._states.set_aside(self._offered)
             self._notice(f"a resumable state was not used and is now in {place}: {why}")
 
     def resumed(self, where: str) -> None:
-        """Says where the work goes on."""
-        self._notice(f"goes on after {where}, where an earlier run ended")
+        """Reports from where the work resumes."""
+        self._notice(f"resumes after {where}, where an earlier run ended")
 
 
 def whole_content(path: Path) -> bytes | None:
-    """The bytes of a state; None if it is gone, is no plain file, or its bytes are not the ones that its name tells."""
+    """The bytes of a state; None if it is gone, no plain file, or its bytes do not have the digest in its name."""
     try:
         content = read_file(path, most=sys.maxsize)
     except (FileNotFoundError, UnusableFileError):

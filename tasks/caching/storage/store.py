@@ -1,6 +1,6 @@
-"""The store: publishes artifacts atomically and never hands out one that was altered.
+"""The store: publishes artifacts atomically, and never returns one that was altered.
 
-Publishing follows the order that survives a crash at any point: temporary file in the same folder, write, flush,
+Publishing follows an order that survives a crash at any point: temporary file in the same folder, write, flush,
 fsync, rename to the content-addressed name, fsync of the folder. Only a complete artifact ever has its name.
 """
 
@@ -34,22 +34,22 @@ from tasks.caching.storage.strict_json import parse_object
 TOPS = ("data", "artifacts")
 
 #: The most bytes of a text or JSON file, and of an artifact, that are read into memory. A sparse file can be of any
-#: size without taking room on the disk.
+#: size without taking space on the disk.
 MOST_TEXT, MOST_HELD = 1 << 26, 1 << 30
 
-#: What the note of a saved run says once that has passed a verification.
+#: The content of a saved run's note once the run has passed a verification.
 PASSED = b"verified\n"
 
-#: Errors that tell nothing of the file that was to be read: this process, or this machine, can open no more.
+#: Errors that say nothing about the file that was to be read: this process, or this machine, can open no more files.
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class DamagedArtifactError(Exception):
-    """An artifact is missing or is not what its reference says."""
+    """An artifact is missing, or is not what its reference says."""
 
 
 class UnusableFileError(Exception):
-    """What lies at a path is no plain file, or cannot be read."""
+    """A path does not lead to a plain file, or the file cannot be read."""
 
 
 class OutsideStoreError(ValueError):
@@ -85,7 +85,7 @@ class Store:
 
     @property
     def saved(self) -> Path:
-        """A file for each run that was saved and not removed since: a run whose folder is gone is missed."""
+        """A note for each run that was saved and not removed since: if its folder is gone, the run is missing."""
         return self.artifacts / "saved"
 
     def publish(self, stage: str, name: str, content: Content) -> Reference:
@@ -109,7 +109,7 @@ class Store:
         return Reference(f"{place}/{final.name}", digest, size, kind)
 
     def remove_if(self, path: Path, condition: Callable[[Path], bool]) -> bool:
-        """Removes an artifact, unless `condition` finds that it has just been published anew; True if it did."""
+        """Removes an artifact if `condition` still holds when nothing can be published; True if it was removed."""
         with locked_folder(path.parent):
             if not condition(path):
                 return False
@@ -117,8 +117,8 @@ class Store:
             return True
 
     @contextlib.contextmanager
-    def claimed_run(self, wanted: str) -> Iterator[str]:
-        """A name that no run has, reserved by its empty folder: `wanted`, else that with -2, -3 and so on."""
+    def reserved_run(self, wanted: str) -> Iterator[str]:
+        """Reserves a name for a run with an empty folder: `wanted`, or with -2, -3 and so on if that is taken."""
         ensure_folder(self.runs)
         name, number = wanted, 1
         while not make_folder(self.runs / name):
@@ -134,12 +134,12 @@ class Store:
         """Publishes the folder of a run: all of its files appear together, or none.
 
         Args:
-            run: name of the run; no run may have it yet, but it may be claimed.
+            run: name of the run; no run may have it yet, but it may be reserved.
             files: content by path inside the folder.
 
         Raises:
             OSError: the run exists already.
-            ValueError: a name leads out of the folder.
+            ValueError: a path leads out of the folder.
         """
         references = {name: Reference.of_content(run_path(run, name), content) for name, content in files.items()}
         ensure_folder(self.runs)
@@ -157,11 +157,11 @@ class Store:
         return references
 
     def remember_run(self, run: str, *, verified: bool = False) -> None:
-        """Notes that a run was saved, durably: from now on its folder is missed if it is gone.
+        """Notes durably that a run was saved: from now on it counts as missing if its folder is gone.
 
         Args:
             run: its name.
-            verified: whether it has passed a verification, too, which no later note takes back.
+            verified: whether it has also passed a verification, which no later note revokes.
         """
         if not (self.saved / run).exists() or (verified and not self.was_verified(run)):
             replace_file(self.saved / run, PASSED if verified else b"")
@@ -178,16 +178,16 @@ class Store:
             return False
 
     def forget_run(self, run: str) -> None:
-        """Lets a run go, durably: from now on nothing is missing without its folder."""
+        """Removes the note of a run durably: from now on nothing is missing without its folder."""
         with contextlib.suppress(FileNotFoundError):
             (self.saved / run).unlink()
             fsync_folder(self.saved)
 
     def locate(self, path: str) -> Path:
-        """Where a path relative to the root lies; data/ and artifacts/ themselves may be links to another disk.
+        """The absolute path of a path relative to the root; data/ and artifacts/ may be links to another disk.
 
         Raises:
-            OutsideStoreError: it lies in neither.
+            OutsideStoreError: it is in neither of them.
         """
         top, *rest = PurePosixPath(path).parts or ("",)
         if top not in TOPS or ".." in rest or "\0" in path:
@@ -198,8 +198,8 @@ class Store:
         """The file behind a reference, after its size and digest were checked.
 
         Raises:
-            DamagedArtifactError: it is missing, is no plain file, cannot be read, or its bytes are not those published.
-            OSError: no file can be read now, whichever it is.
+            DamagedArtifactError: it is missing, is not a plain file, cannot be read, or its bytes were altered.
+            OSError: this process can open no more files.
         """
         try:
             path = self.locate(reference.path)
@@ -225,7 +225,7 @@ class Store:
         return path
 
     def read(self, reference: Reference, most: int = MOST_HELD) -> bytes:
-        """The bytes behind a reference; the very bytes that were checked.
+        """The bytes behind a reference, after they were checked.
 
         Args:
             reference: of the artifact.
@@ -247,7 +247,7 @@ class Store:
         """The JSON object behind a reference.
 
         Raises:
-            DamagedArtifactError: as for `path`, or its bytes are no JSON object.
+            DamagedArtifactError: as for `path`, or it is not a JSON object.
         """
         try:
             return parse_object(self.read(reference, MOST_TEXT))
@@ -255,13 +255,13 @@ class Store:
             raise DamagedArtifactError(f"artifact damaged: {reference.path}: {error}") from error
 
     def set_aside(self, path: Path) -> str:
-        """Moves a file or a folder that cannot be used to artifacts/set-aside; returns where, relative to the root.
+        """Moves a file or folder that cannot be used to artifacts/set-aside; returns where, relative to the root.
 
         Raises:
             OSError: it cannot be moved there, or artifacts/set-aside is a link.
         """
         if (folder := self.artifacts / "set-aside").is_symlink():
-            raise NotADirectoryError(errno.ENOTDIR, "Is a link, through which nothing is moved", str(folder))
+            raise NotADirectoryError(errno.ENOTDIR, "Is a link, and nothing is moved through links", str(folder))
         place = PurePosixPath("artifacts/set-aside", f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
         target = self.locate(str(place / self.relative(path)))
         ensure_folder(target.parent)
@@ -273,14 +273,14 @@ class Store:
         return str(place)
 
     def relative(self, path: Path) -> PurePosixPath:
-        """The path of something in data/ or artifacts/, relative to the root; the opposite of `locate`."""
+        """The path of a file in data/ or artifacts/, relative to the root; the inverse of `locate`."""
         for top in TOPS:
             if path.is_relative_to(self.locate(top)):
                 return PurePosixPath(top, path.relative_to(self.locate(top)))
         raise ValueError(f"{path} is not in the store")
 
     def _digest(self, path: Path, status: os.stat_result) -> str:
-        """SHA-256 of a file, remembered within this process for as long as nothing touches the file."""
+        """SHA-256 of a file, cached in this process until the file changes."""
         identity = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if identity not in self._digests:
             self._digests[identity] = file_digest(path)
@@ -322,14 +322,13 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
         most: the most bytes to read into memory.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        UnusableFileError: a link, a folder or a device is there, the file is larger, or the disk does not give the
-            bytes.
-        OSError: no file can be read now, whichever it is.
+        FileNotFoundError: there is no such file.
+        UnusableFileError: it is a link, a folder or a device, the file is larger, or the disk cannot read it.
+        OSError: this process can open no more files.
     """
     try:
         status = path.lstat()
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a folder says so itself
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a folder cannot be read
             raise UnusableFileError("Is a link or a device")
         if status.st_size > most:
             raise UnusableFileError(f"Has {status.st_size:,} bytes, and at most {most:,} are read")

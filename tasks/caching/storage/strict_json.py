@@ -1,20 +1,20 @@
-"""JSON read strictly: what two readers could understand differently is refused, as is what only seems to be JSON."""
+"""A strict JSON parser: refuses what two parsers could read differently, and what is not quite JSON."""
 
 import json
 import math
 from collections.abc import Iterable
 from typing import Any
 
-#: Objects and lists in one another; what this project writes has six.
+#: The deepest nesting of objects and lists; what this project writes has six levels.
 DEEPEST = 64
 
 
 def parse_json(content: bytes | str) -> Any:
-    """The value that a JSON text in UTF-8 stands for.
+    """Parses a JSON text in UTF-8.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, has a key twice in one object, or a number or a text that JSON
-            does not have (NaN, 1e999, half of a surrogate pair).
+        ValueError: it is not JSON, is nested too deeply, has a key twice in one object, or has a number or a string
+            that JSON does not allow (NaN, 1e999, half of a surrogate pair).
     """
     text = content if isinstance(content, str) else content.decode()
     try:
@@ -28,14 +28,14 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def parse_object(content: bytes | str) -> dict[str, Any]:
-    """The same where it has to be an object.
+    """Parses a JSON text that has to be an object.
 
     Raises:
-        ValueError: as for `parse_json`, or it is something else.
+        ValueError: as for `parse_json`, or it is not an object.
     """
     value = parse_json(content)
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return value
 
 
@@ -57,7 +57,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
     return value
 
 
@@ -69,4 +69,4 @@ def _finite(text: str) -> float:
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")

@@ -602,7 +602,7 @@ def test_what_loads_no_code_is_not_refused(project: Path, code: str) -> None:
 
 
 def test_a_module_that_is_not_the_projects_is_refused(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"numpy\.linalg is no module of this project"):
+    with pytest.raises(ValueError, match=r"numpy\.linalg is not a module of this project"):
         fingerprint(project, "numpy.linalg.norm")
 
 

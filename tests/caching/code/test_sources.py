@@ -221,7 +221,7 @@ def test_a_module_that_was_imported_before_the_finder_is_refused(copy: Path, pyt
             print(json.dumps(str(error)))
         """
     assert {"models/scale.py: SCALE", "tasks/fit.py: fit"} <= {*python(code, "after")}
-    assert python(code, "before").startswith("models.scale was imported before flows and tasks were")
+    assert python(code, "before").startswith("models.scale was imported before flows and tasks,")
 
 
 def test_bytecode_is_used_while_its_source_stays(copy: Path, python: Callable[..., Any]) -> None:

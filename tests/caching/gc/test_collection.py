@@ -477,7 +477,7 @@ def test_nothing_is_removed_from_a_store_that_another_version_shares(
     of_another_version(store, path)
     age_all(store)
     before = contents(store)
-    with pytest.raises(ForeignStoreError, match=f"made {path} and only that version can tell.*: collect with that ver"):
+    with pytest.raises(ForeignStoreError, match=f"made {path}, and only that version knows.*: collect with that ver"):
         find_garbage(store, Keep(last=1))
     assert contents(store) == before
 
@@ -565,7 +565,7 @@ def test_a_collection_is_refused_where_what_names_artifacts_cannot_be_read(
     age_all(verified)
     before = contents(verified)
     named = path.relative_to(verified.root) / ("something" if path.is_dir() and "records" in path.parts else "")
-    with pytest.raises(UnreadableStoreError, match=rf"refused: {named} cannot be read.*: restore it, or give it up"):
+    with pytest.raises(UnreadableStoreError, match=rf"refused: {named} cannot be read.*: restore it, or abandon it"):
         free(verified)
     assert contents(verified) == before
 
@@ -667,7 +667,7 @@ def test_a_manifest_that_is_not_as_it_was_saved_is_not_believed(
     digit = b"2" if whole[found.end() - 1 : found.end()] == b"1" else b"1"
     path.write_bytes(whole[: found.end() - 1] + digit + whole[found.end() :])
     age_all(store)
-    with pytest.raises(UnreadableStoreError, match=r"line-3/run\.json is not as SHA256SUMS beside it says"):
+    with pytest.raises(UnreadableStoreError, match=r"line-3/run\.json does not have the digest in SHA256SUMS"):
         free(store)
     (store.runs / "line-3" / "SHA256SUMS").unlink()
     age_all(store)

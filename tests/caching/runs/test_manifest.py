@@ -132,7 +132,7 @@ def test_a_manifest_that_ends_early_is_damaged_wherever_it_ends(tmp_path: Path) 
             MADE.model_dump_json().replace('"run":', '"run":"other","run":').encode(),
             "the file: the key 'run' stands tw",
         ),
-        (MADE.model_dump_json().replace('"seed":42', '"seed":NaN').encode(), "the file: NaN is no number"),
+        (MADE.model_dump_json().replace('"seed":42', '"seed":NaN').encode(), "the file: NaN is not a number"),
         (MADE.model_dump_json().encode() + b"{}", "the file: Extra data"),
         (MADE.model_dump_json().encode() + b"\0", "the file: Extra data"),
         (b"[" * 100_000, "the file: it is nested too deeply"),

@@ -81,7 +81,7 @@ def test_what_is_no_pointer_is_one_finding_and_set_aside(saved: Store, put: Call
 @pytest.mark.parametrize("put", OBSTACLES)
 def test_nothing_but_a_link_is_replaced(saved: Store, put: Callable[[Path], None]) -> None:
     put(saved.runs / "line-latest")
-    said = r"line-latest is a (file|folder), where a pointer .*`workflow check --repair` moves it out of the way"
+    said = r"line-latest is a (file|folder) in the place of a pointer .*`workflow check --repair` moves it"
     with pytest.raises(PointerError, match=said):
         require_pointers("line", saved)
     with pytest.raises(PointerError, match=said):

@@ -28,7 +28,7 @@ def test_a_link_in_the_place_of_a_folder_is_refused_by_name(
     store: Store, tmp_path: Path, place: str, exists: bool
 ) -> None:
     linked(store.root / place, tmp_path / "elsewhere", exists=exists)
-    with pytest.raises(LayoutError, match=f"^{place} is a link in the place of a folder: move what it leads to there"):
+    with pytest.raises(LayoutError, match=f"^{place} is a link in the place of a folder: replace it with"):
         require_folders(store, ["make"])
 
 

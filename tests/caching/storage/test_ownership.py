@@ -103,7 +103,7 @@ def require_refusal(store: Store, why: str) -> None:
     assert sorted(store.locate("data").glob("*/*.parquet")) == tables
 
 
-NOT_THE_ONE = "artifacts/ is not the one with which the tables in data/ were made, or a copy of it"
+NOT_THE_ONE = "artifacts/ is not the folder that the tables in data/ were made with, or is a copy of it"
 ANOTHER = r"tables in data/ were also made with another artifacts/, which was at .*/artifacts, .* remove data/\.store"
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tasks.caching.locking.lock import LockFile
 from tasks.caching.storage import store as module
 from tasks.caching.storage.durable import ensure_folder, replace_file, replace_link
+from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import (
@@ -30,7 +31,6 @@ from tasks.caching.storage.store import (
     project_store,
     read_file,
 )
-from tasks.caching.storage.trouble import tell_error
 from tests.caching.conftest import Disk
 
 CONTENT = b"the content of an artifact"
@@ -542,16 +542,16 @@ class TestProjectStore:
 
 class TestClaims:
     def test_a_name_is_given_once(self, store: Store) -> None:
-        with store.claimed_run("line-1") as first, store.claimed_run("line-1") as second:
+        with store.reserved_run("line-1") as first, store.reserved_run("line-1") as second:
             assert (first, second) == ("line-1", "line-1-2")
 
     def test_a_claim_without_a_run_leaves_nothing(self, store: Store) -> None:
-        with store.claimed_run("line-1"):
+        with store.reserved_run("line-1"):
             pass
         assert list(store.runs.iterdir()) == []
 
     def test_a_run_takes_the_place_of_its_claim(self, store: Store) -> None:
-        with store.claimed_run("line-1") as run:
+        with store.reserved_run("line-1") as run:
             store.publish_run(run, {"run.json": b"{}"})
         assert (store.runs / "line-1" / "run.json").read_bytes() == b"{}"
 
@@ -640,7 +640,7 @@ def test_a_run_that_cannot_be_set_aside_is_not_forgotten(store: Store, monkeypat
         patched.setattr(Path, "replace", replace)
         with pytest.raises(OSError, match="cross-device") as caught:
             store.set_aside(store.runs / "line-1")
-    assert "only data/ and artifacts/ as a whole may be disks of their own" in tell_error(caught.value)
+    assert "only data/ and artifacts/ as a whole can be separate disks" in describe_error(caught.value)
     assert store.was_verified("line-1")
     store.set_aside(store.runs / "line-1")
     assert not (store.saved / "line-1").exists()
@@ -651,6 +651,6 @@ def test_nothing_is_set_aside_through_a_link(store: Store, tmp_path: Path) -> No
     (tmp_path / "elsewhere").mkdir()
     store.artifacts.mkdir(exist_ok=True)
     (store.artifacts / "set-aside").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(NotADirectoryError, match="Is a link, through which nothing is moved"):
+    with pytest.raises(NotADirectoryError, match="Is a link, and nothing is moved through links"):
         store.set_aside(store.locate(table.path))
     assert store.path(table).is_file()

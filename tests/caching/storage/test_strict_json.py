@@ -24,10 +24,10 @@ def test_every_value_is_read_as_it_was_written(value: Any, escaped: bool) -> Non
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"a": 1, "b": 2, "a": 1}', "the key 'a' stands twice in one object"),
-        ('[{"x": {"a": 1, "\\u0061": 2}}]', "the key 'a' stands twice in one object"),
-        ("NaN", "NaN is no number"),
-        ("[-Infinity]", "-Infinity is no number"),
+        ('{"a": 1, "b": 2, "a": 1}', "the key 'a' occurs twice in one object"),
+        ('[{"x": {"a": 1, "\\u0061": 2}}]', "the key 'a' occurs twice in one object"),
+        ("NaN", "NaN is not a number"),
+        ("[-Infinity]", "-Infinity is not a number"),
         ("1e999", "1e999 is larger than any number"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
@@ -57,7 +57,7 @@ def test_as_deep_as_anybody_needs_is_read() -> None:
 
 @pytest.mark.parametrize("content", ["[]", "1", "null", '"text"'])
 def test_an_object_is_asked_for(content: str) -> None:
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="not a JSON object"):
         parse_object(content)
 
 

@@ -129,7 +129,7 @@ def require_end(done: "subprocess.CompletedProcess[str]", store: Store) -> None:
 def test_a_verification_with_too_little_memory_says_so(limited: Limited, trained: Store) -> None:
     done = limited(1_000_000, "verify")
     require_end(done, trained)
-    assert "stage reload failed: this process may not take" in done.stderr
+    assert "stage reload failed: this process cannot allocate" in done.stderr
     assert done.stderr.endswith("free some, or raise the limit (`ulimit -v`), and run again\n")
 
 

@@ -212,7 +212,7 @@ def test_at_shutdown_runs_save_a_checkpoint_and_the_next_resumes_from_it(
     assert inspect_store(served.store).problems == []
     project.begin("--limit", "3")
     again = served.ask(ENDLESS)
-    served.api.log(again, "goes on after epoch")
+    served.api.log(again, "resumes after epoch")
     served.cancel(again)
     assert served.until(again, "Cancelled")
 

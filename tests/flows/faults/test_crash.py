@@ -251,7 +251,7 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch(
     require_sound(tmp_path)
     again = forked(workflow, *FITTED, home=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert f"goes on after epoch {newest // BATCHES}" in again.stdout
+    assert f"resumes after epoch {newest // BATCHES}" in again.stdout
     assert made(tmp_path) == undisturbed
     require_sound(tmp_path)
 

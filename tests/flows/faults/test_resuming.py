@@ -78,7 +78,7 @@ def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
     assert api.flow_run(flow_run).state.name == ("Crashed" if number == signal.SIGKILL else "Cancelled")
     assert ("Prefect shows it as Crashed now" in again.stderr) == (number == signal.SIGKILL)
     assert api.stages(flow_run, 3)[-1] == ("train", "Crashed")
-    assert "goes on after epoch" in again.stdout
+    assert "resumes after epoch" in again.stdout
     assert outputs(tmp_path) == uninterrupted
     assert states(tmp_path) == []
     assert not list((tmp_path / ".prefect").glob("alive/*"))

@@ -188,7 +188,7 @@ def test_a_folder_in_the_place_of_a_record_is_told_before_the_stage_runs(trained
     record.mkdir()
     before = artifacts(trained.root)
     told = command("train", "line", "--refresh", "train")
-    require_told(told, f"stage train failed: {record}: Is a directory; move the folder that lies where a file belongs")
+    require_told(told, f"stage train failed: {record}: Is a directory; move the folder that is in the place of a file")
     assert artifacts(trained.root) == before
 
 
@@ -200,7 +200,7 @@ def test_a_training_goes_on_without_a_state_that_cannot_be_kept(
         patch.setattr("tasks.caching.storage.states.write_durably", lambda path, content: failing(errno.ENOSPC)())
         code, out, error = command(*words, "5 epochs")
     assert (code, error) == (0, "")
-    assert out.count("how far it has come could not be kept: No space left on device; free some space") == 4
+    assert out.count("its progress could not be saved: No space left on device; free some space") == 4
     trained = made(store.root)
     assert command(*words, "never", "--refresh", "all")[0] == 0
     assert made(store.root) == trained

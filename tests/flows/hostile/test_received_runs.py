@@ -95,11 +95,11 @@ def test_a_copy_of_a_run_by_an_odd_name_disturbs_nothing(
     trained: Store, own: str, command: Command, name: str, shown: str
 ) -> None:
     shutil.copytree(trained.runs / own, trained.runs / name)
-    finding = {"path": f"artifacts/runs/{name}", "kind": "foreign", "what": "the store gives no such names"}
+    finding = {"path": f"artifacts/runs/{name}", "kind": "foreign", "what": "the store does not use such names"}
     for words in (["check"], ["check", "--repair"]):
         code, out, error = command(*words)
         assert (code, error) == (0, "")
-        assert out.splitlines()[0] == f"foreign    artifacts/runs/{shown}: the store gives no such names"
+        assert out.splitlines()[0] == f"foreign    artifacts/runs/{shown}: the store does not use such names"
         assert out.splitlines()[1].startswith("clean; looked at")
         code, out, error = command(*words, "--json")
         assert (code, error) == (0, "")
@@ -156,7 +156,7 @@ def test_an_obstacle_in_the_place_of_a_pointer_stops_a_training_and_is_removed_b
     before = tree(path)
     kind = "file" if put is put_file else "folder"
     message = (
-        f"error: {path} is a {kind}, where a pointer to the newest run belongs: `workflow check --repair` moves it"
+        f"error: {path} is a {kind} in the place of a pointer to the newest run: `workflow check --repair` moves it"
     )
     code, out, error = command("train", "line", "--training.epochs", "7")
     assert (code, error) == (1, f"{message} out of the way\n")

@@ -46,7 +46,7 @@ def test_what_passes(report: ResumeReport, passed: bool) -> None:
 
 
 def test_where_a_training_went_on_is_read_off_its_output() -> None:
-    assert went_on_after("  train     goes on after epoch 1,234, where an earlier run ended\n") == [1234]
+    assert went_on_after("  train     resumes after epoch 1,234, where an earlier run ended\n") == [1234]
     assert went_on_after("  train     Completed  1.0 s") == []
 
 

@@ -28,7 +28,7 @@ def test_a_folder_that_was_moved_to_another_disk_is_named(
     before = files(trained)
     code, _, error = command(*words)
     assert code == 2
-    assert f"{place} is a link in the place of a folder: move what it leads to there" in error
+    assert f"{place} is a link in the place of a folder: replace it with" in error
     assert {path for path in files(trained) - before if "locks" not in path.parts} == set()
     folder.unlink()
     (tmp_path / "disk").rename(folder)

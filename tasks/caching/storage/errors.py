@@ -1,4 +1,4 @@
-"""Trouble with the storage in words: what happened, where, and what to do about it."""
+"""Errors of the storage: how they are described, with what to do, and checks that find them before a stage runs."""
 
 import contextlib
 import errno
@@ -15,11 +15,11 @@ from tasks.caching.storage.store import Store
 #: Bytes that must be free before a stage runs: ten times what a run of a preset writes.
 ROOM = 16 * 1024 * 1024
 
-#: Bytes of memory that the libraries of a stage take when they are loaded, and those of the threads that they start, by
-#: core. Where a limit comes before, they do not fail but end the process, or hang in the midst of an error.
+#: Bytes of memory that the libraries of a stage take when they are loaded, and that each of their threads takes, of
+#: which there is one a core. If they hit a limit, they do not fail but abort the process, or hang in error handling.
 MEMORY, MEMORY_PER_CORE = 700 * 1024 * 1024, 24 * 1024 * 1024
 
-#: Files that a process must be able to open beside those that are open: twice what a run has open at once.
+#: Files that a process must be able to open in addition to those that are open: twice what a run opens at once.
 DESCRIPTORS = 64
 
 FULL = "free some space (`workflow collect` says what can go) and run again"
@@ -34,18 +34,18 @@ ADVICE = {
     errno.EROFS: CLOSED,
     errno.EACCES: CLOSED,
     errno.EPERM: CLOSED,
-    errno.EIO: "the disk itself reports it: mend or replace it, then see what is left with `workflow check`",
+    errno.EIO: "the disk itself reports it: repair or replace it, then see what is left with `workflow check`",
     errno.EMFILE: "raise the limit (`ulimit -n`) and run again",
     errno.ENFILE: "close other programs, or raise the system's limit, and run again",
     errno.EFBIG: "raise the limit (`ulimit -f`), or use a file system that takes larger files",
-    errno.ENOTDIR: "move the file that lies where a folder belongs out of the way",
-    errno.EXDEV: "of a store, only data/ and artifacts/ as a whole may be disks of their own: move what is in it there",
-    errno.EEXIST: "move the file that lies where a folder belongs out of the way",
-    errno.EISDIR: "move the folder that lies where a file belongs out of the way, as `workflow check --repair` does",
+    errno.ENOTDIR: "move the file that is in the place of a folder out of the way",
+    errno.EXDEV: "only data/ and artifacts/ as a whole can be separate disks: move what is in it to the same disk",
+    errno.EEXIST: "move the file that is in the place of a folder out of the way",
+    errno.EISDIR: "move the folder that is in the place of a file out of the way, as `workflow check --repair` does",
 }
 
 
-#: Errors of the storage that may be gone a minute later, when somebody has made room or a server is back.
+#: Errors of the storage that may be gone a minute later, when space was freed or a server is back.
 TRANSIENT = frozenset(
     {
         errno.ENOSPC,
@@ -63,7 +63,7 @@ TRANSIENT = frozenset(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error, or one that led to it, is of the storage and may be gone when the work is done again."""
+    """Whether an error, or one that caused it, is of the storage and may be gone when the work is retried."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.errno in TRANSIENT:
@@ -72,8 +72,8 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def tell_error(error: BaseException) -> str:
-    """An error in one line; of the storage's errors, with the place and with what to do."""
+def describe_error(error: BaseException) -> str:
+    """Returns an error in one line; an error of the storage with its path and with what to do."""
     if isinstance(error, MemoryError) and not str(error):
         return f"Memory has run out; {SHORT}"
     if isinstance(error, OSError) and error.errno in ADVICE:
@@ -84,34 +84,34 @@ def tell_error(error: BaseException) -> str:
 
 
 def require_room(store: Store) -> None:
-    """Shows, before anything is computed, that a store can be written, and that its disk and memory have room.
+    """Checks, before anything is computed, that the store can be written, and that disk and memory have room.
 
     Raises:
-        OSError: of what would have gone wrong; with the folder.
-        MemoryError: what computes cannot be loaded.
+        OSError: the store cannot be written; names the folder.
+        MemoryError: the libraries of the stages cannot be loaded.
     """
     require_memory()
     for folder in (store.locate("data"), store.records):
         require_free(folder, ROOM)
-        with placed(folder), temporary_file(folder) as probe:
+        with naming_folder(folder), temporary_file(folder) as probe:
             write_durably(probe, b"can this be written?")
 
 
 def require_no_folder(path: Path) -> None:
-    """Shows that no folder lies where a file is to be written.
+    """Checks that no folder is in the place of a file that is to be written.
 
     Raises:
-        IsADirectoryError: one does.
+        IsADirectoryError: there is one.
     """
     if path.is_dir() and not path.is_symlink():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def require_free(folder: Path, room: int) -> None:
-    """Makes a folder, and shows that so many bytes are free on its disk.
+    """Creates a folder, and checks that so many bytes are free on its disk.
 
     Raises:
-        OSError: it cannot be made, or fewer are.
+        OSError: it cannot be created, or fewer bytes are free.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < room:
@@ -119,10 +119,10 @@ def require_free(folder: Path, room: int) -> None:
 
 
 def require_memory() -> None:
-    """Shows that this process may take the memory that the libraries of the stages need, unless it has loaded them.
+    """Checks that this process can allocate the memory that the libraries of the stages need, unless they are loaded.
 
     Raises:
-        MemoryError: it may not.
+        MemoryError: it cannot.
     """
     if "torch" in sys.modules:
         return
@@ -131,12 +131,12 @@ def require_memory() -> None:
         mmap.mmap(-1, needed, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
     except OSError as error:
         raise MemoryError(
-            f"this process may not take {needed / 1e6:,.0f} MB of memory more, which its libraries need; {SHORT}"
+            f"this process cannot allocate another {needed / 1e6:,.0f} MB of memory, which its libraries need; {SHORT}"
         ) from error
 
 
 def require_descriptors() -> None:
-    """Shows that this process can open as many files as a run needs: Prefect, short of them, waits for ever.
+    """Checks that this process can open as many files as a run needs: without them, Prefect waits forever.
 
     Raises:
         OSError: it cannot.
@@ -147,8 +147,8 @@ def require_descriptors() -> None:
 
 
 @contextlib.contextmanager
-def placed(folder: Path) -> Iterator[None]:
-    """Lets an error of the storage name a folder in place of a temporary file in it."""
+def naming_folder(folder: Path) -> Iterator[None]:
+    """Lets an error of the storage name a folder instead of a temporary file in it."""
     try:
         yield
     except OSError as error:

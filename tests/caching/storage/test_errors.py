@@ -8,22 +8,22 @@ import pytest
 
 from tasks.caching.gc.uses import store_in_use, uses_folder
 from tasks.caching.storage.durable import HashingSink, fsync_folder, write_durably
-from tasks.caching.storage.states import Checkpointer, States
-from tasks.caching.storage.trouble import (
+from tasks.caching.storage.errors import (
     ADVICE,
     DESCRIPTORS,
     ROOM,
+    describe_error,
     is_transient,
     require_descriptors,
     require_memory,
     require_room,
-    tell_error,
 )
+from tasks.caching.storage.states import Checkpointer, States
 
 
 @pytest.mark.parametrize("number", sorted(ADVICE), ids=lambda number: errno.errorcode[number])
 def test_an_error_of_the_storage_is_told_with_its_place_and_what_to_do(number):
-    told = tell_error(OSError(number, os.strerror(number), "/somewhere/data"))
+    told = describe_error(OSError(number, os.strerror(number), "/somewhere/data"))
     assert told == f"/somewhere/data: {os.strerror(number)}; {ADVICE[number]}"
 
 
@@ -36,14 +36,14 @@ def test_an_error_may_pass_that_came_of_one_which_may():
 
 
 def test_without_a_place_none_is_told():
-    assert tell_error(OSError(errno.EIO, "Input/output error")).startswith("Input/output error; the disk itself")
+    assert describe_error(OSError(errno.EIO, "Input/output error")).startswith("Input/output error; the disk itself")
 
 
 @pytest.mark.parametrize(
     ("error", "told"), [(ValueError("wrong"), "wrong"), (ValueError(), "ValueError"), (OSError("odd"), "odd")]
 )
 def test_any_other_error_is_told_as_it_is(error, told):
-    assert tell_error(error) == told
+    assert describe_error(error) == told
 
 
 def test_a_store_with_room_is_left_as_it_was(store):
@@ -74,7 +74,7 @@ def test_a_file_where_a_folder_belongs_is_told(store):
     (store.root / "data").touch()
     with pytest.raises(OSError, match="File exists") as error:
         require_room(store)
-    assert "out of the way" in tell_error(error.value)
+    assert "out of the way" in describe_error(error.value)
 
 
 def test_an_artifact_that_cannot_be_written_is_named(store, monkeypatch):
@@ -110,7 +110,7 @@ def test_of_a_rename_what_was_to_be_replaced_is_named(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError) as error:
         (tmp_path / "file").replace(tmp_path / "folder")
-    assert tell_error(error.value).startswith(f"{tmp_path / 'folder'}: Is a directory; move the folder")
+    assert describe_error(error.value).startswith(f"{tmp_path / 'folder'}: Is a directory; move the folder")
 
 
 def test_with_enough_open_files_none_stays_open():
@@ -128,7 +128,7 @@ def test_too_few_open_files_are_refused_and_none_stays_open():
             require_descriptors()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "raise the limit (`ulimit -n`)" in tell_error(error.value)
+    assert "raise the limit (`ulimit -n`)" in describe_error(error.value)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -143,7 +143,7 @@ def little_memory():
 
 def test_too_little_memory_is_refused_before_libraries_are_loaded(store, little_memory, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    with pytest.raises(MemoryError, match=r"may not take [\d,]+ MB of memory more.*raise the limit \(`ulimit -v`\)"):
+    with pytest.raises(MemoryError, match=r"cannot allocate another [\d,]+ MB.*raise the limit \(`ulimit -v`\)"):
         require_room(store)
     assert not is_transient(MemoryError())
 
@@ -154,7 +154,7 @@ def test_once_they_are_loaded_it_is_not(little_memory, monkeypatch):
 
 
 def test_memory_that_has_run_out_is_told_in_words():
-    assert tell_error(MemoryError()).startswith("Memory has run out; free some, or raise the limit")
+    assert describe_error(MemoryError()).startswith("Memory has run out; free some, or raise the limit")
 
 
 def test_what_a_flow_uses_is_noted_or_told_with_its_place(store, monkeypatch):
