@@ -187,6 +187,17 @@ def test_the_pages_that_ask_another_server_are_not_offered(page: Page) -> None:
     assert "/v2/" not in page.url
 
 
+@pytest.mark.parametrize("path", ["/blocks/catalog", "/work-pools/create"])
+def test_pages_whose_logos_lie_elsewhere_load_none(page: Page, path: str) -> None:
+    """Prefect has them on other hosts, which would learn the address of the UI; the page is shown without."""
+    blocked: list[str] = []
+    page.on("console", lambda message: blocked.append(message.text))
+    page.goto(path)
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_role("heading").first).to_be_visible()
+    assert any("Content Security Policy" in text for text in blocked)
+
+
 def test_a_long_training_shows_how_far_it_has_come(page: Page, served: ServingProject, keep: Keep) -> None:
     ask(page, **{"Epochs": 1_000_000, "Learning Rate": "0.000001"})
     expect_state(page, "Running")

@@ -34,8 +34,16 @@ PROOF = re.compile(r"/proof/([0-9a-f]{32})")
 #: Prefect's API documentation, which loads a third-party script into the origin of the UI.
 DOCUMENTATION = re.compile(r"(/api)?/(docs|redoc)(/.*)?")
 
-#: Headers of every response: no page of another origin may embed the UI in a frame (clickjacking).
-HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
+#: What the UI may load: nothing from other hosts. Prefect's pages of blocks and work pools take logos from two, which
+#: would learn the address of the UI. And no page of another origin may embed the UI in a frame (clickjacking).
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: ws: wss:; worker-src 'self' blob:; "
+    "frame-ancestors 'none'"
+)
+
+#: Headers of every response.
+HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
 
 #: Rejects a websocket.
 CLOSED = {"type": "websocket.close", "code": 1008}

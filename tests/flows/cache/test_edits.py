@@ -137,7 +137,7 @@ IMMATERIAL = [
     Edit("tasks/compare.py", "", "\n\nUNUSED = 1\n"),
     Edit("tasks/caching/storage/store.py", "artifact replaced by a link or a folder", "artifact is a link or a folder"),
     Edit("tasks/caching/locking/lock.py", "", "\n\nUNUSED = 1\n"),
-    Edit("tasks/caching/storage/trouble.py", "ROOM = 16 * 1024 * 1024", "ROOM = 15 * 1024 * 1024"),
+    Edit("tasks/caching/storage/errors.py", "ROOM = 16 * 1024 * 1024", "ROOM = 15 * 1024 * 1024"),
     Edit("flows/cli/terminal/console.py", "highlight=False", "highlight=True"),
     Edit("flows/runs/wording.py", "", "\n\nUNUSED = 1\n"),
     Edit("flows/presets/line-cuda.toml", "", "\n# a comment\n"),
