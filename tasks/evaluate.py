@@ -6,7 +6,7 @@ from functools import partial
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import PARTS
+from tasks.learning.config.split import PARTS
 
 
 class Scoring(StageConfig):

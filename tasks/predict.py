@@ -7,7 +7,8 @@ from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import Check, VerificationError, write_checks
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import PARTS, rows_by_part
+from tasks.learning.config.experiment import rows_by_part
+from tasks.learning.config.split import PARTS
 
 
 class PredictConfig(StageConfig):

@@ -6,7 +6,8 @@ from functools import partial
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import Model, SettledTraining
+from tasks.learning.config.model import Model
+from tasks.learning.config.training import SettledTraining
 
 
 class TrainConfig(StageConfig):

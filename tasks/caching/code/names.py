@@ -11,6 +11,9 @@ IMPORTS, MODULE_BODY = "imports", "module body"
 #: Stands for the order of the statements of which it may matter which is run first.
 ORDER = "order of statements"
 
+#: Stands in a dotted name for an entry that is read by its key: `LOSSES[name].LABEL` is ("LOSSES", ENTRY, "LABEL").
+ENTRY = "[]"
+
 #: A dotted name as code spells it, such as ("torch", "nn", "Linear").
 Chain = tuple[str, ...]
 

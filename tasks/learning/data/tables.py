@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.learning.config.experiment import MOST_ROWS
+from tasks.learning.config.bounds import MOST_ROWS
 from tasks.learning.data.memory import available_memory
 from tasks.learning.data.parquet_pages import read_pages, read_ranges
 

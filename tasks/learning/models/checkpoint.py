@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from tasks.learning.data.schema import FEATURE, TARGET
 from tasks.learning.models.networks import describe, rebuild
 from tasks.learning.models.plain_file import CheckpointError
 from tasks.learning.models.weights import apply_weights, load_weights, specify
 
 if TYPE_CHECKING:
     # For types alone: whoever loads a checkpoint does not depend on the code that trained it.
-    from tasks.learning.config.experiment import Model, Training
+    from tasks.learning.config.model import Model
+    from tasks.learning.config.training import Training
 
 
 def describe_checkpoint(
@@ -31,8 +33,8 @@ def describe_checkpoint(
     """
     return describe(model) | {
         "tensors": specify(network),
-        "features": ["x"],
-        "targets": ["y"],
+        "features": [FEATURE],
+        "targets": [TARGET],
         "scaling": None,
         "loss": training.loss,
         **ending,

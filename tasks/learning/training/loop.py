@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from tasks.errors import ExperimentError
-from tasks.learning.config.experiment import Training
+from tasks.learning.config.training import Training
 from tasks.learning.data.batches import Batch, Batches
+from tasks.learning.losses.registry import LOSSES
 from tasks.learning.models.weights import require_specified, specify
+from tasks.learning.optimizers.registry import build_optimizer
 from tasks.learning.training.history import History
-from tasks.learning.training.losses import LOSSES, Loss, require_targets
-from tasks.learning.training.optimizers import build_optimizer, learning_rate_at, set_learning_rate
+from tasks.learning.training.lr_schedule import learning_rate_at, set_learning_rate
 from tasks.learning.training.resumption import Checkpointer, FitState, Position, Resumption, Schedule, clone_tensors
+from tasks.learning.training.targets import require_targets
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 #: Rows evaluated at once, which bounds the memory of an evaluation.
 EVALUATED_ROWS = 1 << 20
@@ -144,9 +148,9 @@ class _Step:
     """One update of the parameters."""
 
     def __init__(self, network: nn.Module, training: Training) -> None:
-        self.loss = LOSSES[training.loss]
+        self.loss: Loss = LOSSES[training.loss].batch_loss
         self.parameters = list(network.parameters())
-        self.optimizer = build_optimizer(self.parameters, training)
+        self.optimizer = build_optimizer(self.parameters, training, learning_rate_at(training, 0))
         self._network, self._clip_norm = network, training.clip_norm
 
     def __call__(self, x: Tensor, y: Tensor) -> float:

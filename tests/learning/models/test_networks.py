@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks.learning.config.experiment import Model, Training
+from tasks.learning.config.model import Model
+from tasks.learning.config.training import Training
 from tasks.learning.models.networks import build_network, describe, rebuild
 
 PLACEMENTS = ["constructor", "context", "moved"]
