@@ -36,9 +36,10 @@ def option_of(info: FieldInfo) -> tuple[Any, FieldInfo]:
     kind: Any = info.annotation
     if sections := sections_of(kind):
         return options_of(*sections) | None, FieldInfo(default=None, description=info.description)
-    for choice in (note for note in info.metadata if isinstance(note, Choice)):
-        kind = Literal[choice.names]  # as the help lists it
     option = copy(info)
+    for choice in (note for note in info.metadata if isinstance(note, Choice)):
+        kind = Literal[choice.names]  # which the help lists
+        option.metadata = [note for note in option.metadata if note is not choice]
     option.description, option.default = full_description(info), None
     if kind == kind | None:
         # After the field's bounds, which hold for what is not None.

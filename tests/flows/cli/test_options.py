@@ -77,3 +77,9 @@ def test_a_section_of_several_kinds_has_the_options_of_all_of_them() -> None:
     for wrong in ({"kind": "circle"}, {"length": "0"}, {"step": "0"}):
         with pytest.raises(ValidationError):
             options.model_validate({"data": wrong})
+
+
+def test_a_choice_that_is_not_given_is_no_value() -> None:
+    assert given(model={"kind": None}) == {"model": {"kind": None}}
+    with pytest.raises(ValidationError):
+        given(model={"kind": "circle"})

@@ -26,7 +26,6 @@ def test_bits_and_gradients_of_torchs_own(name, rows):
 
 
 def test_every_loss_has_a_label_and_a_name_of_its_own():
-    assert MODULES.keys() == LOSSES.keys()
     for told in ("LABEL", "NAME"):
         assert len({getattr(loss, told) for loss in LOSSES.values()}) == len(LOSSES)
 
