@@ -36,7 +36,7 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Reference], context: S
     from tasks.learning.data.tables import read_table, write_table
     from tasks.learning.evaluation.metrics import metrics_by_part
     from tasks.learning.evaluation.predictions import predict_parts
-    from tasks.learning.models.checkpoint import load_network
+    from tasks.learning.models.saved_weights import load_network
 
     scoring = config.training
     torch.set_num_threads(scoring.threads)

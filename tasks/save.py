@@ -26,7 +26,7 @@ COPIES = {"metrics": METRICS} | {name: f"plots/{file}" for name, file in PLOTS.i
 
 
 class SaveConfig(StageConfig):
-    """All of the experiment: the manifest and the report tell it."""
+    """All of the experiment: the manifest and the report show it."""
 
     immaterial = frozenset({"training.checkpoint_every"})
     writes_settings = True

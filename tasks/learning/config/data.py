@@ -1,7 +1,7 @@
 """The data section: a class for each kind of dataset, with the settings that this kind has.
 
-Each class has the field `kind` with one value, and the properties `row_count` and `target_range`, by which an
-experiment is checked. What makes the rows of a kind is registered in `tasks.learning.data.sources`.
+Each class has the field `kind` with one value, the properties `row_count` and `target_range`, by which an experiment is
+checked, and `summary`. What makes the rows of a kind is registered in `tasks.learning.data.sources`.
 """
 
 import math
@@ -59,8 +59,13 @@ class LineData(Section):
         return None if self.noise else (min(self._ends), max(self._ends))
 
     @property
+    def summary(self) -> str:
+        """The line, as people write it."""
+        return f"y = {self.weight:g}·x {'+' if self.bias >= 0 else '−'} {abs(self.bias):g}"
+
+    @property
     def steps(self) -> float:
-        """How often `step` goes into the distance from start to end; infinite where that is too often to be told."""
+        """How often `step` goes into the distance from start to end; infinite where that is beyond float64."""
         return (self.end - self.start) / self.step
 
     @property

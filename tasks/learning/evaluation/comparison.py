@@ -11,12 +11,12 @@ from tasks.learning.data.schema import FEATURE, ROW
 from tasks.learning.data.tables import to_numpy
 
 #: Between devices a prediction may differ by rounding: another order of additions, a fused multiply-add. That is a few
-#: times float32's 1.2e-7, relative to what is added up; a hundredfold of it still tells any other set of weights.
+#: times float32's 1.2e-7, relative to what is added up; a hundredfold of it still shows any other set of weights.
 ACROSS_DEVICES_RTOL = 1e-5
 #: The same where multiplication and bias cancel and the prediction itself is near 0.
 ACROSS_DEVICES_ATOL = 1e-6
 
-#: What tells rows apart and must agree before predictions can be compared.
+#: What identifies a row, and must agree before predictions can be compared.
 _IDENTITY = (ROW, "split", FEATURE, "target")
 
 

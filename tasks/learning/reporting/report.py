@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: What stands where there is no value.
 ABSENT = "–"
 
-#: What is known of a run only after its report was written, between marks: whoever hands the page out may replace it.
+#: What is known of a run only after its report was written, between marks, so that a server can replace it.
 LATER = {
     "verified": Markup("when this page was written, not yet: see <a href='./verification.json'>verification.json</a>"),
     "before": Markup("<p class='soft'>`workflow serve` shows it here; in a terminal, `workflow compare` does.</p>"),
@@ -243,7 +243,7 @@ def _status(stage: Mapping[str, Any]) -> str:
 
 
 def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage as the page tells it."""
+    """A stage as the page shows it."""
     status, running = _status(stage), stage["status"] == "running"
     seconds = ABSENT if running or stage["seconds"] is None else f"{stage['seconds']:,.3f}"
     return {
@@ -258,7 +258,7 @@ def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _artifacts(entries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Artifacts as the page tells them."""
+    """Artifacts as the page shows them."""
     return [
         {
             "name": name,
@@ -287,7 +287,7 @@ def _environment(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str,
 
 
 def _sections(experiment: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The sections of an experiment; its names are told elsewhere."""
+    """The sections of an experiment; its names are shown elsewhere."""
     return ((name, part) for name, part in experiment.items() if isinstance(part, Mapping))
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint: weights, and the JSON with what is needed to rebuild the model around them."""
+"""Saved weights, the .pth file of a run, and the JSON with what is needed to rebuild the model around them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ from tasks.learning.models.plain_file import CheckpointError
 from tasks.learning.models.weights import apply_weights, load_weights, specify
 
 if TYPE_CHECKING:
-    # For types alone: whoever loads a checkpoint does not depend on the code that trained it.
+    # For types alone: code that loads saved weights does not depend on the code that trained them.
     from tasks.learning.config.model import Model
     from tasks.learning.config.training import Training
 
 
-def describe_checkpoint(
+def describe_weights(
     network: nn.Module, model: "Model", training: "Training", ending: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is needed to rebuild and use a fitted network, as JSON.
@@ -42,7 +42,7 @@ def describe_checkpoint(
 
 
 def load_network(description: Mapping[str, Any], weights: bytes, device: str) -> nn.Module:
-    """A fresh network on the device, built from its description, with the weights of a checkpoint.
+    """A fresh network on the device, built from its description, with saved weights.
 
     Raises:
         CheckpointError: the description names no known architecture or other tensors than it has, or the weights
