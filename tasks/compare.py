@@ -20,7 +20,7 @@ EXACT_WITH = ("torch", "numpy")
 
 
 class CompareConfig(StageConfig):
-    """Which run is verified, and where it was predicted anew."""
+    """Which run is verified, and on which device it was predicted again."""
 
     run: str
     device: str
@@ -34,7 +34,7 @@ class CompareConfig(StageConfig):
     cached=False,
 )
 def compare(config: CompareConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
-    """Compares predictions row by row and the metrics made of them: exactly where that can be asked, else closely.
+    """Compares predictions row by row and the metrics made of them: exactly where possible, else within a tolerance.
 
     Raises:
         VerificationError: they differ; names the first and the worst row with both values.
@@ -50,16 +50,16 @@ def compare(config: CompareConfig, inputs: Mapping[str, Reference], context: Sta
     recorded = read_table(context.store.path(inputs["predictions"]), repeated.num_rows)
     before, description = (context.store.read_object(inputs[name]) for name in ("metrics", "model"))
     now = metrics_by_part(repeated, description["loss"])
-    asked = "exactly" if exact else f"within {rtol:g} of the value and {atol:g}"
+    how = "exactly" if exact else f"within {rtol:g} of the value and {atol:g}"
     checks = (
         *(
             check
             for name in ("reload_checks", "predict_checks")
             for check in read_checks(context.store.read(inputs[name]))
         ),
-        check_rows(compare_predictions(recorded, repeated, rtol, atol), asked),
-        check_metrics("metrics.json", flatten(before), flatten(now), rtol, atol, asked),
-        check_metrics("model.json", flatten(description["metrics"]), flatten(now), rtol, atol, asked),
+        check_rows(compare_predictions(recorded, repeated, rtol, atol), how),
+        check_metrics("metrics.json", flatten(before), flatten(now), rtol, atol, how),
+        check_metrics("model.json", flatten(description["metrics"]), flatten(now), rtol, atol, how),
         check_folder(manifest, context.store),
     )
     if failed := [check.detail for check in checks if not check.passed]:
@@ -68,25 +68,25 @@ def compare(config: CompareConfig, inputs: Mapping[str, Reference], context: Sta
 
 
 def is_where_it_was_trained(config: CompareConfig, environment: Environment) -> bool:
-    """Whether predictions can be asked to agree to the last bit: same device and library versions."""
+    """Whether predictions can be expected to agree to the last bit: same device and library versions."""
     versions = {name: version(name) for name in EXACT_WITH}
     return config.device == environment.device and versions.items() <= environment.versions.items()
 
 
-def check_rows(comparison: "Comparison", asked: str) -> Check:
-    """Whether the predictions agree, told with the first and the worst row that do not."""
+def check_rows(comparison: "Comparison", how: str) -> Check:
+    """Whether the predictions agree; names the first and the worst row that do not."""
     if comparison.agrees:
         largest = comparison.largest_difference or 0.0
-        return Check("predictions", True, f"{comparison.rows:,} rows agree {asked}; largest difference {largest:g}")
+        return Check("predictions", True, f"{comparison.rows:,} rows agree {how}; largest difference {largest:g}")
     first, worst = comparison.first_mismatch, comparison.worst
     detail = (
-        f"{comparison.mismatches:,} of {comparison.rows:,} predictions do not agree {asked}: "
-        f"first {tell_row(first)}, worst {tell_row(worst)}"
+        f"{comparison.mismatches:,} of {comparison.rows:,} predictions do not agree {how}: "
+        f"first {row_text(first)}, worst {row_text(worst)}"
     )
     return Check("predictions", False, detail)
 
 
-def tell_row(difference: "Difference | None") -> str:
+def row_text(difference: "Difference | None") -> str:
     """A row with both of its predictions, in words."""
     if difference is None:
         return "none"
@@ -95,21 +95,21 @@ def tell_row(difference: "Difference | None") -> str:
 
 
 def check_metrics(
-    file: str, before: Mapping[str, Any], now: Mapping[str, Any], rtol: float, atol: float, asked: str
+    file: str, before: Mapping[str, Any], now: Mapping[str, Any], rtol: float, atol: float, how: str
 ) -> Check:
     """Whether the metrics, recomputed from the new predictions, are those that were saved in a file."""
     names = list(dict.fromkeys((*before, *now)))
     wrong = [name for name in names if not is_close(before.get(name), now.get(name), rtol, atol)]
     if wrong:
         first = f"{wrong[0]}, saved {before.get(wrong[0])!r}, now {now.get(wrong[0])!r}"
-        return Check(f"metrics in {file}", False, f"{len(wrong)} metrics in {file} do not agree {asked}: first {first}")
-    return Check(f"metrics in {file}", True, f"{len(names)} metrics agree {asked}")
+        return Check(f"metrics in {file}", False, f"{len(wrong)} metrics in {file} do not agree {how}: first {first}")
+    return Check(f"metrics in {file}", True, f"{len(names)} metrics agree {how}")
 
 
 def check_folder(manifest: Manifest, store: Store) -> Check:
     """Whether a run's folder is as it was saved: by its list of digests, and by the record of the save if there is one.
 
-    The manifest cannot vouch for itself: the record is looked for among all of them, and not under the key that the
+    The manifest is no evidence for itself: the record is looked for among all of them, and not under the key that the
     manifest gives.
     """
     if altered := find_altered(store, manifest.run, {*manifest.files, MANIFEST, REPORT}):

@@ -1,5 +1,5 @@
-"""Errors that tell of the experiment and not of the code: their message says what to change."""
+"""Errors of the experiment and not of the code: their message says what to change."""
 
 
 class ExperimentError(Exception):
-    """What an experiment asks for does not work out; another try of the same ends likewise."""
+    """An experiment cannot be carried out as it is; a retry would fail in the same way."""

@@ -6,7 +6,7 @@ from functools import partial
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import PARTS
+from tasks.learning.config.split import PARTS
 
 
 class Scoring(StageConfig):
@@ -37,7 +37,7 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Reference], context: S
     from tasks.learning.data.tables import read_table, write_table
     from tasks.learning.evaluation.metrics import metrics_by_part
     from tasks.learning.evaluation.predictions import predict_parts
-    from tasks.learning.models.checkpoint import load_network
+    from tasks.learning.models.saved_weights import load_network
 
     scoring = config.training
     torch.set_num_threads(scoring.threads)

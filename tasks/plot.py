@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import PARTS
+from tasks.learning.config.split import PARTS
 from tasks.learning.reporting.plots import PLOTS
 
 

@@ -7,7 +7,8 @@ from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import Check, VerificationError, write_checks
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import PARTS, rows_by_part
+from tasks.learning.config.experiment import rows_by_part
+from tasks.learning.config.split import PARTS
 
 
 class PredictConfig(StageConfig):
@@ -30,7 +31,7 @@ def predict(config: PredictConfig, inputs: Mapping[str, Reference], context: Sta
 
     from tasks.learning.data.tables import read_table, write_table
     from tasks.learning.evaluation.predictions import predict_parts
-    from tasks.learning.models.checkpoint import load_network
+    from tasks.learning.models.saved_weights import load_network
 
     manifest = Manifest.read(context.store.runs / config.run)
     # As many as in training: the last bit of a sum may depend on how many threads share it.

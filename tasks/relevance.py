@@ -1,6 +1,7 @@
 """When a setting shapes a result: where it does not, no stage runs again because it changed.
 
-In a module of its own, because `tasks.learning` states it and `tasks.caching` heeds it, which do not import each other.
+In a module of its own, because `tasks.learning` states it and `tasks.caching` applies it; they do not import each
+other.
 """
 
 from collections.abc import Callable

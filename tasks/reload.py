@@ -1,4 +1,4 @@
-"""Stage `reload`: a run's checkpoint in a fresh model, once everything about the run was found as it was left."""
+"""Stage `reload`: a run's saved weights in a fresh model, once everything about the run was found unchanged."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ class ReloadConfig(StageConfig):
 )
 def reload(config: ReloadConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Checks the manifest and every digest that it names, and loads the checkpoint strictly into a fresh model."""
-    from tasks.learning.models.checkpoint import load_network
+    from tasks.learning.models.saved_weights import load_network
 
     folder = context.store.runs / config.run
     manifest = Manifest.read(folder)
@@ -113,18 +113,18 @@ def require_whole(store: Store, reference: Reference) -> None:
     try:
         store.path(reference)
     except DamagedArtifactError as error:
-        raise VerificationError(f"{error}: train the experiment again to make it anew") from error
+        raise VerificationError(f"{error}: train the experiment again") from error
 
 
 def require_description(description: Mapping[str, Any]) -> None:
-    """Checks that model.json tells what the verification asks it.
+    """Checks that model.json has what the verification needs of it.
 
     Raises:
         VerificationError: it does not.
     """
     for field, kind in (("tensors", dict), ("metrics", dict), ("loss", str)):
         if not isinstance(description.get(field), kind):
-            raise VerificationError(f"model.json does not tell the {field}: it was altered")
+            raise VerificationError(f"model.json lacks the {field}: it was altered")
 
 
 def require_digests(description: Mapping[str, Any], checkpoint: Reference, predictions: Reference) -> None:

@@ -12,8 +12,11 @@ from tasks.caching.stage import RUN_FILES, StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import Store, run_path
 from tasks.learning.config.acceptance import Accept
+from tasks.learning.config.data import Data
 from tasks.learning.config.devices import fallback_notice
-from tasks.learning.config.experiment import Data, Model, SettledTraining, Split
+from tasks.learning.config.model import Model
+from tasks.learning.config.split import Split
+from tasks.learning.config.training import SettledTraining
 from tasks.learning.reporting.plots import PLOTS
 
 MODEL, METRICS = "model.json", "metrics.json"
@@ -24,7 +27,7 @@ INPUTS = ("dataset", "train", "validation?", "test", "weights", "model", "predic
 
 
 class SaveConfig(StageConfig):
-    """All of the experiment: the manifest and the report tell it."""
+    """All of the experiment: the manifest and the report show it."""
 
     immaterial = frozenset({"training.checkpoint_every"})
     writes_settings = True

@@ -5,7 +5,7 @@ from functools import partial
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import Split
+from tasks.learning.config.split import Split
 
 
 class SplitConfig(StageConfig):

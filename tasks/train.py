@@ -6,7 +6,8 @@ from functools import partial
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.experiment import Model, SettledTraining
+from tasks.learning.config.model import Model
+from tasks.learning.config.training import SettledTraining
 
 #: What the progress of a fit shows beside its epochs.
 TRAINING_LOSS = "training loss"
@@ -34,8 +35,8 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
     from tasks.learning.data.columns import read_batch
     from tasks.learning.data.tables import read_table, write_table
     from tasks.learning.evaluation.predictions import predict_parts
-    from tasks.learning.models.checkpoint import describe_checkpoint
     from tasks.learning.models.networks import build_network
+    from tasks.learning.models.saved_weights import describe_weights
     from tasks.learning.models.weights import dump_weights
     from tasks.learning.training.history import history_table
     from tasks.learning.training.loop import fit
@@ -52,7 +53,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
 
     with context.resumable() as checkpointer:
         fitted = fit(network, training, batches.pop("train"), batches, show, checkpointer)
-    description = describe_checkpoint(network, model, training, fitted.ending())
+    description = describe_weights(network, model, training, fitted.ending())
     return {
         "weights": context.publish("weights.pth", dump_weights(network)),
         "model": context.publish("model.json", json.dumps(description, indent=2).encode()),

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from flows.config.schedule import Schedule
 from flows.config.toml_file import ExcessError, read_toml
 from flows.errors import InputError, list_problems
+from tasks.learning.config.data import DEFAULT_KIND
 from tasks.learning.config.devices import resolve_device, thread_count
-from tasks.learning.config.experiment import Experiment, SettledTraining, Training
+from tasks.learning.config.experiment import Experiment
+from tasks.learning.config.training import SettledTraining, Training
 
 #: The experiments that ship with the project.
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -88,12 +90,23 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with some values changed; neither argument is touched."""
+    """Nested settings with some values changed; neither argument is touched.
+
+    Where the changes ask for another kind of dataset, all settings of the old kind are left out.
+    """
     merged = dict(settings)
     for name, value in changes.items():
         old = merged.get(name)
-        merged[name] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[name] = value
+        if isinstance(old, dict) and isinstance(value, dict) and not (name == "data" and is_other(old, value)):
+            merged[name] = merge(old, value)
     return merged
+
+
+def is_other(data: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Whether changes of the data section ask for another kind of dataset."""
+    before = data.get("kind", DEFAULT_KIND)
+    return bool(changes.get("kind", before) != before)
 
 
 class SettledExperiment(Experiment):

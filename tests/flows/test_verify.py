@@ -297,9 +297,9 @@ def test_code_in_a_pickle_is_caught_and_not_run(run: Run, caught: Callable[[], s
 
 DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no object": (lambda told: [told], "model.json: it is not a JSON object"),
-    "empty": (lambda told: {}, "model.json does not tell the tensors: it was altered"),
-    "no loss": (lambda told: told | {"loss": None}, "model.json does not tell the loss: it was altered"),
-    "metrics of none": (lambda told: told | {"metrics": []}, "model.json does not tell the metrics: it was altered"),
+    "empty": (lambda told: {}, "model.json lacks the tensors: it was altered"),
+    "no loss": (lambda told: told | {"loss": None}, "model.json lacks the loss: it was altered"),
+    "metrics of none": (lambda told: told | {"metrics": []}, "model.json lacks the metrics: it was altered"),
     "another loss": (lambda told: told | {"loss": "l3"}, "unknown loss 'l3': known are l1, mse, huber, bce"),
     "another architecture": (lambda told: told | {"architecture": "os.system"}, "unknown architecture 'os.system'"),
     "an architecture of none": (lambda told: told | {"architecture": {"a": 1}}, "unknown architecture {'a': 1}"),

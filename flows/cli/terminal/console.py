@@ -218,9 +218,9 @@ def print_presets(experiments: Mapping[str, Experiment]) -> None:
     table = plain_table("preset", "data", "model", "training", "device", title="Presets")
     for name, experiment in experiments.items():
         data, training = experiment.data, experiment.training
-        line = f"y = {data.weight:g}·x {'+' if data.bias >= 0 else '−'} {abs(data.bias):g}, {data.row_count} rows"
+        rows = f"{data.summary}, {data.row_count} rows"
         how = f"{training.loss}, {training.optimizer} {training.learning_rate:g}, {training.epochs} epochs"
-        table.add_row(name, line, experiment.model.kind, how, training.device)
+        table.add_row(name, rows, experiment.model.kind, how, training.device)
     console.print(table)
 
 

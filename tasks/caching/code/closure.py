@@ -10,7 +10,7 @@ from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from pathlib import Path
 
 from tasks.caching.code.dynamic import UnseenCodeError, find_dynamic
-from tasks.caching.code.names import IMPORTS, ORDER, Chain, Import, defined_words
+from tasks.caching.code.names import ENTRY, IMPORTS, ORDER, Chain, Import, defined_words
 from tasks.caching.code.reader import Form
 from tasks.caching.code.sources import INSTALLED, edited_elsewhere
 from tasks.caching.code.syntax import Module, parse, short_hash
@@ -250,7 +250,7 @@ class Closure:
             statement = self.modules[name].statement(index, form)
             for imported in statement.imports:
                 self._touch_import(imported)
-            for chain, line in statement.uses.items():
+            for chain, line in statement.uses.items() if form != "registry" else ():
                 self._follow(name, chain, line, "code", statement.imports)
             for chain, line in statement.annotated.items():
                 self._follow(name, chain, line, "setting", statement.imports)
@@ -295,7 +295,14 @@ class Closure:
                 self._follow_import(name, imported, tuple(rest), line, form)
                 known = True
         for index in module.binders.get(head, ()):
-            self._reach(name, index, form)
+            registered = module.registered(index) if rest[:1] == [ENTRY] else ()
+            if registered and all(self.is_module(imported.origin) for imported in registered):
+                self._reach(name, index, "registry")
+                for imported in registered:
+                    self._note(name, imported)
+                    self._follow_import(name, imported, tuple(rest[1:]), line, "code")
+            else:
+                self._reach(name, index, form)
             known = True
         if not known and hasattr(builtins, head):
             self._refuse_dynamic(name, f"builtins.{head}", line)

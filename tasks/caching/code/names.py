@@ -11,6 +11,9 @@ IMPORTS, MODULE_BODY = "imports", "module body"
 #: Name of the part for the order of statements whose order may matter.
 ORDER = "order of statements"
 
+#: Stands in a dotted name for an entry that is read by its key: `LOSSES[name].LABEL` is ("LOSSES", ENTRY, "LABEL").
+ENTRY = "[]"
+
 #: A dotted name as the code has it, for example ("torch", "nn", "Linear").
 Chain = tuple[str, ...]
 

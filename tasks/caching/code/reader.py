@@ -14,6 +14,7 @@ from typing import Any, Literal
 from tasks.caching.code.effects import is_idle, is_quiet_decorator
 from tasks.caching.code.names import (
     DECLARATION,
+    ENTRY,
     FIELD,
     Chain,
     Import,
@@ -24,8 +25,9 @@ from tasks.caching.code.names import (
 )
 from tasks.caching.code.settings_syntax import annotation_of, bare_type, is_about_values, is_outside_key, only_holds
 
-#: How a statement is read: as code, or as part of settings whose values are in the key.
-Form = Literal["code", "setting"]
+#: How a statement is read: as code, as part of settings whose values are in the key, or as a registry of modules, of
+#: which only the attributes that are read are followed.
+Form = Literal["code", "setting", "registry"]
 
 #: Arguments of pydantic's Field that only describe a value.
 DESCRIBING = frozenset({"description", "title", "examples"})
@@ -128,6 +130,10 @@ class Reader:
         if chain := dotted(node):
             self.text.append(f"={'.'.join(chain)}")
             self._found.setdefault(chain, node.lineno)
+        elif isinstance(node.value, ast.Subscript) and (registry := dotted(node.value.value)):
+            self.text += [f".{node.attr}", "Subscript", f"={'.'.join(registry)}"]
+            self._found.setdefault((*registry, ENTRY, node.attr), node.lineno)
+            self.read(node.value.slice)
         else:
             self.text.append(f".{node.attr}")
             self.read(node.value)

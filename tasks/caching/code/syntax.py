@@ -140,6 +140,22 @@ class Module:
             case _:
                 return False
 
+    def registered(self, index: int) -> tuple[Import, ...]:
+        """What is imported into a registry: a dictionary that is written out, from texts to imported names.
+
+        Empty for any other statement, and where a name in it, or its own, is given another value as well.
+        """
+        match self.body[index]:
+            case ast.Assign(value=ast.Dict() as entries) | ast.AnnAssign(value=ast.Dict() as entries):
+                names = {value.id for value in entries.values if isinstance(value, ast.Name)}
+                texts = [key for key in entries.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+                found = tuple(imported for imported in self.imports if imported.alias in names)
+                bound = {*names, *bound_names(self.body[index])} & self.binders.keys()
+                is_plain = len(texts) == len(entries.values) == len(found)
+                return found if is_plain and all(len(self.binders[name]) == 1 for name in bound) else ()
+            case _:
+                return ()
+
     def statement(self, index: int, form: Form) -> Statement:
         """A statement, read in a form."""
         if (index, form) not in self.forms:

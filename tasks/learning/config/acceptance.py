@@ -59,6 +59,6 @@ def shortfalls(accept: Accept, test: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def told_apart(value: float, bound: float) -> str:
-    """A value with as many digits as it takes to see that it is not the bound; 17 tell any two numbers apart."""
+    """A value with as many digits as it takes to see that it is not the bound; 17 distinguish any two numbers."""
     shown = (f"{value:.{digits}g}" for digits in range(4, 18))
     return next((text for text in shown if float(text) != bound), f"{value!r}")

@@ -69,6 +69,11 @@ def full_description(info: FieldInfo, value: Any = PydanticUndefined) -> str:
     return " ".join(filter(None, (info.description, allowed and f"{allowed[0].upper()}{allowed[1:]}.")))
 
 
+def describe_choices(text: str, choices: Mapping[str, str]) -> str:
+    """A description that says what each value means, such as "What is minimised: l1, the L1 loss; mse, …."."""
+    return f"{text}: {'; '.join(f'{name}, {meaning}' for name, meaning in choices.items())}."
+
+
 def bounds(info: FieldInfo) -> list[str]:
     """What bounds a number, each in a few words."""
     return [

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tasks.learning.data.schema import FEATURE, TARGET
 from tasks.learning.data.tables import read_columns
 
 Floats = npt.NDArray[np.float32]
@@ -22,13 +23,13 @@ def to_column(values: Floats, device: str) -> Tensor:
 
 
 def read_batch(path: Path, device: str) -> tuple[Tensor, Tensor]:
-    """Inputs x and targets y of a table, float32 of shape [rows, 1] each, on the device.
+    """Features and targets of a table, float32 of shape [rows, 1] each, on the device.
 
     Raises:
         ValueError: the file is no such table.
     """
-    values = read_columns(path, ("x", "y"))
-    return to_column(values["x"], device), to_column(values["y"], device)
+    values = read_columns(path, (FEATURE, TARGET))
+    return to_column(values[FEATURE], device), to_column(values[TARGET], device)
 
 
 def to_values(column: Tensor) -> Floats:

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.learning.config.experiment import LineData
+from tasks.learning.config.data import LineData
+from tasks.learning.data.schema import FEATURE, ROW, TARGET
 from tasks.learning.data.tables import to_arrow
 
 Floats = npt.NDArray[np.float32]
@@ -31,7 +32,7 @@ def line_table(data: LineData) -> pa.Table:
         y = np.float32(data.weight) * x + np.float32(data.bias) + _noise(data)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("data: x or y is too large for float32: bring start, end, weight, bias or noise nearer to 0")
-    columns: dict[str, npt.NDArray[Any]] = {"row": np.arange(data.row_count, dtype=np.int64), "x": x, "y": y}
+    columns: dict[str, npt.NDArray[Any]] = {ROW: np.arange(data.row_count, dtype=np.int64), FEATURE: x, TARGET: y}
     return pa.Table.from_arrays([to_arrow(values) for values in columns.values()], list(columns))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.learning.config.experiment import Split
+from tasks.learning.config.split import Split
+from tasks.learning.data.schema import ROW
 from tasks.learning.data.tables import to_arrow, to_numpy
 
 Rows = npt.NDArray[np.int64]
@@ -34,14 +35,14 @@ def split_rows(table: pa.Table, split: Split) -> dict[str, pa.Table]:
 
 
 def prove_partition(table: pa.Table, parts: Mapping[str, pa.Table]) -> None:
-    """Prove that every row of a table is in exactly one of its parts, by the column `row` (int64).
+    """Prove that every row of a table is in exactly one of its parts, by the column of their numbers.
 
     Raises:
         ValueError: a row is in two parts, twice in one, in none, or in a part alone; the row is named.
     """
-    rows = {part: to_numpy(held["row"]) for part, held in parts.items()}
+    rows = {part: to_numpy(held[ROW]) for part, held in parts.items()}
     found = np.sort(np.concatenate(list(rows.values())))
-    expected = np.sort(to_numpy(table["row"]))
+    expected = np.sort(to_numpy(table[ROW]))
     if np.array_equal(found, expected):
         return
     repeated = found[1:][found[1:] == found[:-1]]

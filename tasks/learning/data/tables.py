@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.learning.config.experiment import MOST_ROWS
+from tasks.learning.config.bounds import MOST_ROWS
 from tasks.learning.data.memory import available_memory
 from tasks.learning.data.parquet_pages import read_pages, read_ranges
 
@@ -23,7 +23,7 @@ from tasks.learning.data.parquet_pages import read_pages, read_ranges
 ROW_GROUP = 1 << 20
 
 #: Whether Arrow's own threads read columns. One that still lets go of a Python object while the interpreter ends aborts
-#: the process (apache/arrow issues 34314 and 50482), after everything was done and told.
+#: the process (apache/arrow issues 34314 and 50482), after all work was done and reported.
 IN_THREADS = False
 
 #: Types of columns, each with the most bytes that a value takes: numbers and short texts. All other types are refused.

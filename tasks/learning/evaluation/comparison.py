@@ -7,16 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.learning.data.schema import FEATURE, ROW
 from tasks.learning.data.tables import to_numpy
 
 #: Between devices a prediction may differ by rounding: another order of additions, a fused multiply-add. That is a few
-#: times float32's 1.2e-7, relative to what is added up; a hundredfold of it still tells any other set of weights.
+#: times float32's 1.2e-7, relative to what is added up; a hundredfold of it still shows any other set of weights.
 ACROSS_DEVICES_RTOL = 1e-5
 #: The same where multiplication and bias cancel and the prediction itself is near 0.
 ACROSS_DEVICES_ATOL = 1e-6
 
-#: What tells rows apart and must agree before predictions can be compared.
-_IDENTITY = ("row", "split", "x", "target")
+#: What identifies a row, and must agree before predictions can be compared.
+_IDENTITY = (ROW, "split", FEATURE, "target")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def compare_predictions(expected: pa.Table, actual: pa.Table, rtol: float = 0.0,
     itself included.
 
     Args:
-        expected: columns row, split, x, target and prediction.
+        expected: columns of the row's number, split, feature, target and prediction.
         actual: likewise, of the same rows in the same order.
         rtol: relative tolerance.
         atol: absolute tolerance, in units of the target.
@@ -101,5 +102,5 @@ def _difference(expected: pa.Table, actual: pa.Table, index: int) -> Difference:
         return table[name][index].as_py()
 
     return Difference(
-        value(expected, "row"), value(expected, "split"), value(expected, "prediction"), value(actual, "prediction")
+        value(expected, ROW), value(expected, "split"), value(expected, "prediction"), value(actual, "prediction")
     )

@@ -1,6 +1,5 @@
 """Metrics of predictions, by part, in float64 and with numpy alone."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.learning.data.tables import to_numpy
+from tasks.learning.losses.registry import LOSSES
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,13 +18,11 @@ def metrics_by_part(predictions: pa.Table, loss: str) -> dict[str, dict[str, Any
 
     Args:
         predictions: columns split, target and prediction.
-        loss: what `loss` in the result is: l1, mse, huber or bce, the predictions being logits for bce.
+        loss: the name of what `loss` in the result is; the predictions are logits for bce.
 
     Raises:
-        ValueError: the loss is another.
+        ValueError: there is no such loss.
     """
-    if loss not in _ROW_LOSSES:
-        raise ValueError(f"unknown loss {loss!r}: known are {', '.join(_ROW_LOSSES)}")
     parts = predictions["split"].unique()
     return {part.as_py(): part_metrics(*_columns(predictions, part), loss) for part in parts}
 
@@ -43,12 +41,20 @@ def part_metrics(target: Floats, prediction: Floats, loss: str) -> dict[str, Any
     Args:
         target: float64 of shape [rows].
         prediction: likewise.
+        loss: the name of what `loss` in the result is.
+
+    Raises:
+        ValueError: there is no such loss.
     """
+    try:
+        row_losses = LOSSES[loss].row_losses
+    except KeyError as error:
+        raise ValueError(f"unknown loss {loss!r}") from error
     with np.errstate(over="ignore", invalid="ignore"):  # predictions that are not finite give None
         residual = target - prediction
         mse = float(np.mean(residual**2))
         figures = {
-            "loss": np.mean(_ROW_LOSSES[loss](target, prediction)),
+            "loss": np.mean(row_losses(target, prediction)),
             "mae": np.mean(np.abs(residual)),
             "mse": mse,
             "rmse": np.sqrt(mse),
@@ -67,30 +73,3 @@ def _r2(target: Floats, mse: float) -> float:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _absolute(target: Floats, prediction: Floats) -> Floats:
-    return np.abs(target - prediction)
-
-
-def _squared(target: Floats, prediction: Floats) -> Floats:
-    return (target - prediction) ** 2
-
-
-def _huber(target: Floats, prediction: Floats) -> Floats:
-    error = np.abs(target - prediction)
-    return np.where(error < 1, error**2 / 2, error - 0.5)
-
-
-def _cross_entropy(target: Floats, logit: Floats) -> Floats:
-    # log(1 + e^logit) − target · logit, in the form that cannot overflow.
-    return np.logaddexp(0, logit) - target * logit
-
-
-#: The losses of `training.loss`, row by row.
-_ROW_LOSSES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "l1": _absolute,
-    "mse": _squared,
-    "huber": _huber,
-    "bce": _cross_entropy,
-}

@@ -37,7 +37,7 @@ def worst_rows(predictions: pa.Table) -> list[dict[str, Any]]:
     """The rows with the largest residuals, the worst first.
 
     Args:
-        predictions: of every row, with its split, x, target, prediction and residual (target − prediction).
+        predictions: of every row, with its split, feature, target, prediction and residual (target − prediction).
     """
     errors = np.abs(to_numpy(predictions["residual"]))
     count = min(MOST_ROWS, len(errors))
@@ -106,7 +106,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def written(value: float, extent: float) -> str:
-    """A number with the digits that tell it from its neighbours on an axis of some extent."""
+    """A number with the digits that distinguish it from its neighbours on an axis of some extent."""
     digits = 3 + int(max(0.0, math.log10(max(abs(value) / extent, 1.0))))
     return f"{value:.{min(digits, 9)}g}"
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tasks.learning.data.columns import to_column, to_values
+from tasks.learning.data.schema import FEATURE, ROW, TARGET
 from tasks.learning.data.tables import repeat_text, to_arrow, to_numpy
 
 Floats = npt.NDArray[np.float32]
@@ -20,9 +21,9 @@ CHUNK = 1 << 20
 
 SCHEMA = pa.schema(
     [
-        ("row", pa.int64()),
+        (ROW, pa.int64()),
         ("split", pa.string()),
-        ("x", pa.float32()),
+        (FEATURE, pa.float32()),
         ("target", pa.float32()),
         ("prediction", pa.float32()),
         ("residual", pa.float32()),
@@ -52,15 +53,16 @@ def predict_part(
 
     Args:
         part: its name, such as "test", kept in the column split.
-        rows: columns row (int64), x and y (float32).
+        rows: the columns of the dataset; see `tasks.learning.data.schema`.
 
     Returns:
-        Columns row (int64), split (string), x, target, prediction and residual = target − prediction (float32).
+        Columns row (int64), split (string), the feature, target, prediction and residual = target − prediction
+        (float32).
     """
-    x, target = (np.array(to_numpy(rows[name]), dtype=np.float32) for name in ("x", "y"))
-    prediction = predict(network, x, device, mode)
-    floats = [to_arrow(values) for values in (x, target, prediction, target - prediction)]
-    return pa.Table.from_arrays([rows["row"], repeat_text(part, rows.num_rows), *floats], schema=SCHEMA)
+    feature, target = (np.array(to_numpy(rows[name]), dtype=np.float32) for name in (FEATURE, TARGET))
+    prediction = predict(network, feature, device, mode)
+    floats = [to_arrow(values) for values in (feature, target, prediction, target - prediction)]
+    return pa.Table.from_arrays([rows[ROW], repeat_text(part, rows.num_rows), *floats], schema=SCHEMA)
 
 
 def predict_parts(

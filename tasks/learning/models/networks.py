@@ -1,55 +1,28 @@
-"""The networks: how they are built, put on a device, described in JSON and rebuilt from that."""
+"""The networks by name: how they are built, put on a device, described in JSON and rebuilt from that."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tasks.learning.config.experiment import Model
+from tasks.learning.config.model import Model
+from tasks.learning.models.lines import LayerLine, Line, ParameterLine
 
 Placement = Literal["constructor", "context", "moved"]
 
 
-class ParameterLine(nn.Module):
-    """weight · x + bias, from two parameters of shape [1] with chosen names; x and the result are [rows, 1]."""
-
-    def __init__(self, weight_name: str = "weights", bias_name: str = "bias", device: str | None = None) -> None:
-        super().__init__()
-        self._weight_name, self._bias_name = weight_name, bias_name
-        for name in (weight_name, bias_name):
-            self._own(name, nn.Parameter(torch.randn(1, device=device)))
-
-    def _own(self, name: str, parameter: nn.Parameter) -> None:
-        try:
-            self.register_parameter(name, parameter)
-        except KeyError as error:
-            raise ValueError(f"model: a parameter cannot be named {name!r}, which every nn.Module has") from error
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The line at x."""
-        line: Tensor = getattr(self, self._weight_name) * x + getattr(self, self._bias_name)
-        return line
-
-
-class LayerLine(nn.Module):
-    """The same line from a built-in layer, `linear_layer`; x and the result are [rows, 1]."""
-
-    def __init__(self, device: str | None = None) -> None:
-        super().__init__()
-        self.linear_layer = nn.Linear(1, 1, device=device)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The line at x."""
-        line: Tensor = self.linear_layer(x)
-        return line
-
-
-_ARCHITECTURES: dict[str, type[nn.Module]] = {"parameters": ParameterLine, "linear": LayerLine}
+#: The classes of networks by the name that `model.kind` gives. The constructor of a class takes `device`, and those
+#: settings of `[model]` for which it has a parameter of the same name.
+NETWORKS: dict[str, type[nn.Module]] = {
+    "parameters": ParameterLine,
+    "linear": LayerLine,
+}
 
 
 def build_network(model: Model, placement: Placement, device: str, seed: int) -> nn.Module:
-    """A new network on the device, its parameters drawn right after seeding, in their order, weight first.
+    """A new network on the device, its parameters drawn right after seeding, in their order.
 
     Args:
         placement: pass the device to the constructor, construct under `with torch.device(…)`, or construct on the
@@ -66,8 +39,8 @@ def build_network(model: Model, placement: Placement, device: str, seed: int) ->
 
 def describe(model: Model) -> dict[str, Any]:
     """What `rebuild` needs, as JSON: the architecture's name and the arguments of its constructor."""
-    arguments = {"weight_name": model.weight_name, "bias_name": model.bias_name} if model.kind == "parameters" else {}
-    return {"architecture": model.kind, "arguments": arguments}
+    names = [name for name in signature(NETWORKS[model.kind]).parameters if name != "device"]
+    return {"architecture": model.kind, "arguments": {name: getattr(model, name) for name in names}}
 
 
 def rebuild(description: Mapping[str, Any], device: str) -> nn.Module:
@@ -81,9 +54,9 @@ def rebuild(description: Mapping[str, Any], device: str) -> nn.Module:
 
 def _construct(description: Mapping[str, Any], placement: Placement, device: str) -> nn.Module:
     architecture, arguments = description.get("architecture"), description.get("arguments", {})
-    build = _ARCHITECTURES.get(str(architecture))
+    build = NETWORKS.get(str(architecture))
     if build is None:
-        raise ValueError(f"unknown architecture {architecture!r}: known are {', '.join(_ARCHITECTURES)}")
+        raise ValueError(f"unknown architecture {architecture!r}: known are {', '.join(NETWORKS)}")
     try:
         if placement == "context":
             with torch.device(device):
@@ -96,8 +69,10 @@ def _construct(description: Mapping[str, Any], placement: Placement, device: str
 
 
 def _set_initial_values(network: nn.Module, model: Model) -> None:
-    """Overwrite the drawn parameters where the experiment gives values."""
+    """Overwrite the drawn parameters of a line where the experiment gives values."""
+    if not isinstance(network, Line):
+        return
     with torch.no_grad():
-        for parameter, value in zip(network.parameters(), (model.initial_weight, model.initial_bias), strict=True):
+        for parameter, value in zip(network.weight_and_bias(), (model.initial_weight, model.initial_bias), strict=True):
             if value is not None:
                 parameter.fill_(value)

@@ -21,8 +21,8 @@ _ALLOWED = frozenset(
     }
 )
 
-#: A zip file without a comment ends in 22 bytes, which begin so and tell where its directory begins, or that this is
-#: told elsewhere because it is beyond 4 GB.
+#: A zip file without a comment ends in 22 bytes, which begin so and say where its directory begins, or that this is
+#: said elsewhere because it is beyond 4 GB.
 _END, _END_BYTES, _DIRECTORY, _BEYOND = b"PK\x05\x06", 22, slice(16, 20), 2**32 - 1
 
 
@@ -68,9 +68,9 @@ def _pickle_of(data: bytes, allowed: int) -> bytes:
 
 def _require_one_file(end: bytes, start: int, entries: list[zipfile.ZipInfo]) -> None:
     """Refuse bytes before or after a zip file: one reader makes allowance for them, and another reads another file."""
-    told = int.from_bytes(end[_DIRECTORY], "little")
+    declared = int.from_bytes(end[_DIRECTORY], "little")
     first = min((entry.header_offset for entry in entries), default=None)
-    if not end.startswith(_END) or told not in (start, _BEYOND) or first != 0:
+    if not end.startswith(_END) or declared not in (start, _BEYOND) or first != 0:
         raise CheckpointError("the checkpoint has other bytes before or after it")
 
 
@@ -138,8 +138,8 @@ def _refusal(why: str) -> CheckpointError:
 def _first_line(error: Exception) -> str:
     """What an error says, less torch's advice to switch off what protects from code in a file."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = [line for line in lines if "WeightsUnpickler error" in line] or lines
-    return _printable(told[0].rpartition("WeightsUnpickler error: ")[2].partition(" by default")[0])
+    causes = [line for line in lines if "WeightsUnpickler error" in line] or lines
+    return _printable(causes[0].rpartition("WeightsUnpickler error: ")[2].partition(" by default")[0])
 
 
 def _printable(text: str) -> str:

@@ -1,7 +1,7 @@
 """The style that all figures share, and how they are rendered.
 
 Drawn with matplotlib's own objects and without pyplot, which costs more to import than all figures of a run to draw.
-Colours are Okabe and Ito's, which colour-blind people tell apart.
+Colours are Okabe and Ito's, which colour-blind people can distinguish.
 """
 
 import io

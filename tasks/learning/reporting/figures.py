@@ -15,9 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from tasks.learning.data.schema import FEATURE, TARGET
 from tasks.learning.data.tables import to_numpy
+from tasks.learning.losses.registry import LOSSES
 from tasks.learning.reporting.figure_style import BLUE, GREEN, INK, ORANGE, QUIET, styled, write_heading
-from tasks.learning.reporting.labels import LOSS_LABELS
 from tasks.learning.reporting.loss_scale import is_logarithmic
 from tasks.learning.reporting.ticks import mark_powers, shorten_ticks
 
@@ -62,15 +63,15 @@ def draw_data(parts: Mapping[str, pa.Table], name: str) -> Figure:
     """The rows of the dataset by part.
 
     Args:
-        parts: columns x and y of each part, by its name.
+        parts: feature and target of each part, by its name.
         name: of the experiment.
     """
     total = sum(rows.num_rows for rows in parts.values())
     shares = ", ".join(f"{rows.num_rows:,} {part}" for part, rows in parts.items())
     with styled():
-        figure, axes = _canvas(name, f"{total:,} rows: {shares}", "x", "y")
+        figure, axes = _canvas(name, f"{total:,} rows: {shares}", FEATURE, TARGET)
         for part, rows in parts.items():
-            _scatter(axes, part, rows, "y", total)
+            _scatter(axes, part, rows, TARGET, total)
         _note_thinning(figure, total)
         _finish(axes)
     return figure
@@ -80,7 +81,7 @@ def draw_predictions(predictions: pa.Table, trained: bool, name: str) -> Figure:
     """The predictions of the trained or the untrained model over the data.
 
     Args:
-        predictions: columns split, x, target and prediction.
+        predictions: columns split, feature, target and prediction.
         trained: whether the model was.
         name: of the experiment.
     """
@@ -88,11 +89,11 @@ def draw_predictions(predictions: pa.Table, trained: bool, name: str) -> Figure:
     error = np.mean(np.abs(_numbers(predictions["target"]) - _numbers(predictions["prediction"])))
     title = f"{'After' if trained else 'Before'} training, predictions miss by {error:.3g} on average"
     with styled():
-        figure, axes = _canvas(name, title, "x", "y")
+        figure, axes = _canvas(name, title, FEATURE, TARGET)
         for part, rows in _by_part(predictions):
             _scatter(axes, part, rows, "target", total)
         style: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 0.8 * _marker_size(total)}
-        axes.plot(*_points(predictions, total, "x", "prediction"), linestyle="none", label="predicted", **style)
+        axes.plot(*_points(predictions, total, FEATURE, "prediction"), linestyle="none", label="predicted", **style)
         _note_thinning(figure, total)
         _finish(axes)
     return figure
@@ -102,14 +103,14 @@ def draw_residuals(predictions: pa.Table, name: str) -> Figure:
     """What the trained model's predictions leave of the targets.
 
     Args:
-        predictions: columns split, x and residual.
+        predictions: columns split, feature and residual.
         name: of the experiment.
     """
     total = predictions.num_rows
     largest = np.max(np.abs(_numbers(predictions["residual"])))
     with styled():
         title = f"No prediction misses by more than {largest:.3g}"
-        figure, axes = _canvas(name, title, "x", "residual (target − prediction)")
+        figure, axes = _canvas(name, title, FEATURE, "residual (target − prediction)")
         axes.axhline(0, color=QUIET, linewidth=1)
         for part, rows in _by_part(predictions):
             _scatter(axes, part, rows, "residual", total)
@@ -128,13 +129,13 @@ def draw_losses(history: pa.Table, metrics: Mapping[str, Mapping[str, Any]], los
         history: columns epoch, train_loss (before each update, the mean over the batches), validation_loss (if there is
             such a part) and test_loss (both after the epoch's updates).
         metrics: of the final weights, by part; what stands under "loss" is None where it is not finite.
-        loss: the one that was minimised: l1, mse, huber or bce.
+        loss: the name of the one that was minimised.
         name: of the experiment.
     """
     curves = {part: _curve(history, part) for part in _LOOKS if f"{part}_loss" in history.column_names}
     final = ", ".join(f"{part} {_loss_text(metrics[part]['loss'])}" for part in ("train", "test"))
     with styled():
-        figure, axes = _canvas(name, f"Loss with the final weights: {final}", "epoch", LOSS_LABELS[loss])
+        figure, axes = _canvas(name, f"Loss with the final weights: {final}", "epoch", LOSSES[loss].LABEL)
         for part, (epochs, losses) in curves.items():
             _draw_curve(axes, part, epochs, losses)
         _scale_epochs(axes, history.num_rows)
@@ -166,7 +167,7 @@ def _finish(axes: Axes) -> None:
 
 
 def _scatter(axes: Axes, part: str, rows: pa.Table, y: str, of_all: int) -> None:
-    """The points (x, y) of a part of `of_all` rows."""
+    """The points (feature, y) of a part of `of_all` rows."""
     look = _LOOKS[part]
     style: dict[str, Any] = {
         "marker": look.marker,
@@ -174,7 +175,7 @@ def _scatter(axes: Axes, part: str, rows: pa.Table, y: str, of_all: int) -> None
         "markersize": _marker_size(of_all),
         "markeredgewidth": 0,
     }
-    axes.plot(*_points(rows, of_all, "x", y), linestyle="none", label=part, **style)
+    axes.plot(*_points(rows, of_all, FEATURE, y), linestyle="none", label=part, **style)
 
 
 def _marker_size(rows: int) -> float:

@@ -16,6 +16,8 @@ from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from tasks.learning.config.acceptance import Accept, shortfalls
+from tasks.learning.data.schema import FEATURE, ROW
+from tasks.learning.losses.registry import loss_name
 from tasks.learning.reporting.report_page import PAGE
 from tasks.learning.reporting.report_style import STYLE
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 #: What stands where there is no value.
 ABSENT = "–"
 
-#: What is known of a run only after its report was written, between marks: whoever hands the page out may replace it.
+#: What is known of a run only after its report was written, between marks, so that a server can replace it.
 LATER = {
     "verified": Markup("when this page was written, not yet: see <a href='./verification.json'>verification.json</a>"),
     "before": Markup("<p class='soft'>`workflow serve` shows it here; in a terminal, `workflow compare` does.</p>"),
@@ -65,14 +67,6 @@ DETAILS = {
     "untrained": Figure("Predictions before training", "Data of each split, with the untrained model's predictions."),
 }
 
-#: Names of the losses, as training.loss chooses them.
-LOSSES = {
-    "l1": "mean absolute error",
-    "mse": "mean squared error",
-    "huber": "Huber, delta 1",
-    "bce": "binary cross-entropy",
-}
-
 #: Headings of the metrics table. A metric that is not listed goes by its own name.
 METRICS = {
     "rows": "Rows",
@@ -99,7 +93,7 @@ def render_report(
         metrics: of the trained model, by split and name; None where one is undefined. Validation may be absent.
         plots: SVG images by name: data, untrained, trained, loss, residuals and predicted.
         learned: the parameters of the trained model.
-        worst: the rows that are predicted worst, with split, row, x, target, prediction and residual; the worst first.
+        worst: the rows that are predicted worst, the worst first, each with its split, number and values.
 
     Raises:
         KeyError: the manifest, the metrics or the plots lack a part; its name is the argument.
@@ -108,7 +102,7 @@ def render_report(
     experiment = manifest["experiment"]
     created = _moment(manifest["created"])
     stages = [_stage(entry) for entry in manifest["stages"]]
-    loss_name = LOSSES.get(experiment["training"]["loss"], experiment["training"]["loss"])
+    named = loss_name(experiment["training"]["loss"])
     return _page().render(
         run=manifest["run"],
         experiment=experiment["name"],
@@ -118,13 +112,14 @@ def render_report(
         time=_time(manifest["stages"]),
         verdicts=_verdicts(experiment, metrics["test"]),
         device_note=manifest["environment"]["device_note"],
-        outcome=_outcome(metrics["test"], loss_name),
+        outcome=_outcome(metrics["test"], named),
         learned=_learned(learned),
         worst=[_row(row) for row in worst],
         before=later("before"),
         headlines=_figures(HEADLINES, plots),
         details=_figures(DETAILS, plots),
-        loss_name=loss_name,
+        loss_name=named,
+        feature=FEATURE,
         metrics=_metrics_table(metrics),
         effort=_effort(manifest["stages"]),
         stages=stages,
@@ -209,7 +204,7 @@ def _learned(learned: "Learned") -> str:
 
 def _row(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     """A row of the predictions: its split, and its numbers."""
-    return row["split"], [_number(row[name]) for name in ("row", "x", "target", "prediction", "residual")]
+    return row["split"], [_number(row[name]) for name in (ROW, FEATURE, "target", "prediction", "residual")]
 
 
 def _figures(figures: Mapping[str, Figure], plots: Mapping[str, bytes]) -> list[dict[str, str]]:
@@ -248,7 +243,7 @@ def _status(stage: Mapping[str, Any]) -> str:
 
 
 def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage as the page tells it."""
+    """A stage as the page shows it."""
     status, running = _status(stage), stage["status"] == "running"
     seconds = ABSENT if running or stage["seconds"] is None else f"{stage['seconds']:,.3f}"
     return {
@@ -263,7 +258,7 @@ def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _artifacts(entries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Artifacts as the page tells them."""
+    """Artifacts as the page shows them."""
     return [
         {
             "name": name,
@@ -292,7 +287,7 @@ def _environment(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str,
 
 
 def _sections(experiment: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The sections of an experiment; its names are told elsewhere."""
+    """The sections of an experiment; its names are shown elsewhere."""
     return ((name, part) for name, part in experiment.items() if isinstance(part, Mapping))
 
 

@@ -86,7 +86,7 @@ def _start(ticks: Floats) -> float:
 
 
 def _write(numbers: Floats, exponent: int) -> list[str]:
-    """Evenly spaced numbers, in units of a power of ten, with as few decimals as tell them all."""
+    """Evenly spaced numbers, in units of a power of ten, with as few decimals as distinguish them all."""
     own = _exponent(numbers)
     mantissas = numbers / 10.0**own
     spacing = np.diff(mantissas).min() if len(mantissas) > 1 else 1.0

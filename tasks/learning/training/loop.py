@@ -10,13 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from tasks.errors import ExperimentError
-from tasks.learning.config.experiment import Training
+from tasks.learning.config.training import Training
 from tasks.learning.data.batches import Batch, Batches
+from tasks.learning.losses.registry import LOSSES
 from tasks.learning.models.weights import require_specified, specify
+from tasks.learning.optimizers.registry import build_optimizer
 from tasks.learning.training.history import History
-from tasks.learning.training.losses import LOSSES, Loss, require_targets
-from tasks.learning.training.optimizers import build_optimizer, learning_rate_at, set_learning_rate
-from tasks.learning.training.resumption import Checkpointer, FitState, Position, Resumption, Schedule, clone_tensors
+from tasks.learning.training.lr_schedule import learning_rate_at, set_learning_rate
+from tasks.learning.training.resumption import (
+    Checkpointer,
+    CheckpointInterval,
+    Position,
+    Resumption,
+    RunningFit,
+    clone_tensors,
+)
+from tasks.learning.training.targets import require_targets
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 #: Rows evaluated at once, which bounds the memory of an evaluation.
 EVALUATED_ROWS = 1 << 20
@@ -24,7 +35,7 @@ EVALUATED_ROWS = 1 << 20
 #: Seconds between two reports of progress.
 PROGRESS_INTERVAL = 0.5
 
-#: Told the epochs done, the epochs planned, and the training loss of the last epoch done.
+#: Called with the epochs done, the epochs planned, and the training loss of the last epoch done.
 OnProgress = Callable[[int, int, float], None]
 
 
@@ -50,7 +61,7 @@ class Fit:
     best_epoch: int | None
 
     def ending(self) -> dict[str, Any]:
-        """How it ended, as a checkpoint describes it."""
+        """How it ended, for the description of the saved weights."""
         return {
             "epochs_run": self.epochs_run,
             "stopped_early": self.stopped_early,
@@ -69,7 +80,7 @@ def fit(
     """Fit a network in place.
 
     It ends with the weights of the last epoch or, with `training.patience`, of the best validation loss. With a
-    `checkpointer` it goes on where an earlier fit was killed, and ends as that one would have ended, to the last bit.
+    `checkpointer` it resumes a fit that was killed, and ends as that one would have ended, to the last bit.
 
     Args:
         network: on the device.
@@ -78,10 +89,10 @@ def fit(
         held_out: likewise, under "validation" (if any) and "test"; evaluated at epoch 0, every
             `training.evaluate_every` epochs and at the last epoch, after the update.
         on_progress: called every PROGRESS_INTERVAL seconds, and at the end.
-        checkpointer: keeps the fit's state every `training.checkpoint_every`, and tells when to stop.
+        checkpointer: keeps a training checkpoint every `training.checkpoint_every`, and knows when to stop.
 
     Raises:
-        InterruptedFitError: the checkpointer told that the fit is to stop.
+        InterruptedFitError: the checkpointer was interrupted.
         DivergenceError: a loss or a parameter is not finite.
         ValueError: the loss is not defined for a target.
     """
@@ -90,13 +101,13 @@ def fit(
     step = _Step(network, training)
     batches = Batches(*train, training.batch_size, training.seed if training.shuffle else None)
     best, history, position = _Best(network, training.patience), History(tuple(held_out)), Position()
-    state = FitState(network, step.optimizer, best, history, position, checkpointer.owner if checkpointer else "")
-    resumption = _resumption(state, training, checkpointer, len(batches))
+    running = RunningFit(network, step.optimizer, best, history, position, checkpointer.owner if checkpointer else "")
+    resumption = _resumption(running, training, checkpointer, len(batches))
     progress = _Progress(training.epochs, on_progress)
     network.train()
     while position.epoch < training.epochs and not best.patience_is_over:
         epoch = position.epoch
-        rate = learning_rate_at(training, epoch)
+        rate = learning_rate_at(training, epoch)  # the lr schedule
         set_learning_rate(step.optimizer, rate)
         loss = _train_epoch(step, batches, position, resumption)
         history.record(loss, rate)
@@ -107,7 +118,7 @@ def fit(
         position.end_epoch()
         if resumption is not None:
             resumption.offer()
-        progress.tell(epoch, loss)
+        progress.report(epoch, loss)
     best.restore()
     _require_finite_parameters(network, position.epoch - 1)
     progress.finish(position.epoch - 1, history.train_loss[-1])
@@ -115,12 +126,12 @@ def fit(
 
 
 def _resumption(
-    state: FitState, training: Training, checkpointer: Checkpointer | None, batches: int
+    running: RunningFit, training: Training, checkpointer: Checkpointer | None, batches: int
 ) -> Resumption | None:
-    """What keeps a fit's state and stops it, after it has restored the newest state; None without a checkpointer."""
+    """What keeps training checkpoints and stops the fit, once the newest is restored; None without a checkpointer."""
     if checkpointer is None:
         return None
-    resumption = Resumption(state, Schedule(training.checkpoint_every), checkpointer, batches)
+    resumption = Resumption(running, CheckpointInterval(training.checkpoint_every), checkpointer, batches)
     resumption.resume()
     return resumption
 
@@ -129,7 +140,7 @@ def _train_epoch(step: "_Step", batches: Batches, position: Position, resumption
     """Update on every batch that is left of the epoch; the mean over all its rows of the losses before each update."""
     for x, y in batches.of_epoch(position.epoch, position.batch):
         loss = step(x, y)
-        # Asked at every update, and at once: reading a loss on the CPU takes a fraction of a microsecond.
+        # Checked at every update, at once: reading a loss on the CPU takes a fraction of a microsecond.
         if not math.isfinite(loss):
             raise DivergenceError(position.epoch, f"the training loss ({loss})")
         position.end_batch(loss, len(x))
@@ -144,9 +155,9 @@ class _Step:
     """One update of the parameters."""
 
     def __init__(self, network: nn.Module, training: Training) -> None:
-        self.loss = LOSSES[training.loss]
+        self.loss: Loss = LOSSES[training.loss].batch_loss
         self.parameters = list(network.parameters())
-        self.optimizer = build_optimizer(self.parameters, training)
+        self.optimizer = build_optimizer(self.parameters, training, learning_rate_at(training, 0))
         self._network, self._clip_norm = network, training.clip_norm
 
     def __call__(self, x: Tensor, y: Tensor) -> float:
@@ -212,11 +223,11 @@ class _Best:
             self._waited += 1
 
     def memory(self) -> dict[str, Any]:
-        """What it remembers, as tensors and plain values."""
+        """Its content, as tensors and plain values."""
         return {"epoch": self.epoch, "loss": self._loss, "waited": self._waited, "weights": dict(self._weights)}
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Take back what `memory` gave."""
+        """Restore what `memory` returned."""
         if memory["weights"]:
             require_specified(memory["weights"], specify(self._network))
         self.epoch, self._loss, self._waited = memory["epoch"], memory["loss"], memory["waited"]
@@ -231,17 +242,17 @@ class _Best:
 class _Progress:
     """Reports of progress, few enough to cost nothing."""
 
-    def __init__(self, epochs: int, tell: OnProgress | None) -> None:
-        self._epochs, self._tell = epochs, tell
-        self._due = time.monotonic() + PROGRESS_INTERVAL if tell else math.inf
+    def __init__(self, epochs: int, on_progress: OnProgress | None) -> None:
+        self._epochs, self._on_progress = epochs, on_progress
+        self._due = time.monotonic() + PROGRESS_INTERVAL if on_progress else math.inf
 
-    def tell(self, epoch: int, loss: float) -> None:
+    def report(self, epoch: int, loss: float) -> None:
         """Report an epoch as done, if a report is due."""
-        if self._tell and time.monotonic() >= self._due:
+        if self._on_progress and time.monotonic() >= self._due:
             self._due = time.monotonic() + PROGRESS_INTERVAL
-            self._tell(epoch + 1, self._epochs, loss)
+            self._on_progress(epoch + 1, self._epochs, loss)
 
     def finish(self, epoch: int, loss: float) -> None:
         """Report the last epoch, due or not."""
-        if self._tell:
-            self._tell(epoch + 1, self._epochs, loss)
+        if self._on_progress:
+            self._on_progress(epoch + 1, self._epochs, loss)

@@ -1,9 +1,10 @@
-"""The resumable state of a fit: all that a later process needs to go on as if nothing had happened.
+"""Training checkpoints: what a training keeps while it runs, so that a later process can resume it after a kill.
 
-It is taken between two updates, and restored into a fit that was set up from the same settings and data. Then every
-update that follows is the one that the uninterrupted fit would have made, to the last bit: weights and buffers, what
-the optimizer remembers, the best weights so far, the history, the random numbers, and the place in the data. The
-learning rate is not in it: a schedule is a function of the epoch.
+Not to be confused with the saved weights of a run, the .pth file (`tasks.learning.models.saved_weights`). A training
+checkpoint is captured between two updates, and restored into a fit that was set up from the same settings and data.
+Every update after that is the one that the uninterrupted fit would have made, to the last bit: a checkpoint has weights
+and buffers, the state of the optimizer, the best weights so far, the history, the random numbers, and the place in the
+data. The learning rate is not in it: the lr schedule is a function of the epoch; see `learning_rate_at`.
 """
 
 import random
@@ -23,7 +24,7 @@ from tasks.learning.models.plain_file import CheckpointError, load_plain
 from tasks.learning.models.weights import require_specified, specify
 from tasks.learning.training.history import History
 
-#: Raised when the form of a state changes; one of another schema is not restored.
+#: Raised when the form of a training checkpoint changes; one of another schema is not restored.
 SCHEMA = 1
 
 #: What a file may hold beside its content: torch's small records.
@@ -63,47 +64,47 @@ class Position:
 
 
 class Checkpointer(Protocol):
-    """Keeps the states of a fit, and has those of an earlier one that was killed.
+    """Keeps the training checkpoints of a fit, and has those of an earlier process that was killed.
 
     Attributes:
-        owner: names the training that they are of.
+        owner: the training that they belong to.
     """
 
     owner: str
 
     def keep(self, updates: int, write: Callable[[BinaryIO], object]) -> None:
-        """Keep a state, which `write` writes into an open file; `updates` grows from state to state."""
+        """Keep a checkpoint, which `write` writes into an open file; `updates` grows from one to the next."""
 
     def states(self) -> Iterable[bytes]:
-        """The states that there are, the newest first."""
+        """The checkpoints that there are, the newest first."""
 
     def refuse(self, why: str) -> None:
-        """Told that the state given last cannot be restored."""
+        """Called when the checkpoint that was yielded last cannot be restored."""
 
     def resumed(self, where: str) -> None:
-        """Told where the fit goes on, in words."""
+        """Called when the fit is resumed, with the place, such as "epoch 20"."""
 
     def is_interrupted(self) -> bool:
-        """Whether the fit is to keep its state, if it keeps any, and stop."""
+        """Whether the fit is to keep a last checkpoint, if it keeps any, and stop."""
 
 
 class InterruptedFitError(Exception):
-    """A fit stopped because it was asked to, after it kept its state, if it keeps any."""
+    """A fit was interrupted, and stopped after it had kept a last checkpoint, if it keeps any."""
 
 
 class Best(Protocol):
     """The best weights so far, as the loop keeps them."""
 
     def memory(self) -> dict[str, Any]:
-        """What it remembers, as tensors and plain values."""
+        """Its content, as tensors and plain values."""
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Takes back what `memory` gave."""
+        """Restore what `memory` returned."""
 
 
 @dataclass
-class FitState:
-    """Everything of a fit that changes while it runs.
+class RunningFit:
+    """Everything of a fit that changes while it runs, from which training checkpoints are captured.
 
     Attributes:
         network: on its device.
@@ -111,7 +112,7 @@ class FitState:
         best: the best weights so far.
         history: of the epochs done.
         position: how far it has come.
-        owner: names the very training that it is, so that no state of another one is taken for its own.
+        owner: identifies the training, so that a checkpoint of another one is refused.
     """
 
     network: nn.Module
@@ -122,7 +123,7 @@ class FitState:
     owner: str
 
     def capture(self) -> dict[str, Any]:
-        """All of it as tensors and plain values; does not change when the fit goes on."""
+        """A training checkpoint: tensors and plain values, which do not change when the fit continues."""
         return {
             "schema": SCHEMA,
             "owner": self.owner,
@@ -134,40 +135,40 @@ class FitState:
             "random": capture_random(self._device()),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Takes over a captured state, or leaves everything as it was.
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Restore a training checkpoint, or leave everything as it was.
 
         Raises:
             CheckpointError: it is of another schema, or of another fit.
         """
-        if state.get("schema") != SCHEMA:
-            raise CheckpointError(f"it has schema {state.get('schema')!r} instead of {SCHEMA}")
-        if state.get("owner") != self.owner:
+        if checkpoint.get("schema") != SCHEMA:
+            raise CheckpointError(f"it has schema {checkpoint.get('schema')!r} instead of {SCHEMA}")
+        if checkpoint.get("owner") != self.owner:
             raise CheckpointError("it is of another training")
         before = self.capture()
         try:
-            self._apply(state)
+            self._apply(checkpoint)
         except Exception as error:  # whatever is wrong with it shows when it is taken apart
             self._apply(before)
             raise CheckpointError(f"it does not fit: {str(error) or type(error).__name__}") from error
 
-    def _apply(self, state: dict[str, Any]) -> None:
-        require_specified(state["network"], specify(self.network))
-        self.position.move_to(Position(**state["position"]))
-        restore_history(self.history, state["history"])
+    def _apply(self, checkpoint: dict[str, Any]) -> None:
+        require_specified(checkpoint["network"], specify(self.network))
+        self.position.move_to(Position(**checkpoint["position"]))
+        restore_history(self.history, checkpoint["history"])
         if len(self.history.train_loss) != self.position.epoch:
             raise CheckpointError(f"{len(self.history.train_loss)} losses of {self.position.epoch} epochs")
-        self.network.load_state_dict(state["network"], strict=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.best.recall(state["best"])
-        restore_random(state["random"], self._device())
+        self.network.load_state_dict(checkpoint["network"], strict=True)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.best.recall(checkpoint["best"])
+        restore_random(checkpoint["random"], self._device())
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
 
 
-def load_state(content: bytes) -> dict[str, Any]:
-    """A captured state, out of the file that `torch.save` made of it; no code in it is ever run.
+def load_checkpoint(content: bytes) -> dict[str, Any]:
+    """A training checkpoint from the bytes that `torch.save` wrote; no code in it is ever run.
 
     Raises:
         CheckpointError: it is no such file, is damaged, or holds anything but tensors and plain values.
@@ -175,8 +176,8 @@ def load_state(content: bytes) -> dict[str, Any]:
     return load_plain(content, len(content) + _OVERHEAD)
 
 
-class Schedule:
-    """When a state is due: every so many epochs, or seconds, or never."""
+class CheckpointInterval:
+    """How often a training checkpoint is due: every so many epochs, or seconds, or never."""
 
     def __init__(self, every: str) -> None:
         """Read a setting such as "60s", "100 epochs" or "never"."""
@@ -187,7 +188,7 @@ class Schedule:
         self.is_never = unit == "never"
 
     def is_due(self, position: Position) -> bool:
-        """Whether it is time for a state; asked after every batch, and at the end of every epoch with batch 0."""
+        """Whether a checkpoint is due; called after every batch, and at the end of every epoch with batch 0."""
         if self._epochs:
             return position.batch == 0 and position.epoch % self._epochs == 0
         if time.monotonic() < self._next:
@@ -197,51 +198,55 @@ class Schedule:
 
 
 class Resumption:
-    """Keeps a fit's state when it is due, and restores the newest one that fits; stops a fit that is interrupted.
+    """Keeps training checkpoints when they are due, restores the newest that fits, and stops an interrupted fit.
 
-    Where no state is ever due, none is kept or restored, and an interrupted fit just stops: whoever put the
-    interruption off waits for it all the same.
+    Where none is ever due, none is kept or restored. An interrupted fit stops even then, because the interruption was
+    postponed until it does.
     """
 
-    def __init__(self, state: FitState, schedule: Schedule, checkpointer: Checkpointer, batches: int) -> None:
-        """Watch over a fit.
+    def __init__(
+        self, running: RunningFit, interval: CheckpointInterval, checkpointer: Checkpointer, batches: int
+    ) -> None:
+        """Keep the checkpoints of a fit.
 
         Args:
-            state: of the fit.
-            schedule: when its state is due.
-            checkpointer: where states are kept.
+            running: the fit.
+            interval: how often a checkpoint is due.
+            checkpointer: where checkpoints are kept.
             batches: of an epoch.
         """
-        self._state, self._schedule, self._keepsake, self._batches = state, schedule, checkpointer, batches
+        self._running, self._interval, self._checkpointer, self._batches = running, interval, checkpointer, batches
 
     def resume(self) -> None:
-        """Restore the newest state that fits, if there is one."""
-        if self._schedule.is_never:
+        """Restore the newest checkpoint that fits, if there is one."""
+        if self._interval.is_never:
             return
-        for content in self._keepsake.states():
+        for content in self._checkpointer.states():
             try:
-                self._state.restore(load_state(content))
+                self._running.restore(load_checkpoint(content))
             except CheckpointError as error:
-                self._keepsake.refuse(str(error))
+                self._checkpointer.refuse(str(error))
             else:
-                self._keepsake.resumed(f"epoch {self._state.position.epoch:,}")
+                self._checkpointer.resumed(f"epoch {self._running.position.epoch:,}")
                 return
 
     def offer(self) -> None:
-        """Keep the state, if it is due; called between two updates.
+        """Keep a checkpoint, if one is due; called between two updates.
 
         Raises:
-            InterruptedFitError: the fit was asked to stop; its state is kept, unless none ever is.
+            InterruptedFitError: the fit was interrupted; a last checkpoint is kept, unless none ever is.
         """
-        interrupted = self._keepsake.is_interrupted()
-        if self._schedule.is_due(self._state.position) or (interrupted and not self._schedule.is_never):
+        interrupted = self._checkpointer.is_interrupted()
+        if self._interval.is_due(self._running.position) or (interrupted and not self._interval.is_never):
             self._keep()
         if interrupted:
-            raise InterruptedFitError(f"interrupted in epoch {self._state.position.epoch}")
+            raise InterruptedFitError(f"interrupted in epoch {self._running.position.epoch}")
 
     def _keep(self) -> None:
-        position, captured = self._state.position, self._state.capture()
-        self._keepsake.keep(position.epoch * self._batches + position.batch, lambda file: torch.save(captured, file))
+        position, captured = self._running.position, self._running.capture()
+        self._checkpointer.keep(
+            position.epoch * self._batches + position.batch, lambda file: torch.save(captured, file)
+        )
 
 
 def clone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

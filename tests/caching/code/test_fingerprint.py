@@ -338,6 +338,99 @@ def test_the_order_does_not_count_of_what_has_none(project: Path, first: str, se
     assert fingerprint(project, "tasks.order.work") == before
 
 
+# ---- registries of modules
+
+
+#: Two kinds, registered by name.
+KINDS = {
+    "tasks/kinds/__init__.py": "",
+    "tasks/kinds/one.py": "from tasks.learning.constants import RATE\nLABEL = 'one'\ndef work(): return RATE\n",
+    "tasks/kinds/two.py": "LABEL = 'two'\ndef work(): return 2\n",
+    "tasks/kinds/registry.py": "from tasks.kinds import one, two\nKINDS: dict[str, int] = {'one': one, 'two': two}\n",
+}
+
+USES_KINDS = "from tasks.kinds.registry import KINDS\n"
+
+
+@pytest.fixture
+def kinds(project: Path) -> Path:
+    for name, code in KINDS.items():
+        write(project, name, code)
+    return project
+
+
+def reached_kinds(project: Path, code: str) -> set[str]:
+    """What `draw` reaches of the two kinds."""
+    places = drawn(project, USES_KINDS + code)
+    return {place.removeprefix("tasks/kinds/") for place in places if place.startswith("tasks/kinds/")} - {
+        "registry.py: imports",
+        "registry.py: KINDS",
+        "one.py: imports",
+    }
+
+
+LABELS, ALL_OF_KINDS = (
+    {"one.py: LABEL", "two.py: LABEL"},
+    {"one.py: LABEL", "one.py: work"}
+    | {
+        "two.py: LABEL",
+        "two.py: work",
+    },
+)
+
+
+def test_of_the_modules_in_a_registry_what_is_read_counts(kinds: Path) -> None:
+    assert reached_kinds(kinds, "def draw(name): return KINDS[name].LABEL") == LABELS
+    assert reached_kinds(kinds, "def draw(name): return KINDS[name].work()") == ALL_OF_KINDS - LABELS
+    assert RATE in drawn(kinds, USES_KINDS + "def draw(name): return KINDS[name].work()")
+    assert RATE not in drawn(kinds, USES_KINDS + "def draw(name): return KINDS[name].LABEL")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "return KINDS[name]",
+        "kind = KINDS[name]\n  return kind.LABEL",
+        "return KINDS.get(name).LABEL",
+        "return [kind.LABEL for kind in KINDS.values()]",
+        "return list(KINDS)",
+        "return getattr(KINDS[name], 'LABEL')",
+        "return KINDS[name].LABEL, KINDS",
+    ],
+)
+def test_all_of_the_modules_counts_where_a_registry_is_used_otherwise(kinds: Path, use: str) -> None:
+    assert reached_kinds(kinds, f"def draw(name):\n  {use}") == ALL_OF_KINDS
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "from tasks.kinds import one, two\nKINDS = {'one': one, 'two': two}\nKINDS['two'] = one\n",
+        "from tasks.kinds import one, two\nKINDS = {'one': one}\nKINDS = {'one': one, 'two': two}\n",
+        "from tasks.kinds import one, two\nKINDS = dict(one=one, two=two)\n",
+        "from tasks.kinds import one, two\nKINDS = {'one': one, **{'two': two}}\n",
+        "from tasks.kinds import one, two\nKINDS = {two: one, 'two': two}\n",
+        "from tasks.kinds import one, two\nKINDS = {'one': one, 'two': two}\nKINDS.update(three=two)\n",
+    ],
+)
+def test_what_is_no_plain_registry_counts_as_a_whole(kinds: Path, registry: str) -> None:
+    write(kinds, "tasks/kinds/registry.py", registry)
+    found = reached_kinds(kinds, "def draw(name): return KINDS[name].LABEL")
+    assert ALL_OF_KINDS - {"one.py: work"} <= found | {"one.py: LABEL"}
+    assert "two.py: work" in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("'two': two", "'two': one"), ("'two': two", "'three': two"), ("import one, two", "import one, one as two")],
+)
+def test_an_edit_of_a_registry_is_noticed(kinds: Path, old: str, new: str) -> None:
+    code = USES_KINDS + "def draw(name): return KINDS[name].LABEL"
+    before = drawn(kinds, code)
+    write(kinds, "tasks/kinds/registry.py", KINDS["tasks/kinds/registry.py"].replace(old, new))
+    assert drawn(kinds, code) != before
+
+
 # ---- what is left out, and what is refused
 
 

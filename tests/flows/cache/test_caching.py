@@ -260,7 +260,7 @@ def test_comments_docstrings_and_formatting_change_nothing(
         learning / "training" / "loop.py", '"""The training loop."""', '"""How a model is fitted."""  # a comment\n\n\n'
     )
     edit(
-        learning / "training" / "losses.py",
+        learning / "losses" / "l1.py",
         "return (prediction - target).abs().mean()",
         "return ( (prediction-target).abs().mean())",
     )
@@ -272,9 +272,11 @@ def test_comments_docstrings_and_formatting_change_nothing(
     ("file", "old", "new", "told", "reruns"),
     [
         # train → loop → losses
-        ("training/losses.py", ".abs().mean()", ".abs().sum() / len(target)", "mean_absolute_error", ["train"]),
-        # plot → figures → labels
-        ("reporting/labels.py", "L1 loss (mean", "L1 (mean", "LOSS_LABELS", ["plot"]),
+        ("losses/l1.py", ".abs().mean()", ".abs().sum() / len(target)", "batch_loss", ["train"]),
+        # evaluate → metrics → losses
+        ("losses/mse.py", "(target - prediction) ** 2", "2 * (target - prediction) ** 2", "row_losses", ["evaluate"]),
+        # plot → figures → losses
+        ("losses/l1.py", "L1 loss (mean", "L1 (mean", "LABEL", ["plot"]),
         # train and evaluate → predictions → columns; both import predictions
         ("data/columns.py", ".squeeze(1)", ".squeeze( 1,)[:]", "to_values", ["train", "evaluate"]),
         # evaluate and (with the learned values) save → weights, of which train writes them only
@@ -335,30 +337,30 @@ def test_an_edit_while_a_run_goes_on_is_for_the_next_run(
 ) -> None:
     """Whatever has begun ends with the code that it began with, and is kept as what that code made."""
     old, new, home = "L1 loss (mean absolute error)", "Mean error", tmp_path / "new"
-    done = workflow(begins, "tasks/learning/reporting/labels.py", old, new, home=home, tree=own_tree, code=EDITING)
+    done = workflow(begins, "tasks/learning/losses/l1.py", old, new, home=home, tree=own_tree, code=EDITING)
     assert done.returncode == 0, done.stderr
     assert made(home) == made(trained.root)
     (told,) = (line for line in done.stdout.splitlines() if "while this process ran" in line)
-    assert "tasks/learning/reporting/labels.py: LOSS_LABELS changed" in told
+    assert "tasks/learning/losses/l1.py: LABEL changed" in told
 
     def plan_now() -> dict[str, str]:
         done = workflow("plan", "line", "--json", home=home, tree=own_tree)
         return {entry["stage"]: entry["status"] for entry in json.loads(done.stdout)}
 
     assert [name for name, status in plan_now().items() if status != "reused"] == ["plot", "save"]
-    edit(own_tree / "tasks" / "learning" / "reporting" / "labels.py", new, old)
+    edit(own_tree / "tasks" / "learning" / "losses" / "l1.py", new, old)
     assert set(plan_now().values()) == {"reused"}
 
 
 def test_a_run_in_an_edited_tree_does_what_its_plan_said(
     workflow: Any, trained: Store, own_tree: Path, train: Callable[..., Any]
 ) -> None:
-    edit(own_tree / "tasks" / "learning" / "reporting" / "labels.py", "L1 loss (mean absolute error)", "Mean error")
+    edit(own_tree / "tasks" / "learning" / "losses" / "l1.py", "L1 loss (mean absolute error)", "Mean error")
     done = workflow("train", "line", home=trained.root, tree=own_tree)
     assert done.returncode == 0, done.stderr
     states = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith("  "))
     assert [name for name, state in states.items() if state == "Completed"] == ["plot", "save"]
-    assert "tasks/learning/reporting/labels.py: LOSS_LABELS changed" in done.stdout
+    assert "tasks/learning/losses/l1.py: LABEL changed" in done.stdout
     assert "Mean error" in (trained.runs / "latest" / "plots" / "loss.svg").read_text()
 
 

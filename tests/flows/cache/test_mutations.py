@@ -92,7 +92,7 @@ def test_no_edit_of_300_leaves_a_stage_cached_that_makes_other_bytes(field: Fiel
 def test_a_stage_that_makes_other_bytes_under_its_key_is_found(field: Field) -> None:
     """As if the key had not noticed the edit."""
     label = '"L1 loss (mean absolute error)"'
-    labels = token_edits(PROJECT, [PROJECT / "tasks/learning/reporting/labels.py"])
+    labels = token_edits(PROJECT, [PROJECT / "tasks/learning/losses/l1.py"])
     (edit,) = (edit for edit in labels if edit.old == label)
     before, after = field.before[0], field.after(edit, 0)
     assert after is not None

@@ -1,12 +1,15 @@
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from flows.cli.options import ExperimentOptions
+from flows.cli.options import ExperimentOptions, options_of
+from tasks.learning.config.data import LineData
 from tasks.learning.config.descriptions import full_description
 from tasks.learning.config.experiment import Experiment
+from tasks.learning.config.section import ByKind, Section
 
 Describe = Callable[[FieldInfo], str | None]
 
@@ -52,3 +55,31 @@ def test_none_clears_a_field_that_may_be_empty() -> None:
 def test_bounds_and_choices_are_those_of_the_experiment(field: str, value: str) -> None:
     with pytest.raises(ValidationError):
         given(training={field: value})
+
+
+class Wave(LineData):
+    """A second kind of dataset, with a setting of its own and one that has another type."""
+
+    kind: Literal["wave"] = "wave"  # type: ignore[assignment]
+    length: float = Field(1.0, gt=0, description="Of a wave.")
+    step: int = Field(1, ge=1, description="Rows.")  # type: ignore[assignment]
+
+
+class TwoKinds(Section):
+    data: Annotated[LineData | Wave, ByKind] = Field(default_factory=LineData, description="The dataset.")
+
+
+def test_a_section_of_several_kinds_has_the_options_of_all_of_them() -> None:
+    options = options_of(TwoKinds)
+    taken = {"kind": "wave", "length": "2.5", "weight": "3", "step": "0.25"}
+    found = options.model_validate({"data": taken}).model_dump(exclude_unset=True)
+    assert found == {"data": {"kind": "wave", "length": 2.5, "weight": 3.0, "step": 0.25}}
+    for wrong in ({"kind": "circle"}, {"length": "0"}, {"step": "0"}):
+        with pytest.raises(ValidationError):
+            options.model_validate({"data": wrong})
+
+
+def test_a_choice_that_is_not_given_is_no_value() -> None:
+    assert given(model={"kind": None}) == {"model": {"kind": None}}
+    with pytest.raises(ValidationError):
+        given(model={"kind": "circle"})

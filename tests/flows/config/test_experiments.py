@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,3 +135,20 @@ def test_a_device_that_is_not_there_is_a_problem_of_the_input(monkeypatch: pytes
 @pytest.mark.parametrize(("size", "settled"), [(40, None), (39, 39), (None, None)])
 def test_a_batch_of_all_rows_is_a_full_batch(size: int | None, settled: int | None) -> None:
     assert settle(load_experiment("line", {"training": {"batch_size": size}})).training.batch_size == settled
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"kind": "wave", "length": 2}, {"kind": "wave", "length": 2}),
+        ({"kind": "line", "bias": 2}, {"weight": 1, "kind": "line", "bias": 2}),
+        ({"bias": 2}, {"weight": 1, "bias": 2}),
+    ],
+)
+def test_another_kind_of_dataset_starts_without_the_settings_of_the_old_one(
+    changes: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert merge({"data": {"weight": 1}}, {"data": changes}) == {"data": expected}
+    assert merge({"model": {"kind": "linear", "bias_name": "b"}}, {"model": {"kind": "parameters"}}) == {
+        "model": {"kind": "parameters", "bias_name": "b"}
+    }

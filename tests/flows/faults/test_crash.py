@@ -166,9 +166,9 @@ KEPT = ((2, 0), (3, 5), (4, 11))
 
 def keep_states_at_times() -> None:
     """Lets a training keep its state at the times that are `KEPT`, and no others."""
-    from tasks.learning.training.resumption import Schedule
+    from tasks.learning.training.resumption import CheckpointInterval
 
-    Schedule.is_due = lambda self, position: (position.epoch, position.batch) in KEPT  # type: ignore[method-assign]
+    CheckpointInterval.is_due = lambda self, position: (position.epoch, position.batch) in KEPT  # type: ignore[method-assign]
 
 
 def die_within_an_epoch(*words: str) -> None:
@@ -209,14 +209,14 @@ def die_within_a_state(*words: str) -> None:
 
 def terminate_within_an_epoch(*words: str) -> None:
     """Runs a training that gets SIGTERM in the middle of an epoch."""
-    from tasks.learning.training.resumption import Schedule
+    from tasks.learning.training.resumption import CheckpointInterval
 
     def is_due(self: Any, position: Any) -> bool:
         if (position.epoch, position.batch) == KEPT[-1]:
             signal.raise_signal(signal.SIGTERM)
         return False
 
-    Schedule.is_due = is_due  # type: ignore[method-assign]
+    CheckpointInterval.is_due = is_due  # type: ignore[method-assign]
     workflow(*words)
 
 

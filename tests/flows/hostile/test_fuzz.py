@@ -39,22 +39,22 @@ def read_table(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> None:
-    from tasks.learning.models.checkpoint import load_network
+    from tasks.learning.models.saved_weights import load_network
 
     load_network(json.loads((path.parent / "model.json.whole").read_bytes()), path.read_bytes(), "cpu")
 
 
 def read_description(path: Path) -> None:
     from tasks.caching.storage.strict_json import parse_object
-    from tasks.learning.models.checkpoint import load_network
+    from tasks.learning.models.saved_weights import load_network
 
     load_network(parse_object(path.read_bytes()), (path.parent / "checkpoint.whole").read_bytes(), "cpu")
 
 
 def read_state(path: Path) -> None:
-    from tasks.learning.training.resumption import load_state
+    from tasks.learning.training.resumption import load_checkpoint
 
-    load_state(path.read_bytes())
+    load_checkpoint(path.read_bytes())
 
 
 def read_metrics(path: Path) -> None:

@@ -3,8 +3,11 @@ from pydantic import BaseModel, Field
 
 from tasks.caching.key import code_on_disk
 from tasks.generate import generate
+from tasks.learning.config.bounds import Float32
 from tasks.learning.config.descriptions import describe_deployed, full_description
-from tasks.learning.config.experiment import Experiment, Float32, Model, Training
+from tasks.learning.config.experiment import Experiment
+from tasks.learning.config.model import Model
+from tasks.learning.config.training import Training
 from tasks.split import split
 from tasks.train import train
 

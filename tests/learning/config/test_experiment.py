@@ -7,7 +7,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from tasks.learning.config.acceptance import Accept
-from tasks.learning.config.experiment import MODULE_NAMES, Experiment, LineData, Model, Split, Training, rows_by_part
+from tasks.learning.config.data import LineData
+from tasks.learning.config.experiment import Experiment, rows_by_part
+from tasks.learning.config.model import MODULE_NAMES, Model
+from tasks.learning.config.split import Split
+from tasks.learning.config.training import Training
 
 
 def problems(section: type[Any], **settings: Any) -> str:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.learning.config.experiment import LineData
+from tasks.learning.config.data import LineData
 from tasks.learning.data.lines import line_table
 
 GOLDEN_X = [0.00, 0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18]

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tasks.learning.config.experiment import LineData, Split
+from tasks.learning.config.data import LineData
+from tasks.learning.config.split import Split
 from tasks.learning.data.lines import line_table
 from tasks.learning.data.splitting import prove_partition, split_rows
 

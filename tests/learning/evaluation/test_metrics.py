@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.learning.evaluation.metrics import metrics_by_part, part_metrics
-from tasks.learning.training.losses import LOSSES
+from tasks.learning.losses.registry import LOSSES
 
 VALUES = st.floats(-1e6, 1e6, width=32)
 PAIRS = st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=30)
@@ -58,7 +58,9 @@ def test_r2_is_none_where_it_has_no_meaning(pairs):
 def test_the_loss_is_the_one_that_was_minimised(pairs):
     target, prediction = (torch.tensor(values, dtype=torch.float64) for values in zip(*pairs, strict=True))
     for name, loss in LOSSES.items():
-        assert metrics(pairs, name)["loss"] == pytest.approx(loss(prediction, target).item(), rel=1e-9, abs=1e-12)
+        assert metrics(pairs, name)["loss"] == pytest.approx(
+            loss.batch_loss(prediction, target).item(), rel=1e-9, abs=1e-12
+        )
 
 
 def test_cross_entropy_of_large_logits_does_not_overflow():

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tasks.learning.config.experiment import Model
+from tasks.learning.config.model import Model
 from tasks.learning.data.columns import read_batch, to_column, to_values
 from tasks.learning.data.tables import write_table
 from tasks.learning.evaluation import predictions

@@ -4,8 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks.learning.config.experiment import Model, Training
-from tasks.learning.models.networks import build_network, describe, rebuild
+from tasks.learning.config.model import MODELS, Model
+from tasks.learning.config.training import Training
+from tasks.learning.models.networks import NETWORKS, build_network, describe, rebuild
 
 PLACEMENTS = ["constructor", "context", "moved"]
 KINDS = ["parameters", "linear"]
@@ -116,3 +117,7 @@ def test_refuses_an_unknown_architecture(description):
 def test_refuses_arguments_that_the_architecture_has_not(arguments):
     with pytest.raises(ValueError, match=r"parameters|a parameter cannot be named"):
         rebuild({"architecture": "parameters", "arguments": arguments}, "cpu")
+
+
+def test_every_kind_of_the_settings_has_a_network():
+    assert MODELS.keys() == NETWORKS.keys()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.learning.config.experiment import Model
+from tasks.learning.config.model import Model
 from tasks.learning.models.networks import build_network
 from tasks.learning.models.plain_file import CheckpointError
 from tasks.learning.models.weights import apply_weights, dump_weights, load_weights, specify
@@ -51,7 +51,7 @@ def test_equal_weights_give_equal_bytes(network):
 def test_another_process_gives_the_same_bytes(network, tmp_path):
     code = """if True:
         import sys
-        from tasks.learning.config.experiment import Model
+        from tasks.learning.config.model import Model
         from tasks.learning.models.networks import build_network
         from tasks.learning.models.weights import dump_weights
         sys.stdout.buffer.write(dump_weights(build_network(Model(), "constructor", "cpu", 88)))"""

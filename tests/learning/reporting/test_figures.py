@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
+from tasks.learning.losses.registry import LOSSES
 from tasks.learning.reporting import figures
 from tasks.learning.reporting.figure_style import render
 from tasks.learning.reporting.figures import draw_data, draw_losses, draw_predictions, draw_residuals
-from tasks.learning.reporting.labels import LOSS_LABELS
 
 
 def predictions(train=40, validation=0, test=10):
@@ -136,9 +136,9 @@ def test_text_of_the_user_is_nothing_but_text(text):
     assert tags(text) == tags("line")
 
 
-@pytest.mark.parametrize("loss", LOSS_LABELS)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_the_axis_is_named_after_the_loss(loss):
-    assert LOSS_LABELS[loss] in texts(losses(loss=loss))
+    assert LOSSES[loss].LABEL in texts(losses(loss=loss))
 
 
 def test_titles_say_what_is_seen():

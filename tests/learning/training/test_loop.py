@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.errors import ExperimentError
-from tasks.learning.config.experiment import Training
+from tasks.learning.config.training import Training
 from tasks.learning.models.networks import build_network
 from tasks.learning.models.weights import dump_weights
 from tasks.learning.training import loop

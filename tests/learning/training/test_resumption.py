@@ -15,9 +15,9 @@ from tasks.learning.training.history import history_table
 from tasks.learning.training.loop import fit
 from tasks.learning.training.resumption import (
     SCHEMA,
+    CheckpointInterval,
     InterruptedFitError,
     Position,
-    Schedule,
     capture_random,
     restore_random,
 )
@@ -118,7 +118,7 @@ def test_goes_on_as_if_nothing_had_happened(experiment, train, changes, batch_si
 def test_goes_on_in_the_middle_of_an_epoch(experiment, train, monkeypatch, shuffle):
     wanted = experiment("1s", batch_size=8, shuffle=shuffle, optimizer="adam")
     uninterrupted = train(wanted)
-    monkeypatch.setattr(Schedule, "is_due", lambda self, position: True)
+    monkeypatch.setattr(CheckpointInterval, "is_due", lambda self, position: True)
     everything = Shelf()
     assert train(wanted, everything) == uninterrupted
     assert len(everything.kept) == EPOCHS * 5
@@ -277,13 +277,13 @@ def test_random_numbers_go_on():
     [("1 epoch", [1, 2, 3, 4, 5, 6]), ("3 epochs", [3, 6]), ("2epochs", [2, 4, 6]), ("9 s", []), ("never", [])],
 )
 def test_when_a_state_is_due(every, due):
-    schedule = Schedule(every)
-    assert [epoch for epoch in range(1, 7) if schedule.is_due(Position(epoch))] == due
-    assert not schedule.is_due(Position(1, batch=1))
+    interval = CheckpointInterval(every)
+    assert [epoch for epoch in range(1, 7) if interval.is_due(Position(epoch))] == due
+    assert not interval.is_due(Position(1, batch=1))
 
 
 def test_seconds_count_from_the_state_before(monkeypatch):
     clock = iter([100.0, 105.0, 110.0, 110.0, 111.0, 119.0, 121.0, 121.0])
     monkeypatch.setattr("tasks.learning.training.resumption.time.monotonic", lambda: next(clock))
-    schedule = Schedule("10s")
-    assert [schedule.is_due(Position(1, 3)) for _ in range(5)] == [False, True, False, False, True]
+    interval = CheckpointInterval("10s")
+    assert [interval.is_due(Position(1, 3)) for _ in range(5)] == [False, True, False, False, True]

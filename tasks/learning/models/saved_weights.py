@@ -1,20 +1,22 @@
-"""A checkpoint: weights, and the JSON with what is needed to rebuild the model around them."""
+"""Saved weights, the .pth file of a run, and the JSON with what is needed to rebuild the model around them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from tasks.learning.data.schema import FEATURE, TARGET
 from tasks.learning.models.networks import describe, rebuild
 from tasks.learning.models.plain_file import CheckpointError
 from tasks.learning.models.weights import apply_weights, load_weights, specify
 
 if TYPE_CHECKING:
-    # For types alone: whoever loads a checkpoint does not depend on the code that trained it.
-    from tasks.learning.config.experiment import Model, Training
+    # For types alone: code that loads saved weights does not depend on the code that trained them.
+    from tasks.learning.config.model import Model
+    from tasks.learning.config.training import Training
 
 
-def describe_checkpoint(
+def describe_weights(
     network: nn.Module, model: "Model", training: "Training", ending: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is needed to rebuild and use a fitted network, as JSON.
@@ -31,8 +33,8 @@ def describe_checkpoint(
     """
     return describe(model) | {
         "tensors": specify(network),
-        "features": ["x"],
-        "targets": ["y"],
+        "features": [FEATURE],
+        "targets": [TARGET],
         "scaling": None,
         "loss": training.loss,
         **ending,
@@ -40,7 +42,7 @@ def describe_checkpoint(
 
 
 def load_network(description: Mapping[str, Any], weights: bytes, device: str) -> nn.Module:
-    """A fresh network on the device, built from its description, with the weights of a checkpoint.
+    """A fresh network on the device, built from its description, with saved weights.
 
     Raises:
         CheckpointError: the description names no known architecture or other tensors than it has, or the weights

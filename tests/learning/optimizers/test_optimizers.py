@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn, optim
 
-from tasks.learning.config.experiment import Training
-from tasks.learning.training import optimizers
-from tasks.learning.training.optimizers import build_optimizer, learning_rate_at, set_learning_rate
+from tasks.learning.config.training import Training
+from tasks.learning.optimizers.registry import build_optimizer
+from tasks.learning.optimizers.unwrapped import unwrapped
 
 STOCK = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
 
@@ -46,7 +46,7 @@ def walk(optimizer, values, steps=50):
 def test_same_bits_as_the_stock_optimizer(settings):
     training = Training(learning_rate=0.05, **settings)
     ours, theirs = parameters(), parameters()
-    walk(build_optimizer(ours, training), ours)
+    walk(build_optimizer(ours, training, 0.05), ours)
     walk(stock(training, theirs), theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
@@ -57,7 +57,7 @@ def test_goes_on_from_the_state_of_the_stock_optimizer(settings):
     ours, theirs = parameters(), parameters()
     before = stock(training, ours)
     walk(before, ours, 25)
-    after = build_optimizer(ours, training)
+    after = build_optimizer(ours, training, 0.05)
     after.load_state_dict(before.state_dict())
     walk(after, ours, 25)
     walk(stock(training, theirs), theirs, 50)
@@ -66,7 +66,7 @@ def test_goes_on_from_the_state_of_the_stock_optimizer(settings):
 
 @pytest.mark.parametrize("name", STOCK)
 def test_is_the_stock_optimizer(name):
-    optimizer = build_optimizer(parameters(), Training(optimizer=name))
+    optimizer = build_optimizer(parameters(), Training(optimizer=name), 0.05)
     assert isinstance(optimizer, STOCK[name])
     assert len(optimizer.param_groups) == 1
 
@@ -74,7 +74,7 @@ def test_is_the_stock_optimizer(name):
 @pytest.mark.parametrize("name", STOCK)
 def test_a_step_leaves_gradients_enabled_and_runs_a_closure(name):
     values = parameters()
-    optimizer = build_optimizer(values, Training(optimizer=name))
+    optimizer = build_optimizer(values, Training(optimizer=name), 0.05)
     loss = sum(value.square().sum() for value in values)
     loss.backward()
     assert optimizer.step(lambda: 1.5) == 1.5
@@ -85,12 +85,8 @@ def test_works_where_torch_has_no_wrappers(monkeypatch):
     monkeypatch.setattr(optim.SGD, "step", unwrap(optim.SGD.step))
     training = Training(learning_rate=0.05)
     ours, theirs = parameters(), parameters()
-
-    class Plain(optimizers._Unwrapped, optim.SGD):
-        step = optimizers._unwrapped_step(optim.SGD)
-
-    walk(Plain(ours, lr=0.05), ours)
-    walk(build_optimizer(theirs, training), theirs)
+    walk(unwrapped.__wrapped__(optim.SGD)(ours, lr=0.05), ours)
+    walk(build_optimizer(theirs, training, 0.05), theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -100,50 +96,11 @@ def test_works_where_torch_has_no_wrappers(monkeypatch):
 def test_a_fit_does_not_load_the_compiler(settings):
     code = f"""if True:
         import sys, torch
-        from tasks.learning.config.experiment import Model, Training
+        from tasks.learning.config.model import Model
+        from tasks.learning.config.training import Training
         from tasks.learning.training.loop import fit
         from tasks.learning.models.networks import build_network
         batch = torch.ones(4, 1), torch.ones(4, 1)
         fit(build_network(Model(), "context", "cpu", 0), Training(epochs=2, {settings}), batch, {{"test": batch}})
         sys.exit("torch._dynamo" in sys.modules)"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def stock_rates(scheduler_of, training):
-    optimizer = optim.SGD([nn.Parameter(torch.zeros(1))], lr=training.learning_rate)
-    scheduler = scheduler_of(optimizer)
-    rates = []
-    for _ in range(training.epochs):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return rates
-
-
-def rates(training):
-    return [learning_rate_at(training, epoch) for epoch in range(training.epochs)]
-
-
-def test_constant_rate():
-    assert set(rates(Training(learning_rate=0.03, epochs=20))) == {0.03}
-
-
-@pytest.mark.parametrize(("every", "factor"), [(1, 0.5), (7, 0.1), (100, 0.9), (3, 1.0)])
-def test_step_schedule_is_torchs(every, factor):
-    training = Training(learning_rate=0.3, schedule="step", step_every=every, step_factor=factor, epochs=60)
-    expected = stock_rates(lambda optimizer: optim.lr_scheduler.StepLR(optimizer, every, factor), training)
-    assert rates(training) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize(("last", "epochs"), [(0.0, 60), (0.01, 61), (0.3, 5), (0.0, 1)])
-def test_cosine_schedule_is_torchs(last, epochs):
-    training = Training(learning_rate=0.3, schedule="cosine", final_learning_rate=last, epochs=epochs)
-    expected = stock_rates(lambda optimizer: optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, last), training)
-    assert rates(training) == pytest.approx(expected, abs=1e-12)
-
-
-def test_setting_the_rate_reaches_every_group():
-    optimizer = build_optimizer(parameters(), Training(learning_rate=0.5))
-    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
-    set_learning_rate(optimizer, 0.25)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]

@@ -1,0 +1,114 @@
+"""The training section: how the model is fitted."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.learning.config.bounds import LARGEST_DECAY, LARGEST_INTEGER, LARGEST_STEP, MOST_EPOCHS, TorchSeed
+from tasks.learning.config.descriptions import describe_choices
+from tasks.learning.config.devices import DEVICE
+from tasks.learning.config.section import Choice, Real, Section
+from tasks.learning.losses.registry import LOSSES
+from tasks.learning.optimizers.registry import OPTIMIZERS, optimizers_with
+from tasks.limits import MOST_THREADS
+from tasks.relevance import MattersIf
+
+
+class Training(Section):
+    """How the model is fitted."""
+
+    loss: Annotated[
+        str,
+        Choice(LOSSES),
+        Field(description=describe_choices("What is minimised", {name: loss.LABEL for name, loss in LOSSES.items()})),
+    ] = "l1"
+    optimizer: Annotated[str, Choice(OPTIMIZERS), Field(description="Update rule, from torch.optim.")] = "sgd"
+    learning_rate: Real = Field(0.01, gt=0, le=LARGEST_STEP, description="Step size of the optimizer.")
+    momentum: Real = Field(0.0, ge=0, lt=1, description="Momentum of sgd; 0 for none.")
+    weight_decay: Real = Field(
+        0.0, ge=0, le=LARGEST_DECAY, description="L2 penalty (sgd, adam) or decoupled decay (adamw)."
+    )
+    epochs: int = Field(100, ge=1, le=MOST_EPOCHS, description="Passes over the training rows.")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=LARGEST_INTEGER,
+        description="Rows per update; all of them when not given.",
+    )
+    shuffle: Annotated[bool, MattersIf(lambda training: training.batch_size is not None)] = Field(
+        True, description="Whether each epoch visits the rows in a new seeded order. Unused by full batch."
+    )
+    evaluate_every: int = Field(
+        10,
+        ge=1,
+        le=MOST_EPOCHS,
+        description="Epochs between evaluations on the held-out parts. The last epoch is evaluated in any case.",
+    )
+    seed: TorchSeed = Field(0, description="Seed of the initial parameters and of the order of the rows.")
+    checkpoint_every: str = Field(
+        "60s",
+        pattern=r"^(never|[1-9][0-9]{0,8} ?(s|epochs?))$",
+        description="How often a running training keeps a checkpoint, from which it resumes if it is killed: "
+        "seconds (60s), epochs (100 epochs) or never. Changes no result.",
+    )
+    device: str = Field(
+        "auto",
+        pattern=rf"^({DEVICE})$",
+        description="auto (cuda, else mps, else cpu), cpu, cuda, cuda:N or mps.",
+    )
+    # On the CPU all three draw the same parameters. `auto` is resolved before a stage sees it.
+    placement: Annotated[
+        Literal["constructor", "context", "moved"], MattersIf(lambda training: training.device != "cpu")
+    ] = Field(
+        "constructor",
+        description="How the model gets onto the device: device= in the constructor, "
+        "under `with torch.device(…)`, or built on the CPU and moved.",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="CPU threads of torch; OMP_NUM_THREADS or every usable core when not given.",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_EPOCHS,
+        description="Evaluations without a better validation loss before training stops and the best weights are "
+        "restored; never when not given. Needs split.validation.",
+    )
+    schedule: Literal["constant", "step", "cosine"] = Field(
+        "constant", description="Learning rate over the epochs: constant, reduced every step_every, or half a cosine."
+    )
+    step_every: Annotated[int, MattersIf(lambda training: training.schedule == "step")] = Field(
+        100, ge=1, le=MOST_EPOCHS, description="Epochs between reductions. Used by the step schedule."
+    )
+    step_factor: Annotated[Real, MattersIf(lambda training: training.schedule == "step")] = Field(
+        0.1, gt=0, le=1, description="Factor of each reduction. Used by the step schedule."
+    )
+    final_learning_rate: Annotated[Real, MattersIf(lambda training: training.schedule == "cosine")] = Field(
+        0.0, ge=0, le=LARGEST_STEP, description="Learning rate at the end of the cosine. Used by the cosine schedule."
+    )
+    clip_norm: Real | None = Field(
+        None, gt=0, description="Largest L2 norm of the gradient, scaled down to it; unlimited when not given."
+    )
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> Self:
+        for setting in ("momentum", "weight_decay"):
+            if getattr(self, setting) and setting not in OPTIMIZERS[self.optimizer].SETTINGS:
+                raise ValueError(
+                    f"{setting} belongs to optimizer {' and '.join(optimizers_with(setting))}, not {self.optimizer}"
+                )
+        if self.schedule == "cosine" and self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate ({self.final_learning_rate:g}) must not be above "
+                f"learning_rate ({self.learning_rate:g})"
+            )
+        return self
+
+
+class SettledTraining(Training):
+    """How the model is fitted on this machine: `device` is a resolved one, and the threads are counted."""
+
+    threads: int = Field(ge=1, le=MOST_THREADS, description="CPU threads of torch.")

@@ -1,0 +1,1 @@
+"""The losses, a module each; see `tasks.learning.losses.registry`."""

@@ -1,0 +1,1 @@
+"""The optimizers, a module each; see `tasks.learning.optimizers.registry`."""
