@@ -15,7 +15,7 @@ ARCHITECTURE = PROJECT / "docs/ARCHITECTURE.md"
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), PROJECT / "tests/TESTING.md"])
 
 #: A reference such as `flows/train.py: pipeline`.
-REFERENCE = re.compile(r"`(?P<path>[\w/]+\.py): (?P<name>[\w.]+)`")
+REFERENCE = re.compile(r"`(?P<path>[\w/]+\.py):\s+(?P<name>[\w.]+)`")
 
 #: A relative link.
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#(?P<anchor>[^)]+))?\)")
