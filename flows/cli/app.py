@@ -41,7 +41,7 @@ from flows.cli.terminal.output import (
     stage_lines,
     tell,
 )
-from flows.config.experiments import load_experiment, preset_names, resolve, settle
+from flows.config.experiments import load_experiment, preset_names, require_device, resolve, settle
 from flows.environment.checkout import require_same_checkout
 from flows.environment.settings import Api
 from flows.errors import InputError, clipped, list_problems
@@ -96,7 +96,7 @@ def train(
 ) -> None:
     """Train, evaluate, plot and save a model; what has not changed is reused."""
     experiment = load_experiment(source, given(changes))
-    settle(experiment)  # a device that is not there is refused before a server is started
+    require_device(experiment)
     require_reached(refresh or (), until)
     require_run(until, {"--verify": verify_too, "--fail-on-rejection": fail_on_rejection})
     with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from flows.cli.arguments import AT_LEAST_ONE, UNCHANGED, AsJson, Changes, RunName, Source, given
 from flows.cli.terminal.output import print_json, print_plain, tell
-from flows.config.experiments import load_experiment, resolve, settle
+from flows.config.experiments import load_experiment, require_device, resolve
 from flows.runs.folders import find_folder, find_run
 from tasks.caching.storage.store import project_store
 
@@ -111,7 +111,7 @@ def resume(
     from flows.runtime.session import prefect_session
 
     experiment = load_experiment(source, given(changes))
-    settle(experiment)
+    require_device(experiment)
     with prefect_session(project_store().root, notify=tell):
         report = selftest_resume(experiment, kills, tell)
     if as_json:

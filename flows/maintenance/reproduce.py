@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from flows.config.experiments import merge, settle
+from flows.config.experiments import merge, require_device
 from flows.errors import InputError, list_problems
 from flows.maintenance.isolated_training import homes_elsewhere, train_elsewhere, write_experiment
 from flows.train import STAGES
@@ -82,7 +82,7 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         TrainingError: the training failed.
     """
     experiment = experiment_of(manifest, device)
-    settle(experiment)
+    require_device(experiment)
     require_whole(manifest, store)
     with homes_elsewhere("reproduce") as home:
         source = home / "reproduce.toml"

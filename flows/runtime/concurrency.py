@@ -1,4 +1,4 @@
-"""Of the runs of an experiment that deployments start, one goes on at a time; see `tasks.caching.locking.exclusion`."""
+"""Runs of one experiment that deployments start take place in turn; see `tasks.caching.locking.exclusion`."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from flows.runtime.zombie_runs import is_given_up
 from tasks.caching.locking.exclusion import Planned, StandBackError, exclusive
 from tasks.caching.storage.store import Store
 
-#: What a run does while another one of its experiment goes on.
+#: What a run does while another one of its experiment is running.
 IfRunning = Literal["wait", "cancel"]
 
 
 @contextlib.contextmanager
-def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Iterator[None]:
-    """Surrounds a flow. One that was called directly goes on at once, as its caller wants.
+def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Iterator[bool]:
+    """Surrounds a flow; yields whether it had to wait. One that was called directly never waits, as its caller wants.
 
     Raises:
         StandBackError: the run is not to take place.
@@ -28,22 +28,22 @@ def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Itera
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.deployment_id is None:
-        yield
+        yield False
         return
     waited = False
 
-    def tell_that_it_waits() -> None:
+    def show_waiting() -> None:
         nonlocal waited
         waited = True
-        tell(run, Running(name="Waiting", message=f"Another run of {experiment} goes on."))
+        set_state(run, Running(name="Waiting", message=f"Another run of {experiment} is running."))
 
     wait = if_running == "wait"
-    with exclusive(store, experiment, wait=wait, planned=planned(run), on_wait=tell_that_it_waits):
+    with exclusive(store, experiment, wait=wait, planned=planned(run), on_wait=show_waiting):
         if waited:
             if is_given_up(run.id):
                 raise StandBackError("It was ended while it waited.")
-            tell(run, Running())
-        yield
+            set_state(run, Running())
+        yield waited
 
 
 def planned(run: FlowRun) -> Planned | None:
@@ -53,8 +53,8 @@ def planned(run: FlowRun) -> Planned | None:
     return Planned(str(run.deployment_id), run.expected_start_time.timestamp())
 
 
-def tell(run: FlowRun, state: State[None]) -> None:
-    """Tells Prefect what a run that goes on is at."""
+def set_state(run: FlowRun, state: State[None]) -> None:
+    """Sets the state of a run that is running in Prefect, if its server answers."""
 
     def request() -> None:
         with get_client(sync_client=True) as client:

@@ -33,7 +33,7 @@ from flows.errors import InputError
 from flows.runtime import repetition
 from flows.runtime.connection import UNANSWERED, contact, once_only, reason
 from flows.runtime.empty_fields import fill_empty_fields
-from flows.runtime.random_names import is_random
+from flows.runtime.run_names import is_random
 from flows.runtime.zombie_runs import claim, claim_path, ends_as
 from tasks.caching.interruption import interruptions, noted, postponed_interruption
 from tasks.caching.locking.claims import Claim

@@ -1,7 +1,7 @@
-"""What flows tell Prefect besides their states: events that name the run, on which automations act.
+"""What flows report to Prefect besides their states: events that name the run, on which automations act.
 
 They are posted at once and not through Prefect's own `emit_event`, whose background thread delays the end of a process
-whose server is gone by seconds, or by minutes if it hangs, and tells nobody when an event is lost.
+whose server is gone by seconds, or by minutes if it hangs, and does not report an event that is lost.
 """
 
 from collections.abc import Iterable
@@ -40,8 +40,8 @@ TRIED = "workflow.alerts.tried"
 EXPERIMENT, STORE = "workflow.experiment", "workflow.store"
 
 
-def announce(event: str, experiment: str, run: str, store: str, why: str = "") -> None:
-    """Tells what became of a run, from inside the flow that did it.
+def emit(event: str, experiment: str, run: str, store: str, why: str = "") -> None:
+    """Emits an event about a run, from inside the flow that did it.
 
     Args:
         event: one of those above that are about a run.

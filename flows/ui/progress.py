@@ -15,6 +15,7 @@ from flows.runtime.connection import ask
 from flows.ui.loss_curve import Curve, draw_curve
 from flows.ui.page_keys import page_key
 from flows.ui.pages import cell
+from tasks.caching.observer import Observer
 from tasks.caching.stage import StageReport
 
 #: Seconds before a training first shows anything: a quick one need not.
@@ -31,7 +32,7 @@ LINES, SILENCE_SECONDS = 10, 300.0
 
 
 class Pace:
-    """How fast a stage goes on, from where this process began with it."""
+    """How fast a stage advances, from where this process began with it."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -39,17 +40,17 @@ class Pace:
 
     def words(self, done: int, total: int, loss: float) -> str:
         """Where the stage is, such as `epoch 3,000 of 10,000, training loss 0.0148, 1,200 epochs/s, 6 s left`."""
-        told, now = f"epoch {done:,} of {total:,}, training loss {loss:.6g}", time.monotonic()
-        if self._first is None:  # of a training that goes on, another process did most
+        place, now = f"epoch {done:,} of {total:,}, training loss {loss:.6g}", time.monotonic()
+        if self._first is None:  # of a training that was resumed, another process did most
             self._first, self._began = done, now
         if done == self._first or now == self._began:
-            return told
+            return place
         rate = (done - self._first) / (now - self._began)
-        return f"{told}, {rate:,.0f} epochs/s, {(total - done) / rate:,.0f} s left"
+        return f"{place}, {rate:,.0f} epochs/s, {(total - done) / rate:,.0f} s left"
 
 
-class TrainingProgress:
-    """Is told how far a stage has come, and shows it."""
+class TrainingProgress(Observer):
+    """Shows how far a stage has come."""
 
     def __init__(self, experiment: str) -> None:
         self._experiment = experiment
@@ -57,32 +58,29 @@ class TrainingProgress:
         self._stage, self._pace, self._curve = "", Pace(), Curve()
         self._page: UUID | None = None
         self._page_due = self._line_due = self._line_overdue = math.inf
-        self._told = 0.0
+        self._logged = 0.0
         self._last = 0, math.nan
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
-        """Begins anew."""
-        self._stage, self._pace, self._curve, self._page = name, Pace(), Curve(), None
+    def on_stage_start(self, stage: str, reasons: tuple[str, ...]) -> None:
+        """Begins with nothing shown."""
+        self._stage, self._pace, self._curve, self._page = stage, Pace(), Curve(), None
         self._page_due = self._line_due = time.monotonic() + FIRST_SECONDS
         self._line_overdue = time.monotonic() + SILENCE_SECONDS
-        self._told = 0.0
+        self._logged = 0.0
 
-    def progress(self, done: int, total: int, loss: float) -> None:
+    def on_progress(self, done: int, total: int, loss: float) -> None:
         """Shows it if it is time to."""
         self._curve.add(done, loss)
         self._last = done, loss
         words, now = self._pace.words(done, total, loss), time.monotonic()
-        if now >= self._line_due and (done / total >= self._told + 1 / LINES or now >= self._line_overdue):
+        if now >= self._line_due and (done / total >= self._logged + 1 / LINES or now >= self._line_overdue):
             self._log.info("%s: %s", self._stage, words)
-            self._line_due, self._line_overdue, self._told = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
+            self._line_due, self._line_overdue, self._logged = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
         if now >= self._page_due:
             self._show(words, total)
             self._page_due = now + PAGE_SECONDS
 
-    def notice(self, name: str, text: str) -> None:
-        """Shows nothing: the log tells it."""
-
-    def finished(self, report: StageReport) -> None:
+    def on_stage_end(self, report: StageReport) -> None:
         """Shows the end of what had a page."""
         if self._page is not None:
             last, loss = self._last

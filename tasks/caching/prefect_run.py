@@ -14,10 +14,11 @@ tells it under which key, in what form, and when a record may be believed. Facts
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
@@ -34,6 +35,7 @@ from tasks.caching.execution import perform
 from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import StageCall, stage_call
 from tasks.caching.locking.locks import FlockManager
+from tasks.caching.observer import Observer
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
 from tasks.caching.stage import Stage, StageContext, StageReport
 from tasks.caching.storage.durable import replace_file
@@ -133,22 +135,6 @@ class KeyPolicy(CachePolicy):
         return self.name
 
 
-class Observer(Protocol):
-    """Is told what becomes of each stage, while it happens."""
-
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
-        """A stage is about to run, for these reasons."""
-
-    def progress(self, done: int, total: int, loss: float) -> None:
-        """The running stage has come this far."""
-
-    def notice(self, name: str, text: str) -> None:
-        """The running stage has something to say that a person should know."""
-
-    def finished(self, report: StageReport) -> None:
-        """A stage was reused, or ran to its end."""
-
-
 @dataclass
 class PrefectRun:
     """Walks a flow's wiring and runs each stage as a Prefect task, or reuses its record.
@@ -157,7 +143,7 @@ class PrefectRun:
         experiment: name under which the last ingredients are kept.
         settings: what the stages take their configs from.
         store: where records and artifacts lie.
-        observers: are told what becomes of each stage.
+        observer: sees what becomes of each stage.
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
         use: told of each record before it is looked up; see `tasks.caching.locking.uses`.
@@ -168,7 +154,7 @@ class PrefectRun:
     experiment: str
     settings: BaseModel
     store: Store
-    observers: Iterable[Observer] = ()
+    observer: Observer = field(default_factory=Observer)
     refresh: frozenset[str] = frozenset()
     until: str | None = None
     use: Callable[[str], None] = lambda path: None
@@ -195,7 +181,7 @@ class PrefectRun:
         return record.outputs
 
     def _look_up(self, call: StageCall) -> tuple[bool, tuple[str, ...]]:
-        """Whether the stage can be reused, as far as it is known before, and why; tells the observers if it runs."""
+        """Whether the stage can be reused, as far as it is known before, and why; the observer sees it start."""
         record: Record | None = None
         if not call.stage.cached:
             reasons: tuple[str, ...] = DONE_ANEW
@@ -204,8 +190,7 @@ class PrefectRun:
         else:
             record, reasons = examine(call, self.experiment, self.store)
         if record is None:
-            for observer in self.observers:
-                observer.started(call.stage.name, reasons)
+            self.observer.on_stage_start(call.stage.name, reasons)
         return record is not None, reasons
 
     def _perform(self, call: StageCall, reasons: tuple[str, ...]) -> tuple[Record, bool]:
@@ -257,23 +242,18 @@ class PrefectRun:
     def _context(self, call: StageCall, lineage: tuple[StageReport, ...]) -> StageContext:
         """Where a stage works in this run."""
         name = call.stage.name
-
-        def tell(text: str) -> None:
-            for observer in self.observers:
-                observer.notice(name, text)
-
         states = States(self.store, name, call.key) if call.stage.cached else None
-        return StageContext(name, self.store, self._tell_progress, tell, states, lineage)
+        notice = partial(self.observer.on_notice, name)
+        return StageContext(name, self.store, self.observer.on_progress, notice, states, lineage)
 
     def _report(self, call: StageCall, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
-        """Keeps and tells what became of a stage."""
+        """Keeps what became of a stage, and shows it to the observer."""
         if call.stage.cached:
             self._remember(call)
         status = "reused" if reused else "run"
         report = StageReport(call.stage.name, call.key, status, reasons, record.seconds, record.outputs)
         self.reports.append(report)
-        for observer in self.observers:
-            observer.finished(report)
+        self.observer.on_stage_end(report)
 
     def _remember(self, call: StageCall) -> None:
         """Keeps what a stage was made of, so that the next run can say what changed."""
@@ -283,10 +263,6 @@ class PrefectRun:
             raise StageError(
                 f"stage {call.stage.name} ran, but what it was made of could not be noted: {tell_error(error)}"
             ) from error
-
-    def _tell_progress(self, done: int, total: int, loss: float) -> None:
-        for observer in self.observers:
-            observer.progress(done, total, loss)
 
 
 def stage_task(

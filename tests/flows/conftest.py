@@ -25,6 +25,7 @@ from flows.services.prefect_server.password import own_password
 from flows.services.prefect_server.sign_in import UiPage
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
+from tasks.caching.observer import Observer
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import Store, project_store
@@ -88,20 +89,17 @@ class Outcome:
         }
 
 
-class Listener:
-    """Collects what a flow tells its observers."""
+class Listener(Observer):
+    """Collects what observers see of a flow."""
 
     def __init__(self) -> None:
         self.reports: list[StageReport] = []
         self.steps: list[tuple[int, int, float]] = []
 
-    def started(self, name: str, reasons: tuple[str, ...]) -> None:
-        pass
-
-    def progress(self, done: int, total: int, loss: float) -> None:
+    def on_progress(self, done: int, total: int, loss: float) -> None:
         self.steps.append((done, total, loss))
 
-    def finished(self, report: StageReport) -> None:
+    def on_stage_end(self, report: StageReport) -> None:
         self.reports.append(report)
 
 
