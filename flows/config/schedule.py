@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.config.dated_settings import UTC_NAME, Dated, TimeZone
 from flows.errors import InputError
+from flows.prefect_internals import schedule_dates
 from flows.train import Refreshable
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def next_moments(schedule: Schedule, start: datetime, count: int) -> list[dateti
                 rule = CronSchedule(cron=schedule.cron, timezone=zone)
             else:
                 rule = RRuleSchedule(rrule=schedule.rrule or "", timezone=zone)
-            return list(rule._get_dates_generator(n=count, start=start))
+            return schedule_dates(rule, count, start)
     except TooSlowError as error:
         raise InputError(
             f"schedule.{schedule.kind}: what {schedule.words!r} stands for takes more than {PATIENCE:g} s to compute, "

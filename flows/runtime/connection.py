@@ -9,10 +9,10 @@ import concurrent.futures
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from httpx import HTTPError, HTTPStatusError
 from prefect.context import SettingsContext, get_settings_context
@@ -21,8 +21,9 @@ from prefect.logging import get_run_logger
 
 import flows.client.answers  # from here on, Prefect's clients take an answer that is not Prefect's for none,
 import flows.client.bounds  # nor one without an end,
-import flows.client.connections  # noqa: F401 - and reach a server on this machine without a proxy
-from flows.client.threads import start_threads
+import flows.client.connections  # reach a server on this machine without a proxy,
+import flows.client.threads  # noqa: F401 - and end the process if a thread of theirs dies
+from flows.prefect_internals import senders, start_loops
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ contact: ContextVar[Contact] = ContextVar("contact", default=Contact())  # noqa:
 @contextlib.contextmanager
 def keeping_contact(notify: Callable[[str], None] | None) -> Iterator[None]:
     """Surrounds flows that are called directly; what they have to tell is told in the end, or dropped."""
-    start_threads()
+    start_loops()
     mine = Contact(notify)
     token = contact.set(mine)
     # Else a thread that cannot send the log prints so in the midst of what the command prints.
@@ -144,14 +145,12 @@ def drain(seconds: float) -> None:
     """
     from prefect.events.worker import EventsWorker
 
-    # All services of Prefect's are kept in one place, those that send logs among them.
-    services: Iterable[Any] = tuple(EventsWorker._instances.values())  # type: ignore[misc]
-    senders = [service._task for service in services if service._task is not None]
+    sending = senders()
     pending: set[concurrent.futures.Future[bool]] = set()
     try:
         _, pending = cast(Drained, EventsWorker.drain_all(timeout=seconds))
     finally:
         for _ in range(2):  # the first ends the sending, the second a farewell to a server that hangs
-            for sender in senders:
+            for sender in sending:
                 sender.get_loop().call_soon_threadsafe(sender.cancel)
             concurrent.futures.wait(pending, timeout=1.0)

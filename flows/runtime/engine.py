@@ -24,12 +24,12 @@ from prefect.exceptions import Abort, ParameterTypeError, TerminationSignal
 from prefect.flow_engine import FlowRunEngine
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Failed
-from prefect.utilities import engine as prefect_engine
 from prefect.utilities.callables import get_call_parameters
 from pydantic_core import to_jsonable_python
 
 from flows.environment.identity import store_tag
 from flows.errors import InputError
+from flows.prefect_internals import keep_error, keep_flow_run_name, replace_sigterm_handler
 from flows.runtime import repetition
 from flows.runtime.connection import UNANSWERED, contact, once_only, reason
 from flows.runtime.empty_fields import fill_empty_fields
@@ -40,9 +40,8 @@ from tasks.caching.locking.claims import Claim
 from tasks.caching.storage.store import project_store
 from tasks.errors import ExperimentError
 
-# Prefect's own handler of SIGTERM, while a flow runs, raises an exception too, which can be lost. It is replaced as a
-# whole, because Prefect asks whether the one that is set is the one that it has.
-prefect_engine._prefect_sigterm_handler = noted(prefect_engine._prefect_sigterm_handler)  # type: ignore[assignment]
+# Prefect's own handler of SIGTERM, while a flow runs, raises an exception too, which can be lost.
+replace_sigterm_handler(noted)
 
 #: What Prefect shows of a run that was ended by a signal.
 ENDED_ON_PURPOSE = "Ended by {}. What is finished is kept: the next run continues from there."
@@ -144,7 +143,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
         """Begins; a run that Prefect knew before is claimed first, and keeps a name that was typed or given before."""
         if self.claim is None and self.flow_run is not None:
             self.claim = claim(project_store().root, self.flow_run.id)
-            self._flow_run_name_set = not is_random(self.flow_run.name)
+            keep_flow_run_name(self, keep=not is_random(self.flow_run.name))
         state = super().begin_run()
         if self.filled and state.is_running():
             shown = ", ".join(f"{name} {value!r}" for name, value in self.filled.items())
@@ -181,7 +180,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
     def refuse(self, error: Exception) -> State[Any]:
         """Ends the run Failed, with what is wrong as its message and in its log, where a person looks for it."""
         self.run_log.error("%s\n%s", error, RETRY_IS_NO_USE)
-        self._raised = error
+        keep_error(self, error)
         return self.set_state(Failed(message=str(error)))
 
     def handle_crash(self, exc: BaseException) -> None:
@@ -191,7 +190,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
             message = ended_on_purpose()
             self.logger.info(message)
             self.set_state(Cancelled(message=message), force=True)
-            self._raised = exc  # type: ignore[assignment] # as Prefect does
+            keep_error(self, exc)
         else:
             super().handle_crash(exc)
 

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import prefect
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from flows.errors import InputError
+from flows.prefect_internals import web_pages
 from flows.runtime.training_request import training_request
 from tasks.caching.decision import Decision
 
@@ -102,6 +102,6 @@ def server_words() -> frozenset[str]:
 @functools.cache
 def form_stars() -> frozenset[str]:
     """The stars and constellations that the form makes names of; none where its program is not as expected."""
-    programs = Path(prefect.__ui_static_path__, "assets").glob("index-*.js")
+    programs = (web_pages() / "assets").glob("index-*.js")
     found = (STARS.search(program.read_bytes()) for program in programs)
     return frozenset(star for match in found if match for star in match[1].decode().split(".") if star)

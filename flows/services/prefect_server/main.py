@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
-import prefect
 import uvicorn
 from prefect.server.api.server import create_app
 from prefect.server.database.configurations import AioSqliteConfiguration
@@ -21,6 +20,7 @@ from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from flows.environment.base_url import base_url
+from flows.prefect_internals import leave_out_v2_pages
 from flows.services.prefect_server.guard import Guard
 from flows.services.prefect_server.password import make_secret, own_password, server_proof
 from flows.services.prefect_server.server_process import TEMPORARY
@@ -37,15 +37,6 @@ def begin_as_writer(
     return begin_transaction(configuration, session, with_for_update=True)
 
 
-def leave_out_v2() -> None:
-    """Keeps Prefect from serving its V2 pages, and its other pages from offering them.
-
-    They query a server of Amplitude's as soon as they are opened, and no setting leaves them out. Pages whose files are
-    not there are not served.
-    """
-    prefect.__ui_v2_static_path__ = Path(os.devnull) / "ui-v2"
-
-
 def end_with_starter() -> None:
     """Ends this process when the one that started it does, which closes the other end of the pipe at its input."""
 
@@ -60,7 +51,8 @@ def main() -> None:
     """Serves until the process is ended."""
     if TEMPORARY.items() <= os.environ.items():
         end_with_starter()
-    leave_out_v2()
+    # They query a server of Amplitude's as soon as they are opened.
+    leave_out_v2_pages()
     AioSqliteConfiguration.begin_transaction = begin_as_writer  # type: ignore[assignment, method-assign]
     home = Path(os.environ["PREFECT_HOME"])
     settings = get_current_settings().server

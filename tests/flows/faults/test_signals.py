@@ -228,10 +228,11 @@ def test_a_flow_run_that_is_ended_before_its_engine_has_begun_is_no_failure(
 ) -> None:
     """Prefect tells of a crash for a process that exits otherwise."""
     code = (
-        "import time, uuid, prefect.flow_engine as engine\n"
+        "import os, time, uuid, prefect.flow_engine as engine\n"
         "engine.load_flow_run = lambda _: (print('loading', flush=True), time.sleep(60))\n"
-        "from flows.executing import carry_out\n"
-        "carry_out(uuid.uuid4())\n"
+        "from flows import executing\n"
+        "os.environ[executing.FLOW_RUN] = str(uuid.uuid4())\n"
+        "executing.main()\n"
     )
     process = start_process("-c", code, home=tmp_path)
     assert process.stdout is not None

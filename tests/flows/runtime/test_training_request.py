@@ -1,6 +1,7 @@
 """A training is settled once and planned once, and planned again where the plan may be stale."""
 
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from flows import planning
 from flows.config import experiments
-from tasks.caching.observer import Observer
+from tasks.caching.observer import Observer, extra_observers
 from tasks.caching.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -40,13 +41,11 @@ def test_a_training_is_settled_and_planned_once(store: Store, train: Callable[..
     assert calls == ["settle", "plan_training"] * 2
 
 
-def test_a_training_that_has_waited_is_planned_again(
-    store: Store, train: Callable[..., Any], calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_that_has_waited_is_planned_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import orchestration
-    from flows.runtime.observers import extra_observers
 
     plans: list[dict[str, str]] = []
+    one_at_a_time = orchestration.one_at_a_time
 
     class Plans(Observer):
         def on_plan(self, plan: Any) -> None:
@@ -54,8 +53,9 @@ def test_a_training_that_has_waited_is_planned_again(
 
     @contextlib.contextmanager
     def wait_for_another(*arguments: Any) -> Iterator[bool]:
-        monkeypatch.undo()
-        orchestration.train(experiments.load_experiment("line"), [], "generate")
+        monkeypatch.setattr(orchestration, "one_at_a_time", one_at_a_time)
+        # In a context of its own, as a process of its own has one.
+        contextvars.copy_context().run(orchestration.train, experiments.load_experiment("line"), [], "generate")
         token = extra_observers.set((Plans(),))
         yield True
         extra_observers.reset(token)
