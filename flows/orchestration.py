@@ -3,7 +3,6 @@
 Apart from the wirings, because importing Prefect takes a second, and `workflow plan` walks the same wiring without it.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +31,7 @@ from flows.runtime.concurrency import IfRunning, one_at_a_time
 from flows.runtime.connection import ask
 from flows.runtime.engine import LastingFlow
 from flows.runtime.events import CONFIRMED, REVERIFIED, TRAINED, VERIFIED
-from flows.runtime.observers import RunEvents, RunLog, emit_run_event, extra_observers
+from flows.runtime.observers import RunEvents, RunLog, emit_run_event
 from flows.runtime.run_names import tag_run, train_run_name, verify_run_name
 from flows.runtime.training_request import TrainingRequest, training_request
 from flows.runtime.zombie_runs import is_given_up
@@ -45,13 +44,14 @@ from flows.verify import pipeline as verify_pipeline
 from tasks.caching.key import pin_code
 from tasks.caching.locking.exclusion import StandBackError
 from tasks.caching.locking.uses import store_in_use
-from tasks.caching.observer import Observers, SavedRun
+from tasks.caching.observer import Observers, SavedRun, extra_observers
 from tasks.caching.prefect_run import PrefectRun, StageError
 from tasks.caching.runs.manifest import MANIFEST, manifest_digest
 from tasks.caching.runs.pointers import LATEST, require_pointers
 from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_verification
 from tasks.caching.stage import StageReport, stages
 from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store, UnusableFileError, project_store
 from tasks.learning.config.devices import DEVICE, fallback_notice
 from tasks.learning.config.experiment import Experiment
@@ -282,8 +282,9 @@ def digest_of(folder: Path) -> str | None:
 
 
 def experiment_of(folder: Path) -> str:
-    """The experiment that a run is of, as its name tells: its manifest may be what is wrong with it."""
-    return re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.name)
+    """The experiment that a run is of, as its name says: its manifest may be what is wrong with it."""
+    name = RunName.parse(folder.name)
+    return name.experiment if name else folder.name
 
 
 def failed_checks(error: StageError) -> tuple[Check, ...]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,10 @@ from tasks.caching.explanation import differences
 from tasks.caching.key import Ingredients, flatten
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import MANIFEST, Manifest, ManifestError
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store
 from tasks.learning.config.acceptance import Accept, shortfalls
 from tasks.learning.evaluation.drift import FEWEST_BEFORE, MOST_BEFORE, Band, band_after, is_outside, known
-from tasks.limits import NAME
 
 #: The metrics of the test rows that are watched, and what people call them.
 METRICS = {"loss": "loss", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "largest_error": "largest error"}
@@ -32,9 +31,6 @@ SCORED = ("generate", "split", "train", "evaluate")
 
 #: How many runs are told, unless somebody asks for more: the newest.
 SHOWN = 30
-
-#: The name that the stage `save` gives a run: experiment, moment, and from the second run of that moment on a number.
-RUN_NAME = re.compile(rf"({NAME})-([0-9]{{8}}-[0-9]{{6}})(?:-([0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -225,10 +221,9 @@ def run_names(store: Store) -> dict[str, list[str]]:
     """The names of each experiment's runs, oldest first."""
     runs: dict[str, list[tuple[str, int, str]]] = {}
     for path in store.runs.glob(f"*/{MANIFEST}"):
-        named = RUN_NAME.fullmatch(path.parent.name)
-        if named and not path.parent.is_symlink():
-            experiment, moment, number = named.groups()
-            runs.setdefault(experiment, []).append((moment, int(number or 1), path.parent.name))
+        name = RunName.parse(path.parent.name)
+        if name is not None and not path.parent.is_symlink():
+            runs.setdefault(name.experiment, []).append((name.moment, name.number, path.parent.name))
     return {experiment: [name for _, _, name in sorted(found)] for experiment, found in runs.items()}
 
 

@@ -1,7 +1,6 @@
-"""What sees a flow run besides the UI's pages: its log, the automations in Prefect, and what its caller adds."""
+"""What sees a flow run besides the UI's pages and its caller: its log, and the automations in Prefect."""
 
 from collections.abc import Sequence
-from contextvars import ContextVar
 
 from prefect.logging import get_run_logger
 
@@ -14,10 +13,6 @@ from tasks.caching.decision import Decision
 from tasks.caching.observer import Observer, SavedRun
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import project_store
-
-#: Observers that the caller of a flow adds, such as a terminal's. They are no flow parameters: they change no result,
-#: and no form in the UI could fill them in.
-extra_observers: ContextVar[tuple[Observer, ...]] = ContextVar("extra_observers", default=())
 
 
 class RunLog(Observer):

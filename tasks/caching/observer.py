@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,10 @@ class Observer:
     def on_notice(self, stage: str, text: str) -> None:
         """The running stage reports something that a person should know."""
 
+    def on_resume(self, stage: str, step: int, where: str) -> None:
+        """The running stage resumes from the state that an earlier run has left at a step; a notice, if not more."""
+        self.on_notice(stage, f"goes on after {where}, where an earlier run ended")
+
     def on_stage_end(self, report: StageReport) -> None:
         """A stage was reused, or ran to its end."""
 
@@ -79,6 +84,11 @@ class Observers(Observer):
         for observer in self._observers:
             observer.on_notice(stage, text)
 
+    def on_resume(self, stage: str, step: int, where: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.on_resume(stage, step, where)
+
     def on_stage_end(self, report: StageReport) -> None:
         """See `Observer`."""
         for observer in self._observers:
@@ -102,3 +112,8 @@ class Observers(Observer):
         except Exception as error:
             self.on_failure(error)
             raise
+
+
+#: Observers that the caller of a flow adds, such as a terminal's. They are no flow parameters: they change no result,
+#: and no form in the UI could fill them in.
+extra_observers: ContextVar[tuple[Observer, ...]] = ContextVar("extra_observers", default=())

@@ -243,8 +243,8 @@ class PrefectRun:
         """Where a stage works in this run."""
         name = call.stage.name
         states = States(self.store, name, call.key) if call.stage.cached else None
-        notice = partial(self.observer.on_notice, name)
-        return StageContext(name, self.store, self.observer.on_progress, notice, states, lineage)
+        notice, resume = partial(self.observer.on_notice, name), partial(self.observer.on_resume, name)
+        return StageContext(name, self.store, self.observer.on_progress, notice, states, lineage, resume)
 
     def _report(self, call: StageCall, record: Record, reasons: tuple[str, ...], *, reused: bool) -> None:
         """Keeps what became of a stage, and shows it to the observer."""

@@ -78,6 +78,8 @@ class StageContext:
             cannot, as in a stage that is never cached.
         lineage: what became of the stages before it in this run, and last its own report, still "running". Told for
             the manifest; no part of the key, so it must not shape any other artifact.
+        resume: called when the stage resumes from a state of an earlier run: with the step of that state, and in words
+            where that is.
     """
 
     stage: str
@@ -86,6 +88,7 @@ class StageContext:
     notice: Callable[[str], None] = lambda text: None
     states: States | None = None
     lineage: tuple[StageReport, ...] = ()
+    resume: Callable[[int, str], None] = lambda step, where: None
 
     @contextlib.contextmanager
     def resumable(self) -> Iterator[Checkpointer | None]:
@@ -98,7 +101,7 @@ class StageContext:
             return
         require_uninterrupted()
         with postponed_interruption() as is_interrupted:
-            yield Checkpointer(self.states, self.notice, is_interrupted)
+            yield Checkpointer(self.states, self.notice, is_interrupted, self.resume)
 
     def publish(self, name: str, content: Content) -> Reference:
         """Publishes an artifact of this stage; see `Store.publish`."""

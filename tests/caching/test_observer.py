@@ -15,6 +15,7 @@ SEEN: dict[str, tuple[Any, ...]] = {
     "on_stage_start": ("train", ("forced",)),
     "on_progress": (1, 180, 0.5),
     "on_notice": ("train", "resumed"),
+    "on_resume": ("train", 750, "epoch 750"),
     "on_stage_end": (StageReport("train", "key", "run", (), 1.0, {}),),
     "on_saved": (SavedRun(Path("line-1"), trained=True, is_new=True, rejections=None, drift=()),),
     "on_failure": (ValueError("wrong"),),

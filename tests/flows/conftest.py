@@ -25,7 +25,7 @@ from flows.services.prefect_server.password import own_password
 from flows.services.prefect_server.sign_in import UiPage
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
-from tasks.caching.observer import Observer
+from tasks.caching.observer import Observer, extra_observers
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import Store, project_store
@@ -217,7 +217,6 @@ def train(prefect: None) -> Callable[..., Outcome]:
         may_fail: bool = False,
     ) -> Outcome:
         from flows import orchestration
-        from flows.runtime.observers import extra_observers
 
         listener = Listener()
         token = extra_observers.set((listener,))

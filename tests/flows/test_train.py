@@ -13,7 +13,7 @@ import pytest
 from flows.config.experiments import load_experiment
 from flows.environment.identity import store_tag
 from flows.ui.pages import cell
-from tasks.caching.observer import Observer
+from tasks.caching.observer import Observer, extra_observers
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.storage.store import Store
 
@@ -247,7 +247,6 @@ def test_a_project_may_be_moved(trained: Store, train: Callable[..., Any], tmp_p
 
 def test_progress_reaches_the_observers(store: Store, train: Callable[..., Any]) -> None:
     from flows import orchestration
-    from flows.runtime.observers import extra_observers
 
     steps: list[tuple[int, int, float]] = []
 

@@ -12,6 +12,7 @@ from flows.environment.settings import Api
 from flows.runs.folders import RunFolder
 from flows.runs.wording import acceptance, printable
 from flows.services.prefect_server.sign_in import UiPage
+from tasks.caching.observer import extra_observers
 
 
 @contextlib.contextmanager
@@ -21,10 +22,9 @@ def stage_lines(*, quiet: bool) -> Iterator[None]:
         yield
         return
     from flows.cli.terminal.console import StageLines
-    from flows.runtime.observers import extra_observers
 
     lines = StageLines()
-    token = extra_observers.set((lines,))
+    token = extra_observers.set((*extra_observers.get(), lines))
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tasks.caching.storage import store as module
 from tasks.caching.storage.durable import ensure_folder, locked_folder, replace_file, replace_link
 from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import (
     EXHAUSTED,
@@ -541,16 +542,16 @@ class TestProjectStore:
 
 class TestClaims:
     def test_a_name_is_given_once(self, store: Store) -> None:
-        with store.claimed_run("line-1") as first, store.claimed_run("line-1") as second:
+        with store.claimed_run(RunName("line", "1")) as first, store.claimed_run(RunName("line", "1")) as second:
             assert (first, second) == ("line-1", "line-1-2")
 
     def test_a_claim_without_a_run_leaves_nothing(self, store: Store) -> None:
-        with store.claimed_run("line-1"):
+        with store.claimed_run(RunName("line", "1")):
             pass
         assert list(store.runs.iterdir()) == []
 
     def test_a_run_takes_the_place_of_its_claim(self, store: Store) -> None:
-        with store.claimed_run("line-1") as run:
+        with store.claimed_run(RunName("line", "1")) as run:
             store.publish_run(run, {"run.json": b"{}"})
         assert (store.runs / "line-1" / "run.json").read_bytes() == b"{}"
 
