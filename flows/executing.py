@@ -31,7 +31,7 @@ def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
 
     Args:
         flow_run_id: in Prefect.
-        environment: what the runner tells this process.
+        environment: that the runner gives this process.
     """
     # In a session of its own: Ctrl-C in the terminal reaches the runner alone, which ends its runs in good order.
     os.setsid()
@@ -50,7 +50,7 @@ def carry_out(flow_run_id: UUID) -> None:
     from flows.runtime.connection import keeping_contact
 
     listen_to_runner()
-    # Whoever started this process sees it end; for the thread of a heartbeat, the flow would wait at its end.
+    # The process that started this one sees it end, and a flow waits at its end for the thread of its heartbeat.
     undisturbed = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with undisturbed, keeping_contact(None), handle_engine_signals(flow_run_id):
         flow_run = load_flow_run(flow_run_id)

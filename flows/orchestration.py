@@ -274,7 +274,7 @@ def record_verification(folder: Path, settings: VerifySettings, checks: Iterable
 
 
 def digest_of(folder: Path) -> str | None:
-    """The SHA-256 of a run's manifest; None if it cannot be read, of which the verification tells."""
+    """The SHA-256 of a run's manifest; None if it cannot be read, which the verification reports."""
     try:
         return manifest_digest(folder)
     except (OSError, UnusableFileError):
@@ -288,7 +288,7 @@ def experiment_of(folder: Path) -> str:
 
 
 def failed_checks(error: StageError) -> tuple[Check, ...]:
-    """What a failed verification found: what the failing stage told, or else only its message."""
+    """What a failed verification found: what the failing stage found, or else only its message."""
     cause = error.__cause__
     checks = cause.checks if isinstance(cause, VerificationError) else ()
     return checks or (Check("verification", False, str(error)),)

@@ -13,11 +13,9 @@ from flows.prefect_internals import end_with_threads
 # Made before they are needed: where memory has run out, no text can be put together.
 NO_MEMORY = (
     b"error: memory has run out, and a thread that Prefect needs has died of it. What is finished is kept: free some "
-    b"memory or raise the limit (`ulimit -v`), and the same command goes on from there\n"
+    b"memory or raise the limit (`ulimit -v`), and the same command continues from there\n"
 )
-DIED = (
-    b"error: a thread that Prefect needs has died. What is finished is kept, and the same command goes on from there\n"
-)
+DIED = b"error: a thread that Prefect needs has died. What is finished is kept: the same command continues from there\n"
 
 
 def end_process(error: BaseException) -> NoReturn:

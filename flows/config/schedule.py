@@ -58,7 +58,7 @@ class TooSlowError(Exception):
 
 
 class Schedule(BaseModel):
-    """When an experiment is trained by itself, and what becomes of a run that comes while another one goes on."""
+    """When an experiment is trained by itself, and what becomes of a run that is due while another one is running."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -78,7 +78,8 @@ class Schedule(BaseModel):
         description="Time zone of cron and rrule, such as Europe/Berlin; UTC when not given.",
     )
     if_running: Literal["wait", "cancel"] = Field(
-        "wait", description="What a run does while another one of the experiment goes on: wait for it, or be cancelled."
+        "wait",
+        description="What a run does while another one of the experiment is running: wait for it, or be cancelled.",
     )
     refresh: list[Refreshable] = Field(
         [], max_length=MOST_STAGES, description="Stages that each scheduled run computes even if cached."

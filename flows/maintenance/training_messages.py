@@ -12,7 +12,7 @@ class Resumed(BaseModel):
     """A stage has resumed from the state that an earlier process has left.
 
     Attributes:
-        kind: tells it from other messages.
+        kind: of message.
         stage: that resumed.
         step: of the state.
     """

@@ -23,13 +23,13 @@ from tasks.learning.evaluation.drift import FEWEST_BEFORE, MOST_BEFORE, Band, ba
 #: The metrics of the test rows that are watched, and what people call them.
 METRICS = {"loss": "loss", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "largest_error": "largest error"}
 
-#: The artifacts whose digests tell whether two runs came to the same, each with the stage that makes it.
+#: The artifacts whose digests show whether two runs came to the same, each with the stage that makes it.
 DIGESTS = {"dataset": "generate", "weights": "train", "predictions": "evaluate"}
 
 #: The stages that shape the metrics.
 SCORED = ("generate", "split", "train", "evaluate")
 
-#: How many runs are told, unless somebody asks for more: the newest.
+#: How many runs are shown unless more are asked for: the newest.
 SHOWN = 30
 
 
@@ -156,7 +156,7 @@ class ScoredRun:
 
     @functools.cached_property
     def code(self) -> Ingredients | None:
-        """The code that shaped the metrics, as the records of the stages tell it; None if one cannot be read."""
+        """The code that shaped the metrics, as the records of the stages have it; None if one cannot be read."""
         code: Ingredients = {}
         for stage, key in self.keys.items():
             try:
@@ -168,7 +168,7 @@ class ScoredRun:
 
 
 def read_history(experiment: str, store: Store, last: int = SHOWN) -> History:
-    """The last runs of an experiment, each judged by the runs before it, even where those are not told.
+    """The last runs of an experiment, each judged by the runs before it, even where those are not shown.
 
     Raises:
         InputError: it has no run; names the experiments that have.
@@ -270,7 +270,7 @@ def judge(run: ScoredRun, before: Sequence[ScoredRun]) -> Row:
     manifest = run.folder.manifest
     bands = {metric: band_after(earlier[metric]) for metric in METRICS}
     outside = tuple(metric for metric in METRICS if is_outside(run.metrics[metric], earlier[metric]))
-    drifts = tuple(tell_flag(name, run.metrics[name], band) for name in outside if (band := bands[name]))
+    drifts = tuple(describe_flag(name, run.metrics[name], band) for name in outside if (band := bands[name]))
     return Row(
         run=manifest.run,
         created=manifest.created,
@@ -299,7 +299,7 @@ def rejections(run: ScoredRun, drifts: tuple[str, ...]) -> tuple[str, ...] | Non
 
 
 def what_changed(before: ScoredRun, now: ScoredRun) -> tuple[str, ...]:
-    """What differs between two runs, in words: settings, libraries, code, and the data where no setting tells of it."""
+    """What differs between two runs, in words: settings, libraries, code, and the data where no setting shows it."""
     old, new = before.circumstances, now.circumstances
     if all(old.get(name) == new.get(name) for name in old.keys() | new.keys() if name.startswith("data.")):
         old["input data"], new["input data"] = before.digests["dataset"], now.digests["dataset"]
@@ -307,10 +307,10 @@ def what_changed(before: ScoredRun, now: ScoredRun) -> tuple[str, ...]:
     if may_differ and before.code is not None and now.code is not None:
         old |= before.code
         new |= now.code
-    told = differences(old, new)
-    if may_differ and not told:
-        return ("code changed",)  # what else is in a key is the same; the records that could tell more are gone
-    return told
+    changes = differences(old, new)
+    if may_differ and not changes:
+        return ("code changed",)  # what else is in a key is the same; the records that could say more are gone
+    return changes
 
 
 def have_same_checkout(*runs: ScoredRun) -> bool:
@@ -319,9 +319,9 @@ def have_same_checkout(*runs: ScoredRun) -> bool:
     return len(commits) == 1 and not any(commit is None or commit.endswith("+changes") for commit in commits)
 
 
-def tell_flag(metric: str, value: float | None, band: Band) -> str:
+def describe_flag(metric: str, value: float | None, band: Band) -> str:
     """That a metric is outside its band, in words, and with as many digits as it takes to see it."""
-    for digits in range(3, 18):  # 17 tell any two numbers apart
+    for digits in range(3, 18):  # 17 distinguish any two numbers
         shown, low, high = (figure(number, digits) for number in (value, band.low, band.high))
         if shown not in (low, high) and (low != high or band.low == band.high):
             break

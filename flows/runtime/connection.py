@@ -1,8 +1,8 @@
-"""Contact with Prefect's server while a flow runs. The work needs none: nobody waits for long to tell something.
+"""Contact with Prefect's server while a flow runs. The work needs none, so that no request holds it up for long.
 
-What only tells, such as a page or a progress bar, is tried once. If nobody answers, a person is told so in one line,
-and for a while nothing of the kind is tried again. How a flow ended is told by its engine (`flows.runtime.engine`), or
-else at the next start (`flows.runtime.zombie_runs`).
+What only shows something, such as a page or a progress bar, is tried once. If the server does not answer, a person is
+notified in one line, and for a while nothing of the kind is tried again. How a flow ended is reported by its engine
+(`flows.runtime.engine`), or else at the next start (`flows.runtime.zombie_runs`).
 """
 
 import concurrent.futures
@@ -37,7 +37,7 @@ UNANSWERED = (HTTPError, PrefectException)
 #: twentieth of its time at the most. And so many at the least.
 PAUSE_FACTOR, PAUSE_SECONDS = 20.0, 10.0
 
-#: Seconds for what Prefect's own threads still have to send at the end; and if nobody has answered of late.
+#: Seconds for what Prefect's own threads still have to send at the end; and if the server has not answered of late.
 DRAIN_SECONDS, LOST_DRAIN_SECONDS = 30.0, 1.0
 
 
@@ -46,9 +46,9 @@ class Contact:
     """How this process gets on with the server.
 
     Attributes:
-        notify: tells a person.
-        is_lost: whether nobody answered when it was last tried.
-        paused_until: by the monotonic clock; nothing that only tells is tried before.
+        notify: prints a line for a person.
+        is_lost: whether the server did not answer when it was last asked.
+        paused_until: by the monotonic clock; nothing that only shows something is tried before.
     """
 
     notify: Callable[[str], None] | None = None
@@ -61,8 +61,8 @@ class Contact:
             return
         if self.notify is not None and not self.is_lost:
             self.notify(
-                f"Prefect's server does not answer ({reason(error)}). The work goes on without it; how it ends, "
-                "Prefect is told at the next start if not before."
+                f"Prefect's server does not answer ({reason(error)}). The work continues without it; how it ends "
+                "is reported to Prefect at the next start if not before."
             )
         self.is_lost = True
         self.paused_until = time.monotonic() + max(PAUSE_SECONDS, PAUSE_FACTOR * seconds)
@@ -73,7 +73,7 @@ contact: ContextVar[Contact] = ContextVar("contact", default=Contact())  # noqa:
 
 @contextlib.contextmanager
 def keeping_contact(notify: Callable[[str], None] | None) -> Iterator[None]:
-    """Surrounds flows that are called directly; what they have to tell is told in the end, or dropped."""
+    """Surrounds flows that are called directly; what they still have to send is sent in the end, or dropped."""
     start_loops()
     mine = Contact(notify)
     token = contact.set(mine)
@@ -90,7 +90,7 @@ def keeping_contact(notify: Callable[[str], None] | None) -> Iterator[None]:
 
 
 def ask(request: Callable[[], T]) -> T | None:
-    """Makes a request that the work can do without; None if nobody answers, or nobody did a moment ago."""
+    """Makes a request that the work can do without; None if the server does not answer, or did not a moment ago."""
     mine, started = contact.get(), time.monotonic()
     if started < mine.paused_until:
         return None
@@ -98,7 +98,7 @@ def ask(request: Callable[[], T]) -> T | None:
         with once_only():
             answer = request()
     except UNANSWERED as error:
-        get_run_logger().warning("Prefect could not be told: %s", reason(error))
+        get_run_logger().warning("this could not be reported to Prefect: %s", reason(error))
         mine.fail(error, time.monotonic() - started)
         return None
     mine.is_lost = False
@@ -108,7 +108,7 @@ def ask(request: Callable[[], T]) -> T | None:
 def once_only() -> contextlib.AbstractContextManager[object]:
     """Surrounds requests that are not repeated if they fail."""
     current = get_settings_context()
-    # Prefect's own `temporary_settings` reads the whole environment anew, which takes longer than most requests.
+    # Prefect's own `temporary_settings` reads the whole environment again, which takes longer than most requests.
     client = current.settings.client.model_copy(update={"max_retries": 0})
     return SettingsContext(profile=current.profile, settings=current.settings.model_copy(update={"client": client}))
 

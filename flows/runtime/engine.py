@@ -1,9 +1,9 @@
 """Flows whose work is worth more than what Prefect knows of it.
 
 They run in Prefect's own engine, but for three things. Each run is claimed before Prefect knows of it, so that one
-whose process dies is found (`flows.runtime.zombie_runs`). If Prefect cannot be told how a run ended, the run ends that
-way nonetheless, and Prefect is told at the next start. And a run that was ended on purpose, by Ctrl-C, SIGTERM or
-SIGHUP, is Cancelled and not Crashed: nobody is to be alerted.
+whose process dies is found (`flows.runtime.zombie_runs`). If the end of a run cannot be reported, the run ends that
+way nonetheless, and it is reported at the next start. And a run that was ended on purpose, by Ctrl-C, SIGTERM or
+SIGHUP, is Cancelled and not Crashed: no alert is to be sent.
 """
 
 import contextlib
@@ -117,7 +117,7 @@ class NamingClient:
 
 
 class LastingEngine(FlowRunEngine[..., Any]):
-    """Runs a flow to its end, whether or not Prefect can be told of it."""
+    """Runs a flow to its end, whether or not that can be reported to Prefect."""
 
     claim: Claim | None = None
     ended_on_purpose = False
@@ -169,9 +169,9 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return flow_run
 
     def handle_exception(self, exc: Exception, *arguments: Any, **options: Any) -> State[Any]:
-        """Tells Prefect that the run failed; parameters that are not valid, or lead nowhere, need no traceback."""
+        """Reports that the run failed; parameters that are not valid, or lead nowhere, need no traceback."""
         if isinstance(exc, ParameterTypeError):
-            # What pydantic puts before a sentence of ours says nothing to whoever filled in a form.
+            # What pydantic puts before a sentence of ours says nothing to a person who filled in a form.
             return self.refuse(ParameterTypeError(str(exc).replace(": Value error, ", ": ")))
         if isinstance(exc.__cause__, ExperimentError):
             return self.refuse(exc)
@@ -184,7 +184,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return self.set_state(Failed(message=str(error)))
 
     def handle_crash(self, exc: BaseException) -> None:
-        """Tells Prefect that the run ended by an exception that is none of its stages'."""
+        """Reports that the run ended by an exception that is none of its stages'."""
         if isinstance(exc, KeyboardInterrupt | TerminationSignal):
             self.ended_on_purpose = True
             message = ended_on_purpose()
@@ -195,28 +195,28 @@ class LastingEngine(FlowRunEngine[..., Any]):
             super().handle_crash(exc)
 
     def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
-        """Tells Prefect a state; one that is final and cannot be told is kept for the next start."""
+        """Reports a state to Prefect; one that is final and cannot be reported is kept for the next start."""
         if interruptions and (state.is_failed() or state.is_crashed()):
             # A library made an error of its own out of the interruption.
             self.ended_on_purpose, state = True, Cancelled(message=ended_on_purpose())
         mine, started = contact.get(), time.monotonic()
         try:
-            # Nobody waits for a server that was silent just now, nor after Ctrl-C.
+            # There is no waiting for a server that was silent just now, nor after Ctrl-C.
             with (
                 once_only() if mine.is_lost or self.ended_on_purpose or state.is_crashed() else contextlib.nullcontext()
             ):
-                told = super().set_state(state, force)
+                accepted = super().set_state(state, force)
         except (*UNANSWERED, Abort) as error:  # a server may refuse a state: what was made is there all the same
             if self.claim is None or self.flow_run is None or not state.is_final():
                 raise
-            self.logger.warning("Prefect could not be told: %s", reason(error))
+            self.logger.warning("this could not be reported to Prefect: %s", reason(error))
             mine.fail(error, time.monotonic() - started)
             self.claim.write(ends_as(state))
             self.flow_run.state = state
             return state
-        if self.claim is not None and told.is_final():
+        if self.claim is not None and accepted.is_final():
             self.claim.end()
-        return told
+        return accepted
 
     def let_go(self) -> None:
         """Leaves the claim, if it has not ended, to the next start."""

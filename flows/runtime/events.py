@@ -30,10 +30,10 @@ REJECTED = "workflow.run.rejected"
 #: A run that was saved is outside the band of the runs before.
 DRIFTED = "workflow.run.drifted"
 
-#: From now on somebody waits for verified runs of an experiment.
+#: From now on verified runs of an experiment are awaited.
 AWAITED = "workflow.experiment.awaited"
 
-#: Somebody wants to see whether alerts arrive.
+#: A trial of whether alerts arrive.
 TRIED = "workflow.alerts.tried"
 
 #: The labels of an event that name the experiment, and the store that it is kept in.
@@ -65,7 +65,7 @@ def post(
     why: str = "",
     related: Iterable[dict[str, str]] = (),
 ) -> None:
-    """Posts an event about a run, or about its experiment if no run is named; only its own store heeds it."""
+    """Posts an event about a run, or about its experiment if no run is named; only its own store acts on it."""
     subject = f"workflow.run.{run}" if run else f"workflow.experiment.{experiment}"
     fields = {
         "id": str(uuid4()),

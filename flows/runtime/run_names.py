@@ -1,7 +1,7 @@
-"""What tells flow runs apart in the UI: a name that says experiment, device and what changed, and tags to filter by.
+"""What distinguishes flow runs in the UI: a name that says experiment, device and what changed, and tags to filter by.
 
 A name that a person has typed is kept. Prefect's server makes names up, and the form of its UI another kind, which it
-sends as it sends one that was typed: they can only be told apart by their words.
+sends as it sends one that was typed: only their words distinguish them.
 """
 
 import functools

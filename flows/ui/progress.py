@@ -81,10 +81,17 @@ class TrainingProgress(Observer):
             self._page_due = now + PAGE_SECONDS
 
     def on_stage_end(self, report: StageReport) -> None:
-        """Shows the end of what had a page."""
-        if self._page is not None:
+        """Shows the end of what had a page. A stage that is reused after it changes nothing there."""
+        if self._page is not None and report.name == self._stage:
             last, loss = self._last
             self._show(f"done after epoch {last:,}, training loss {loss:.6g}, in {report.seconds:,.1f} s", last)
+            self._page = None
+
+    def on_failure(self, error: Exception) -> None:
+        """Shows where what had a page has failed."""
+        if self._page is not None:
+            last, loss = self._last
+            self._show(f"failed after epoch {last:,}, training loss {loss:.6g}", last)
 
     def _show(self, words: str, epochs: int) -> None:
         curve = draw_curve(self._curve.points, epochs, f"Training loss of {self._experiment}")

@@ -58,7 +58,7 @@ class RateColumn(ProgressColumn):
 
 
 class LastingConsole(Console):
-    """A console that goes on in silence when whoever read its output has left: no reason to stop a training."""
+    """A console that falls silent when its reader has closed the pipe: no reason to stop a training."""
 
     def on_broken_pipe(self) -> None:
         """Writes nowhere from now on; called by rich."""
@@ -67,7 +67,7 @@ class LastingConsole(Console):
 
 console = LastingConsole(highlight=False)
 if not console.is_terminal:
-    console.width = 200  # nobody's window is that narrow where there is none: lines stay whole for grep and logs
+    console.width = 200  # without a window none is too narrow: lines stay whole for grep and logs
 
 
 class StageLines(Observer):
@@ -246,8 +246,8 @@ def print_reproduction(report: "Reproduction") -> None:
     table = plain_table("stage", "outcome", "difference", "what and why", title=f"{report.run}, repeated")
     for stage in report.stages:
         largest = "" if stage.largest is None else f"{stage.largest:.3g}"
-        told = "\n".join((*((", ".join(stage.unequal),) if stage.unequal else ()), *stage.reasons))
-        table.add_row(stage.name, f"[{colours[stage.outcome]}]{stage.outcome}[/]", largest, escape(told))
+        details = "\n".join((*((", ".join(stage.unequal),) if stage.unequal else ()), *stage.reasons))
+        table.add_row(stage.name, f"[{colours[stage.outcome]}]{stage.outcome}[/]", largest, escape(details))
     console.print(table, "")
     for change in report.environment:
         console.print(escape(change), soft_wrap=True)

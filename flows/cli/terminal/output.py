@@ -32,14 +32,14 @@ def stage_lines(*, quiet: bool) -> Iterator[None]:
         extra_observers.reset(token)
 
 
-def tell(text: str) -> None:
-    """Prints a line on the error stream, which programs that read the output do not see."""
+def print_notice(text: str) -> None:
+    """Prints a notice on the error stream, which programs that read the output do not see."""
     with contextlib.suppress(OSError):  # a terminal that was closed is no reason to end otherwise
         sys.stderr.write(f"{printable(text)}\n")
 
 
-def announce(text: str, *, quiet: bool) -> None:
-    """Prints what comes next."""
+def print_heading(text: str, *, quiet: bool) -> None:
+    """Prints the heading of what comes next, unless `quiet`."""
     if not quiet:
         from flows.cli.terminal.console import console, escape
 

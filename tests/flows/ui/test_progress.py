@@ -112,6 +112,23 @@ def test_a_long_one_has_one_page_that_is_kept_up(
     assert all("data:image/svg+xml;base64," in markdown for _, _, markdown, _ in shown)
 
 
+def test_a_stage_that_is_reused_after_it_changes_nothing(
+    observer: "TrainingProgress", clock: Clock, shown: list[Any]
+) -> None:
+    go(observer, clock, 60.0, 6000)
+    observer.on_stage_end(StageReport("train", "key", "run", (), 60.0, {}))
+    pages = list(shown)
+    observer.on_stage_end(StageReport("evaluate", "key", "reused", (), 1.0, {}))
+    observer.on_failure(ValueError("of a later stage"))
+    assert shown == pages
+
+
+def test_one_that_fails_shows_where(observer: "TrainingProgress", clock: Clock, shown: list[Any]) -> None:
+    go(observer, clock, 60.0, 6000)
+    observer.on_failure(ValueError("wrong"))
+    assert shown[-1][3] == "failed after epoch 6,000, training loss 0.000166667"
+
+
 def test_the_log_has_ten_lines_at_most(
     progress: ModuleType, observer: "TrainingProgress", clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
