@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from flows.prefect_internals import METRICS, listen_to_runner
+
 #: What a flow run imports of Prefect, for the process that the others are forked from.
 PRELOADED = [
     "prefect.artifacts",
@@ -17,7 +19,7 @@ PRELOADED = [
     "prefect.events",
     "prefect.filesystems",
     "prefect.flow_engine",
-    "prefect._internal.metrics",
+    METRICS,
 ]
 
 #: The variable in which a worker names the flow run.
@@ -29,7 +31,7 @@ def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
 
     Args:
         flow_run_id: in Prefect.
-        environment: what the runner tells this process.
+        environment: that the runner gives this process.
     """
     # In a session of its own: Ctrl-C in the terminal reaches the runner alone, which ends its runs in good order.
     os.setsid()
@@ -40,7 +42,6 @@ def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
 
 def carry_out(flow_run_id: UUID) -> None:
     """Carries out a flow run to its end, as `python -m prefect.engine` does, but as a `LastingFlow`."""
-    from prefect._internal.control_listener import configure_from_env
     from prefect.engine import handle_engine_signals
     from prefect.flow_engine import load_flow, load_flow_run
     from prefect.logging.loggers import flow_run_logger
@@ -48,9 +49,8 @@ def carry_out(flow_run_id: UUID) -> None:
 
     from flows.runtime.connection import keeping_contact
 
-    end_without_a_trace()
-    configure_from_env()
-    # Whoever started this process sees it end; for the thread of a heartbeat, the flow would wait at its end.
+    listen_to_runner()
+    # The process that started this one sees it end, and a flow waits at its end for the thread of its heartbeat.
     undisturbed = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with undisturbed, keeping_contact(None), handle_engine_signals(flow_run_id):
         flow_run = load_flow_run(flow_run_id)

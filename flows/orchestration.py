@@ -3,7 +3,6 @@
 Apart from the wirings, because importing Prefect takes a second, and `workflow plan` walks the same wiring without it.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -19,39 +18,40 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, Field
 
-from flows.config.dated_settings import UTC_NAME, Dated, TimeZone, with_dates
-from flows.config.experiments import place, resolve, settle
+from flows.config.dated_settings import UTC_NAME, Dated, TimeZone
+from flows.config.experiments import SettledExperiment, resolve
 from flows.environment.identity import identity
-from flows.planning import plan_training
-from flows.runs.folders import RunFolder, find_folder, find_run
+from flows.runs.folders import find_folder, find_run
 from flows.runs.history import read_row, rejections_of
 from flows.runs.latest import point_unless_outrun, take_sequence_number
 from flows.runs.layout import require_layout
 from flows.runs.verifications import is_pending, is_triggered, is_verified, was_verified
 from flows.runs.wording import in_one_line
-from flows.runtime import repetition
 from flows.runtime.concurrency import IfRunning, one_at_a_time
 from flows.runtime.connection import ask
 from flows.runtime.engine import LastingFlow
-from flows.runtime.events import CONFIRMED, DRIFTED, REJECTED, REVERIFIED, TRAINED, VERIFIED, announce
-from flows.runtime.observers import RunLog, extra_observers
+from flows.runtime.events import CONFIRMED, REVERIFIED, TRAINED, VERIFIED
+from flows.runtime.observers import RunEvents, RunLog, emit_run_event
 from flows.runtime.run_names import tag_run, train_run_name, verify_run_name
+from flows.runtime.training_request import TrainingRequest, training_request
 from flows.runtime.zombie_runs import has_ended_in_prefect
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
 from flows.ui import pages
 from flows.ui.progress import TrainingProgress
-from flows.ui.publication import show_history, show_page, show_run
+from flows.ui.publication import RunPages, show_page
 from flows.verify import pipeline as verify_pipeline
 from tasks.caching.gc.uses import store_in_use
 from tasks.caching.key import pin_code
 from tasks.caching.locking.exclusive import RunSkippedError
+from tasks.caching.observer import Observers, SavedRun, extra_observers
 from tasks.caching.prefect_run import PrefectRun, StageError
 from tasks.caching.runs.manifest import MANIFEST, manifest_digest
 from tasks.caching.runs.pointers import LATEST, require_pointers
 from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_verification
-from tasks.caching.stage import Observer, StageReport, stages
+from tasks.caching.stage import StageReport, stages
 from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store, UnusableFileError, project_store
 from tasks.learning.config.devices import DEVICE, fallback_notice
 from tasks.learning.config.experiment import Experiment
@@ -87,18 +87,18 @@ class VerifySettings(BaseModel):
     digest: str | None = None
 
 
-def announce_trained(flow: Flow[..., Any], flow_run: FlowRun, state: State[str | None]) -> None:
-    """Tells that a run was trained, as soon as Prefect knows that the flow has completed.
+def emit_trained(flow: Flow[..., Any], flow_run: FlowRun, state: State[str | None]) -> None:
+    """Emits that a run was trained, as soon as Prefect knows that the flow has completed.
 
-    That has it verified: it is told once, until the verification has begun.
+    That event has the run verified: it is emitted once, until the verification has begun.
     """
     store = project_store()
     if (run := state.result()) is None:
         return
     if is_verified(find_run(run, store)):
-        announce_run(CONFIRMED, run)
+        emit_run_event(CONFIRMED, run)
     elif not ask(lambda: has_pending_verification(run, store)):
-        announce_run(TRAINED, run)
+        emit_run_event(TRAINED, run)
 
 
 def has_pending_verification(run: str, store: Store) -> bool:
@@ -107,18 +107,7 @@ def has_pending_verification(run: str, store: Store) -> bool:
         return is_pending(client, run, store.root)
 
 
-def announce_run(event: str, run: str, why: str = "") -> None:
-    """Tells what became of a run, unless it only repeats another."""
-    if repetition.purpose.get():
-        return
-    store = project_store()
-    experiment = find_run(run, store).manifest.experiment["name"]
-    ask(lambda: announce(event, experiment, run, identity(store.root), why))
-
-
-@partial(
-    LastingFlow, name="train", flow_run_name=train_run_name, persist_result=False, on_completion=[announce_trained]
-)
+@partial(LastingFlow, name="train", flow_run_name=train_run_name, persist_result=False, on_completion=[emit_trained])
 def train(
     experiment: Experiment = EXPERIMENT,
     refresh: list[Refreshable] = [],  # noqa: B006 (a form's default)
@@ -152,65 +141,72 @@ def train(
     """
     store = project_store()
     try:
-        with one_at_a_time(experiment.name, if_running, store):
-            asked = with_dates(place(experiment, device), dated, flow_run.scheduled_start_time, timezone)
-            return train_now(asked, frozenset(refresh), until, retries, store, notes)
+        with one_at_a_time(experiment.name, if_running, store) as waited:
+            request = training_request(
+                experiment=experiment, refresh=refresh, until=until, device=device, dated=dated, timezone=timezone
+            )
+            return run_training(request.planned_again(store) if waited else request, store, retries, notes)
     except RunSkippedError as error:
         return Cancelled(message=str(error))
 
 
-def train_now(
-    experiment: Experiment, forced: frozenset[str], until: str | None, retries: int, store: Store, notes: str = ""
-) -> str | None:
-    """Trains; see `train`."""
+def run_training(request: TrainingRequest, store: Store, retries: int, notes: str) -> str | None:
+    """Runs the pipeline of a training and reports what comes of it; returns the run's name, None without one."""
     pin_code(stages(train_pipeline))
-    if notes:
-        get_run_logger().info("notes: %s", in_one_line(notes))
-    require_pointers(experiment.name, store)
-    settled, turn = settle(experiment), take_sequence_number(store)
-    if note := fallback_notice(settled.device_asked_for, settled.training.device):
-        get_run_logger().info(note)
-    ask(lambda: tag_run((experiment.name, settled.training.device, *(f"refreshed {stage}" for stage in forced))))
-    plan = plan_training(settled, store, forced, until)
-    show_page(experiment.name, "plan", pages.plan_page(experiment.name, plan, notes), pages.plan_summary(plan))
-    observers: tuple[Observer, ...] = (RunLog(), TrainingProgress(experiment.name), *extra_observers.get())
-    with store_in_use(store) as use:
-        walk = PrefectRun(experiment.name, settled, store, observers, forced, until, use, retries)
-        saved = train_pipeline(walk)[MANIFEST]
-    if not isinstance(saved, Reference):
-        return None
-    folder = store.locate(saved.path).parent
+    settled, name = request.experiment, request.experiment.name
+    require_pointers(name, store)
+    turn = take_sequence_number(store)
+    tags = (name, settled.training.device, *(f"refreshed {stage}" for stage in request.refresh))
+    ask(lambda: tag_run(tags))
+    observer = Observers(
+        RunLog(notes and f"notes: {in_one_line(notes)}", fallback_note(settled)),
+        RunPages(name, store, notes),
+        TrainingProgress(name),
+        RunEvents(),
+        *extra_observers.get(),
+    )
+    with observer.shown_failure():
+        observer.on_plan(request.plan)
+        with store_in_use(store) as use:
+            run = PrefectRun(name, settled, store, observer, request.refresh, request.until, use, retries)
+            saved = train_pipeline(run)[MANIFEST]
+        if not isinstance(saved, Reference):
+            return None
+        folder = store.locate(saved.path).parent
+        if may_be_latest(folder, name, store, turn):
+            observer.on_saved(describe_saved(folder, run.reports, store))
+        return folder.name
+
+
+def fallback_note(settled: SettledExperiment) -> str:
+    """That a training is on another device than was asked for; empty if it is not."""
+    return fallback_notice(settled.device_asked_for, settled.training.device) or ""
+
+
+def may_be_latest(folder: Path, experiment: str, store: Store, turn: int) -> bool:
+    """Has `latest` point to a run, unless a flow that began later has set it; False if this flow run was given up."""
     if has_ended_in_prefect(flow_run.id):
         get_run_logger().warning("this run was marked as ended while it ran: latest does not move to %s", folder.name)
-        return folder.name
-    if not point_unless_outrun(folder, experiment.name, store, turn):
+        return False
+    if not point_unless_outrun(folder, experiment, store, turn):
         get_run_logger().info("a run that began later has ended before: latest does not move to %s", folder.name)
-    show_outcome(find_run(folder.name, store), walk.reports, store)
-    return folder.name
+    return True
 
 
-def show_outcome(run: RunFolder, reports: Sequence[StageReport], store: Store) -> None:
-    """Shows what came of a training; of a new run, warns and tells Prefect if it drifts or is not accepted.
+def describe_saved(folder: Path, reports: Sequence[StageReport], store: Store) -> SavedRun:
+    """What observers see of the run that a flow run led to.
 
     Args:
-        run: that the training led to.
-        reports: of its stages.
+        folder: of the run.
+        reports: of the flow run's stages.
         store: that the run is in.
     """
-    experiment, rejections = run.manifest.experiment["name"], rejections_of(run, store)
+    run, is_new = find_run(folder.name, store), reports[-1].status == "run"
     trained = any(report.name == "train" and report.status == "run" for report in reports)
-    show_run(run, experiment, store, trained=trained, rejections=rejections)
-    if reports[-1].status != "run":
-        return
-    if rejections:
-        why = "; ".join(rejections)
-        get_run_logger().warning("the run is not accepted: %s", why)
-        announce_run(REJECTED, run.folder.name, why)
-    if (row := read_row(run, store)).outside:
-        why = "; ".join(row.flags)
-        get_run_logger().warning("the run drifts: %s", why)
-        announce_run(DRIFTED, run.folder.name, why)
-    show_history(experiment, store)
+    if not is_new:
+        return SavedRun(folder, trained, is_new, rejections_of(run, store), drift=())
+    row = read_row(run, store)
+    return SavedRun(folder, trained, is_new, row.rejections, row.flags)
 
 
 @partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
@@ -244,26 +240,26 @@ def verify(
     context = FlowRunContext.get()
     if context and is_triggered(context.flow_run) and is_verified(find_run(run, own)):
         return Cancelled(message=f"{run} is verified already, as it is")
-    return verify_now(run, device, retries, expect, own)
+    return run_verification(run, device, retries, expect, own)
 
 
-def verify_now(run: str, device: str, retries: int, expect: str | None, store: Store) -> str:
-    """Verifies; see `verify`."""
+def run_verification(run: str, device: str, retries: int, expect: str | None, store: Store) -> str:
+    """Runs the pipeline of a verification, keeps its outcome and emits it; see `verify`."""
     folder = find_folder(run, store)
     require_layout(store, [stage.name for stage in stages(verify_pipeline)])
     settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=digest_of(folder))
     again = was_verified(folder, settings.digest)
     ask(lambda: tag_run((experiment_of(folder), settings.device)))
-    observers = (RunLog(), *extra_observers.get())
-    with store_in_use(store) as use:
+    observer = Observers(RunLog(), *extra_observers.get())
+    with observer.shown_failure(), store_in_use(store) as use:
         use(str(store.relative(folder)))
         try:
-            outcome = verify_pipeline(PrefectRun(folder.name, settings, store, observers, retries=retries))
+            outcome = verify_pipeline(PrefectRun(folder.name, settings, store, observer, retries=retries))
         except StageError as error:
             record_verification(folder, settings, failed_checks(error))
             raise
         record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
-    announce_run(REVERIFIED if again else VERIFIED, folder.name)
+    emit_run_event(REVERIFIED if again else VERIFIED, folder.name)
     return folder.name
 
 
@@ -278,7 +274,7 @@ def record_verification(folder: Path, settings: VerifySettings, checks: Iterable
 
 
 def digest_of(folder: Path) -> str | None:
-    """The SHA-256 of a run's manifest; None if it cannot be read, of which the verification tells."""
+    """The SHA-256 of a run's manifest; None if it cannot be read, which the verification reports."""
     try:
         return manifest_digest(folder)
     except (OSError, UnusableFileError):
@@ -286,12 +282,13 @@ def digest_of(folder: Path) -> str | None:
 
 
 def experiment_of(folder: Path) -> str:
-    """The experiment that a run is of, as its name tells: its manifest may be what is wrong with it."""
-    return re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.name)
+    """The experiment that a run is of, as its name says: its manifest may be what is wrong with it."""
+    name = RunName.parse(folder.name)
+    return name.experiment if name else folder.name
 
 
 def failed_checks(error: StageError) -> tuple[Check, ...]:
-    """What a failed verification found: what the failing stage told, or else only its message."""
+    """What a failed verification found: what the failing stage found, or else only its message."""
     cause = error.__cause__
     checks = cause.checks if isinstance(cause, VerificationError) else ()
     return checks or (Check("verification", False, str(error)),)

@@ -10,6 +10,7 @@ from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Manifes
 from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.stage import RUN_FILES, StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store, run_path
 from tasks.learning.config.acceptance import Accept
 from tasks.learning.config.data import Data
@@ -51,7 +52,7 @@ class SaveConfig(StageConfig):
 def save(config: SaveConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Publishes the run folder: checkpoint, model.json, metrics.json, plots, manifest, report and their digests."""
     now = datetime.now(UTC)
-    with context.store.reserved_run(f"{config.name}-{now:%Y%m%d-%H%M%S}") as run:
+    with context.store.reserved_run(RunName.at(config.name, now)) as run:
         files = compose_files(config, inputs, context, run, now)
         saved = context.store.publish_run(run, files | {SUMS: list_sums(files)})
     checkpoint = checkpoint_name(config)

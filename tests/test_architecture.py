@@ -33,6 +33,10 @@ TRUSTING_BUILTINS = {"eval", "exec"}
 MOST_MODULES = 12
 MOST_LINES = 350
 
+#: The one module of the flows that touches private names of Prefect, and what those look like.
+INTERNALS = "flows.prefect_internals"
+PRIVATE = re.compile(r"prefect(\.\w+)*\._[a-z]\w*(\.\w+)*")
+
 SHAPELESS = {"utils", "helpers", "common", "core"}
 
 
@@ -226,6 +230,74 @@ def is_careful(call: ast.Call) -> bool:
     return any(given.arg == "weights_only" and ast.unparse(given.value) == "True" for given in call.keywords)
 
 
+def private_names(project: Path) -> set[str]:
+    """Where a private name of Prefect or of its HTTP client is imported or touched, outside the module for it."""
+    return {
+        f"{module} has {name}"
+        for module, path in modules(project).items()
+        if part(module) == "flows" and module != INTERNALS
+        for name in private_names_in(ast.parse(path.read_bytes(), str(path))) | private_imports(module, project)
+    }
+
+
+def private_imports(module: str, project: Path) -> set[str]:
+    """The private modules and names of Prefect that a module imports."""
+    return {name for name in imports(module, project) if PRIVATE.fullmatch(name)}
+
+
+def private_names_in(tree: ast.AST) -> set[str]:
+    """The private names that a syntax tree touches of objects which are not its own."""
+    nodes, foreign = list(ast.walk(tree)), of_prefect(tree)
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    derived = [node for node in classes if {ast.unparse(base).split("[")[0] for base in node.bases} & foreign]
+    own = {id(inner) for node in classes if node not in derived for inner in ast.walk(node) if is_of_self(inner)}
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr.startswith("_")]
+    touched = {
+        ast.unparse(node)
+        for node in attributes
+        if is_dunder_of_prefect(node) or (is_private(node.attr) and id(node) not in own)
+    }
+    overridden = {
+        f"{node.name}.{member.name}"
+        for node in derived
+        for member in node.body
+        if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and is_private(member.name)
+    }
+    asked = {
+        str(node.args[1].value)
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr", "delattr")
+        if isinstance(node.args[1], ast.Constant) and is_private(str(node.args[1].value))
+    }
+    texts = {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
+    return (touched - {"os._exit"}) | overridden | asked | {text for text in texts if PRIVATE.fullmatch(text)}
+
+
+def is_of_self(node: ast.AST) -> bool:
+    """Whether a node is an attribute of the object whose method it is in."""
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+
+
+def of_prefect(tree: ast.AST) -> set[str]:
+    """The names in a module that are taken from Prefect."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "prefect"
+        for alias in node.names
+    }
+
+
+def is_private(name: str) -> bool:
+    """Whether a name is private by Python's convention."""
+    return name.startswith("_") and not name.startswith("__")
+
+
+def is_dunder_of_prefect(node: ast.Attribute) -> bool:
+    """Whether an attribute is one of the package `prefect` that is not for others, such as where its pages are."""
+    return ast.unparse(node.value) == "prefect" and node.attr.startswith("__") and node.attr != "__version__"
+
+
 class TestTheProject:
     def test_imports_run_one_way(self) -> None:
         assert against_the_stream(PROJECT) == set()
@@ -253,6 +325,10 @@ class TestTheProject:
 
     def test_no_data_is_carried_out_as_code(self) -> None:
         assert trusting(PROJECT) == set()
+
+    def test_private_names_of_prefect_are_in_one_module(self) -> None:
+        assert private_names(PROJECT) == set()
+        assert private_names_in(ast.parse((PROJECT / "flows/prefect_internals.py").read_bytes()))
 
 
 @pytest.fixture
@@ -410,3 +486,32 @@ class TestTheChecks:
         code = "import json, pickletools, torch\njson.load(f)\ntorch.load(f, map_location=d, weights_only=True)"
         write(project, "tasks/train.py", code + "\nfrom torch import save\nnetwork.eval()")
         assert trusting(project) == set()
+
+    @pytest.mark.parametrize(
+        ("code", "found"),
+        [
+            ("from prefect._internal.engine import x", "prefect._internal.engine.x"),
+            ("def f():\n    import prefect.runner._process_manager", "prefect.runner._process_manager"),
+            ("from prefect.context import _deployment_id", "prefect.context._deployment_id"),
+            ("PRELOADED = ['prefect._internal.metrics']", "prefect._internal.metrics"),
+            ("runner._control_channel", "runner._control_channel"),
+            ("poller._resolve_starter = f", "poller._resolve_starter"),
+            ("getattr(runner, '_client')", "_client"),
+            ("from prefect import Flow\nclass F(Flow):\n    def f(self):\n        self._raised", "self._raised"),
+            ("from prefect import Flow\nclass F(Flow[..., int]):\n    def _run(self): ...", "F._run"),
+            ("from prefect import Flow\nclass F(Flow):\n    def f(self):\n        super()._run()", "super()._run"),
+            ("import prefect\nprefect.__ui_static_path__", "prefect.__ui_static_path__"),
+        ],
+    )
+    def test_a_private_name_of_prefect_is_found(self, project: Path, code: str, found: str) -> None:
+        write(project, "flows/runner.py", code)
+        assert found in {name.removeprefix("flows.runner has ") for name in private_names(project)}
+        write(project, "flows/runner.py", "")
+        write(project, "flows/prefect_internals.py", code)
+        assert private_names(project) == set()
+
+    def test_what_is_not_private_or_not_of_prefect_is_not_found(self, project: Path) -> None:
+        code = "import os, prefect\nfrom prefect import Flow\nos._exit(0)\nprefect.__version__\n"
+        write(project, "flows/runner.py", f"{code}class Own:\n    def f(self):\n        self._mine = self._f")
+        write(project, "tasks/caching/key.py", "from prefect._internal.engine import x")
+        assert private_names(project) == set()

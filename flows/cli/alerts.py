@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from flows.cli.arguments import AsJson
-from flows.cli.terminal.output import print_json, print_line, tell
+from flows.cli.terminal.output import print_json, print_line, print_notice
 from flows.environment.identity import identity
 from flows.runs.folders import list_runs
 from tasks.caching.storage.store import Store, project_store
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 alerts_app: App = App(
-    name="alerts", help="Tell a person when a training or a verification failed, or when no run was verified for long."
+    name="alerts",
+    help="Notify a person when a training or a verification failed, or when no run was verified for long.",
 )
 
 
@@ -52,14 +53,14 @@ def create(
         store = identity(project_store().root)
         about = alerts.AlertSettings(fresh, tuple(experiment or ()), count_unchanged, drift)
         alerts.create_alerts(client, store, url, about, experiment or experiments_with_runs(project_store()))
-        tell_alerts(client, store, as_json=False)
+        print_alerts(client, store, as_json=False)
 
 
 @alerts_app.command(name="list")
 def list_alerts(*, as_json: AsJson = False) -> None:
     """List the alerts, and where they go."""
     with prefect_client() as client:
-        tell_alerts(client, identity(project_store().root), as_json=as_json)
+        print_alerts(client, identity(project_store().root), as_json=as_json)
 
 
 @alerts_app.command(name="try")
@@ -82,7 +83,7 @@ def remove() -> None:
     print_line(f"{count} alerts were removed.")
 
 
-def tell_alerts(client: "SyncPrefectClient", store: str, *, as_json: bool) -> None:
+def print_alerts(client: "SyncPrefectClient", store: str, *, as_json: bool) -> None:
     """Prints the alerts about a store, and where they go."""
     from flows.deploy import alerts
 
@@ -109,7 +110,7 @@ def prefect_client() -> "Iterator[SyncPrefectClient]":
     """A client of the server that flows report to."""
     from flows.runtime.session import prefect_session
 
-    with prefect_session(project_store().root, notify=tell):
+    with prefect_session(project_store().root, notify=print_notice):
         from prefect.client.orchestration import get_client
 
         with get_client(sync_client=True) as client:

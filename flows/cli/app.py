@@ -32,16 +32,16 @@ from flows.cli.serve import deploy, deployments, serve, ui, worker
 from flows.cli.server import server_app
 from flows.cli.store import check, collect, reproduce, selftest_app
 from flows.cli.terminal.output import (
-    announce,
+    print_heading,
     print_json,
     print_line,
+    print_notice,
     print_places,
     print_plain,
     shown_path,
     stage_lines,
-    tell,
 )
-from flows.config.experiments import load_experiment, preset_names, resolve, settle
+from flows.config.experiments import load_experiment, preset_names, require_device, resolve, settle
 from flows.environment.checkout import require_same_checkout
 from flows.environment.settings import Api
 from flows.errors import InputError, list_problems, truncate
@@ -56,7 +56,7 @@ from tasks.caching.storage.store import project_store
 app = App(
     name="workflow",
     help="PyTorch training that is scheduled, watched and rerun: cached stages, and checkpoints that prove themselves.",
-    help_epilogue="An error is told in one message; with --debug, its traceback comes first.",
+    help_epilogue="An error is printed as one message; with --debug, its traceback comes first.",
     help_on_error=False,
     suppress_keyboard_interrupt=False,  # `run` reports it
     version=lambda: version("pytorch-workflow"),
@@ -96,16 +96,16 @@ def train(
 ) -> None:
     """Train, evaluate, plot and save a model; what has not changed is reused."""
     experiment = load_experiment(source, given(changes))
-    settle(experiment)  # a device that is not there is refused before a server is started
+    require_device(experiment)
     require_reached(refresh or (), until)
     require_run(until, {"--verify": verify_too, "--fail-on-rejection": fail_on_rejection})
     with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 
-        announce(f"train {experiment.name}", quiet=as_json)
+        print_heading(f"train {experiment.name}", quiet=as_json)
         run = orchestration.train(experiment, refresh or [], until)
         if run is not None and verify_too:
-            announce(f"verify {run}", quiet=as_json)
+            print_heading(f"verify {run}", quiet=as_json)
             orchestration.verify(run, experiment.training.device)
     if run is None:
         if as_json:
@@ -161,7 +161,7 @@ def verify(
     with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration
 
-        announce(f"verify {folder.name}", quiet=as_json)
+        print_heading(f"verify {folder.name}", quiet=as_json)
         orchestration.verify(folder.name, device, expect=expect)
     found = find_run(folder.name, project_store())
     print_places(found, rejections_of(found, project_store()), api, as_json=as_json)
@@ -194,7 +194,7 @@ def runs(
     elif not damaged:
         print_line("There is no run yet: `workflow train` makes one.")
     for problem in damaged.values():
-        tell(problem)
+        print_notice(problem)
 
 
 @app.command
@@ -247,14 +247,14 @@ def history(
     fail_on_drift: Annotated[bool, Parameter(negative=(), help="Exit with 1 if the newest run drifts.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell and draw the test metrics of an experiment's runs, and flag what leaves the band of the runs before."""
+    """Print and draw the test metrics of an experiment's runs, and flag what leaves the band of the runs before."""
     from flows.ui.history_page import plot_paths, publish, write_plot
 
     store = project_store()
     found = read_history(experiment, store, last)
     paths, page = plot_paths(experiment, store, plot) if found.rows else [], None
     if paths:
-        page = publish(found, write_plot(found, paths), store.root, tell)
+        page = publish(found, write_plot(found, paths), store.root, print_notice)
     if as_json:
         print_json(found.as_json() | {"plots": [str(path) for path in paths], "ui": page and page.address})
     else:
@@ -263,7 +263,7 @@ def history(
         link = page.link(sys.stdout) if page else None
         print_history(found, [shown_path(path.absolute()) for path in paths], link)
     for problem in found.damaged.values():
-        tell(problem)
+        print_notice(problem)
     if fail_on_drift and found.drifts:
         sys.exit(1)
 
@@ -289,10 +289,10 @@ def completion(
 
 
 def session(*, ephemeral: bool) -> contextlib.AbstractContextManager[Api | None]:
-    """Prefect, set up for the project; what takes a while is told on the error stream."""
+    """Prefect, set up for the project; notices, such as on what takes a while, go to the error stream."""
     from flows.runtime.session import prefect_session
 
-    return prefect_session(project_store().root, ephemeral=ephemeral, notify=tell)
+    return prefect_session(project_store().root, ephemeral=ephemeral, notify=print_notice)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -321,7 +321,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         sys.exit(report_error(error))
     except Interrupted as interruption:
-        tell("interrupted: what is finished is kept, and the same command goes on from there")
+        print_notice("interrupted: what is finished is kept, and the same command continues from there")
         sys.exit(interruption.exit_code)
     finally:
         gc.freeze()
@@ -333,5 +333,5 @@ def report_error(error: Exception) -> int:
     found = error.__cause__ if isinstance(error, CycloptsError) else error
     if isinstance(found, ValidationError):
         error = list_problems(found, "the command line")
-    tell(truncate(f"error: {describe_error(error)}"))
+    print_notice(truncate(f"error: {describe_error(error)}"))
     return 2 if isinstance(error, InputError | CycloptsError) else 1

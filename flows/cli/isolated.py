@@ -8,15 +8,22 @@ import time
 from collections.abc import Sequence
 
 from flows.cli import main
+from flows.maintenance.training_messages import MessageWriter
 from flows.runtime import repetition
+from tasks.caching.observer import extra_observers
 
 #: Seconds between two looks at whether the process that started this one still lives.
 LOOK_SECONDS = 0.2
 
 
 def run_for(parent: int, purpose: str, words: Sequence[str]) -> None:
-    """Runs a command, and ends in good order when the process that wanted it is gone."""
+    """Runs a command, and ends in good order when the process that wanted it is gone.
+
+    Standard output carries the messages for that process; what the command prints is dropped.
+    """
     repetition.purpose.set(purpose)
+    extra_observers.set((MessageWriter(os.fdopen(os.dup(sys.stdout.fileno()), "w")),))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     main(words)
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from flows.cli.arguments import AT_LEAST_ONE
-from flows.cli.terminal.output import print_line, tell
+from flows.cli.terminal.output import print_line, print_notice
 from flows.config.dated_settings import Dated
 from flows.config.schedule import Schedule
 from flows.deploy.deployments import DeployedExperiment, experiments_to_deploy
@@ -31,7 +31,7 @@ RRule = Annotated[str | None, Parameter(name="--rrule", help="When to train, as 
 Timezone = Annotated[str | None, Parameter(help="Time zone of --cron and --rrule, such as Europe/Berlin.")]
 IfRunning = Annotated[
     Literal["wait", "cancel"] | None,
-    Parameter(help="What a training does while another one of its experiment goes on; wait when not given."),
+    Parameter(help="What a training does while another one of its experiment is running; wait when not given."),
 ]
 TakeOver = Annotated[
     bool, Parameter(negative=(), help="Take the place of another store that offers the same on this server.")
@@ -44,7 +44,7 @@ ScheduledDates = Annotated[
     list[Dated] | None,
     Parameter(name="--dated", negative=(), help="A seed that each scheduled run takes from its date, as 20261127."),
 ]
-Limit = Annotated[int, Parameter(help="Flow runs that go on at once, at most; at least 1.", validator=AT_LEAST_ONE)]
+Limit = Annotated[int, Parameter(help="Flow runs at a time, at most; at least 1.", validator=AT_LEAST_ONE)]
 
 
 def serve(
@@ -63,7 +63,7 @@ def serve(
 ) -> None:
     """Train on schedules and from the Prefect UI, and verify each run that was trained; until Ctrl-C.
 
-    The schedule is the `[schedule]` table of each file, or what is given here. A schedule goes on only while this
+    The schedule is the `[schedule]` table of each file, or what is given here. A schedule is in force only while this
     command runs; of the trainings that were missed meanwhile, one is made up for.
     """
     schedule = given_schedule(
@@ -92,12 +92,12 @@ def worker(
 
     store = project_store()
     show_log()
-    # Its runs are started as `python`, which a service does not find unless it is told where.
+    # Its runs are started as `python`, which a service finds on its PATH alone.
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    with prefect_session(store.root, notify=tell):
+    with prefect_session(store.root, notify=print_notice):
         from flows.deploy.worker import work
 
-        asyncio.run(work(pool, name, limit, store.root, tell))
+        asyncio.run(work(pool, name, limit, store.root, print_notice))
 
 
 def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
@@ -111,16 +111,16 @@ def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
 
     offers, store = experiments_to_deploy(sources or ()), project_store()
     owned = named_api(store.root) is None
-    with prefect_session(store.root, notify=tell) as api:
+    with prefect_session(store.root, notify=print_notice) as api:
         from flows.deploy.deployments import POOL, make_deployments
         from flows.deploy.registration import deploy_to, prepare
 
         made = asyncio.run(make_deployments(offers, identity(store.root)))
-        paused = prepare(made, POOL, store.root, tell, take_over=take_over or owned)
+        paused = prepare(made, POOL, store.root, print_notice, take_over=take_over or owned)
         deploy_to(POOL, made)
         link = UiPage(api, "/deployments").link(sys.stdout) if api else ""
     for offer in offers:
-        print_line(told_offer(offer, paused))
+        print_line(offer_line(offer, paused))
     print_line("verify/each-run  after each training")
     print_line(f"`workflow worker` carries out their runs. Prefect UI  {link}")
 
@@ -179,7 +179,7 @@ def serve_offers(offers: list[DeployedExperiment], limit: int, *, take_over: boo
     show_log()
     with (
         serve_process.single_instance(store.root) as ready,
-        prefect_session(store.root, notify=tell) as api,
+        prefect_session(store.root, notify=print_notice) as api,
         served_reports(store) as reports,
     ):
         from flows.deploy.deployments import make_deployments
@@ -189,16 +189,16 @@ def serve_offers(offers: list[DeployedExperiment], limit: int, *, take_over: boo
 
         def on_ready() -> None:
             ready(reports)
-            for line in told(offers, api, paused):
+            for line in serving_lines(offers, api, paused):
                 print_line(line)
 
         deployments = asyncio.run(make_deployments(offers, identity(store.root)))
-        paused = prepare(deployments, None, store.root, tell, take_over=take_over or owned)
-        asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: reap(store.root, tell)))
+        paused = prepare(deployments, None, store.root, print_notice, take_over=take_over or owned)
+        asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: reap(store.root, print_notice)))
 
 
-def told(offers: list[DeployedExperiment], api: Api | None, paused: set[str]) -> list[str]:
-    """What is offered, in lines.
+def serving_lines(offers: list[DeployedExperiment], api: Api | None, paused: set[str]) -> list[str]:
+    """What `serve` prints when it is ready, in lines.
 
     Args:
         offers: the trainings.
@@ -207,21 +207,21 @@ def told(offers: list[DeployedExperiment], api: Api | None, paused: set[str]) ->
     """
     ui = [f"Prefect UI  {UiPage(api, '/deployments').link(sys.stdout)}"] if api else []
     return [
-        *map(partial(told_offer, paused=paused), offers),
+        *map(partial(offer_line, paused=paused), offers),
         "verify/each-run  after each training",
         *ui,
-        "Ctrl-C ends it; runs that go on then keep where they are.",
+        "Ctrl-C ends it; runs that are under way then keep their state.",
     ]
 
 
-def told_offer(offer: DeployedExperiment, paused: set[str]) -> str:
+def offer_line(offer: DeployedExperiment, paused: set[str]) -> str:
     """A training that is offered, in a line."""
     state = "  paused in the Prefect UI" if offer.experiment.name in paused else ""
     return f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}{state}"
 
 
 def show_log() -> None:
-    """Lets the log of the flow runs be seen in the terminal, which nothing else tells of them."""
+    """Lets the terminal show the log of the flow runs, of which it shows nothing else."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
 
 

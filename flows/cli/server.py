@@ -5,7 +5,7 @@ import sys
 from cyclopts import App
 
 from flows.cli.arguments import AsJson
-from flows.cli.terminal.output import print_json, print_line, print_plain, tell
+from flows.cli.terminal.output import print_json, print_line, print_notice, print_plain
 from flows.services.prefect_server.sign_in import UiPage
 from tasks.caching.storage.store import project_store
 
@@ -18,7 +18,7 @@ def start() -> None:
     from flows.services.prefect_server import server
 
     root = project_store().root
-    print_line(f"Prefect UI  {UiPage(server.own_api(server.start(root, tell), root)).link(sys.stdout)}")
+    print_line(f"Prefect UI  {UiPage(server.own_api(server.start(root, print_notice), root)).link(sys.stdout)}")
 
 
 @server_app.command
@@ -45,7 +45,7 @@ def status(*, as_json: AsJson = False) -> None:
         process = f"process {found.pid}" if found.pid else None
         print_line("  ".join(filter(None, (found.state, link, process))))
         if found.state == "not trusted":
-            tell(found.describe())
+            print_notice(found.describe())
 
 
 @server_app.command

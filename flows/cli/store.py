@@ -6,8 +6,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flows.cli.arguments import AT_LEAST_ONE, UNCHANGED, AsJson, Changes, RunName, Source, given
-from flows.cli.terminal.output import print_json, print_plain, tell
-from flows.config.experiments import load_experiment, resolve, settle
+from flows.cli.terminal.output import print_json, print_notice, print_plain
+from flows.config.experiments import load_experiment, require_device, resolve
 from flows.runs.folders import find_folder, find_run
 from tasks.caching.storage.store import project_store
 
@@ -30,7 +30,7 @@ def check(
     if as_json:
         print_json(check.as_json(found, repaired))
     else:
-        for line in check.tell_inspection(found) if repaired is None else check.tell_repair(repaired):
+        for line in check.inspection_lines(found) if repaired is None else check.repair_lines(repaired):
             print_plain(line)
     if (found if repaired is None else repaired.remaining).problems:
         sys.exit(1)
@@ -47,7 +47,7 @@ def collect(
     apply: Annotated[bool, Parameter(negative=(), help="Remove it; without this, only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Free the space of runs that need not be kept, and of all that only they were made of; only tells, unless --apply.
+    """Free the space of runs that need not be kept, and of all that only they were made of; a dry run, unless --apply.
 
     What the runs that stay descend from stays, and what each experiment used last. Flows may run meanwhile.
     """
@@ -62,7 +62,7 @@ def collect(
     if as_json:
         print_json(collect.as_json(garbage, applied=apply))
     else:
-        for line in collect.tell(garbage, applied=apply):
+        for line in collect.garbage_lines(garbage, applied=apply):
             print_plain(line)
 
 
@@ -83,8 +83,8 @@ def reproduce(
         resolve(device)
     store = project_store()
     found = find_run(run, store)
-    with prefect_session(store.root, notify=tell):
-        report = reproduce_run(found.manifest, store, device or "", tell)
+    with prefect_session(store.root, notify=print_notice):
+        report = reproduce_run(found.manifest, store, device or "", print_notice)
     if as_json:
         print_json(report.as_json())
     else:
@@ -111,9 +111,9 @@ def resume(
     from flows.runtime.session import prefect_session
 
     experiment = load_experiment(source, given(changes))
-    settle(experiment)
-    with prefect_session(project_store().root, notify=tell):
-        report = selftest_resume(experiment, kills, tell)
+    require_device(experiment)
+    with prefect_session(project_store().root, notify=print_notice):
+        report = selftest_resume(experiment, kills, print_notice)
     if as_json:
         print_json(vars(report) | {"passed": report.passed})
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-from flows.cli.terminal.output import print_line, tell
+from flows.cli.terminal.output import print_line, print_notice
 from flows.environment.settings import Api, prefect_home
 from flows.errors import InputError
 from flows.runs.folders import RunFolder, find_run
@@ -34,14 +34,14 @@ def show(store: Store, *, browse: bool) -> None:
         ServerError: the server or `workflow serve` cannot be started.
         NoRunError: the run failed.
     """
-    with prefect_session(store.root, notify=tell) as found:
+    with prefect_session(store.root, notify=print_notice) as found:
         api = cast(Api, found)  # only a server that ends with the session has none
         if serve_process.find(store.root) is None:
-            tell("Starting `workflow serve` in the background (5 s).")
+            print_notice("Starting `workflow serve` in the background (5 s).")
         serving = serve_process.start(store.root)
         run = verified_run(store)
         if run is None:
-            tell("Having a first run trained and verified.")
+            print_notice("Having a first run trained and verified.")
             run = make_run(store, UiPage(api, "/runs").address)
     print_line(f"Prefect UI   {UiPage(api).link(sys.stdout)}")
     print_line(f"Deployments  {UiPage(api, '/deployments').link(sys.stdout)}")

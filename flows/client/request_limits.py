@@ -10,7 +10,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,6 +18,8 @@ from httpcore import NetworkBackend, NetworkStream, ReadTimeout
 from httpx import HTTPTransport, Response, TimeoutException, TransportError
 from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT
+
+from flows.prefect_internals import replace_backend, set_content, transports, wrap_requests
 
 #: The maximum size of a decompressed response. The largest ones of Prefect's server have a few million bytes.
 MAX_BYTES = 64 * 2**20
@@ -113,7 +115,7 @@ class ResponseBuffer:
 
     def keep(self) -> None:
         """Makes this the content of the response, as reading it would."""
-        self._response._content = b"".join(self._parts)
+        set_content(self._response, b"".join(self._parts))
 
 
 def read(response: Response) -> Response:
@@ -196,52 +198,60 @@ class TimedBackend(NetworkBackend):
         self._backend.sleep(seconds)
 
 
-def time_connections(transports: Iterable[object]) -> None:
+def time_connections(client: object) -> None:
     """Times the connections of a client, whose requests cannot be cancelled as asyncio's can."""
-    for transport in transports:
+    for transport in transports(client):
         if isinstance(transport, HTTPTransport):
-            transport._pool._network_backend = TimedBackend(transport._pool._network_backend)
+            replace_backend(transport, TimedBackend)
 
 
 def install_sync() -> None:
     """Patches Prefect's synchronous client."""
-    client = PrefectHttpxSyncClient
-    init, send, send_single = client.__init__, client._send_handling_auth, client._send_single_request
+    init = PrefectHttpxSyncClient.__init__
 
     @functools.wraps(init)
     def make(self: PrefectHttpxSyncClient, *arguments: Any, **options: Any) -> None:
         init(self, *arguments, **options)
-        time_connections((self._transport, *self._mounts.values()))
+        time_connections(self)
 
-    @functools.wraps(send)
-    def send_in_time(*arguments: Any, **options: Any) -> Response:
-        with request_deadline():
-            return send(*arguments, **options)
+    def whole(send: Callable[..., Response]) -> Callable[..., Response]:
+        @functools.wraps(send)
+        def send_in_time(*arguments: Any, **options: Any) -> Response:
+            with request_deadline():
+                return send(*arguments, **options)
 
-    @functools.wraps(send_single)
-    def send_and_read(*arguments: Any, **options: Any) -> Response:
-        return read(send_single(*arguments, **options))
+        return send_in_time
 
-    for method in (make, send_in_time, send_and_read):
-        setattr(client, method.__name__, method)
+    def single(send: Callable[..., Response]) -> Callable[..., Response]:
+        @functools.wraps(send)
+        def send_and_read(*arguments: Any, **options: Any) -> Response:
+            return read(send(*arguments, **options))
+
+        return send_and_read
+
+    PrefectHttpxSyncClient.__init__ = make  # type: ignore[method-assign]
+    wrap_requests(PrefectHttpxSyncClient, whole, single)
 
 
 def install_async() -> None:
     """Patches Prefect's asynchronous client."""
-    client = PrefectHttpxAsyncClient
-    send, send_single = client._send_handling_auth, client._send_single_request
 
-    @functools.wraps(send)
-    async def send_in_time(*arguments: Any, **options: Any) -> Response:
-        async with request_deadline_async():
-            return await send(*arguments, **options)
+    def whole(send: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
+        @functools.wraps(send)
+        async def send_in_time(*arguments: Any, **options: Any) -> Response:
+            async with request_deadline_async():
+                return await send(*arguments, **options)
 
-    @functools.wraps(send_single)
-    async def send_and_read(*arguments: Any, **options: Any) -> Response:
-        return await read_async(await send_single(*arguments, **options))
+        return send_in_time
 
-    for method in (send_in_time, send_and_read):
-        setattr(client, method.__name__, method)
+    def single(send: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
+        @functools.wraps(send)
+        async def send_and_read(*arguments: Any, **options: Any) -> Response:
+            return await read_async(await send(*arguments, **options))
+
+        return send_and_read
+
+    wrap_requests(PrefectHttpxAsyncClient, whole, single)
 
 
 install_sync()

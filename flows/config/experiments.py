@@ -136,14 +136,22 @@ def settle(experiment: Experiment) -> SettledExperiment:
     """
     settings = experiment.model_dump()
     requested = experiment.training.device
-    try:
-        device = resolve(requested)
-    except InputError as error:
-        raise InputError(f"training.device: {error}") from error
-    settings["training"] |= {"device": device, "threads": thread_count(experiment.training.threads)}
+    settings["training"] |= {"device": require_device(experiment), "threads": thread_count(experiment.training.threads)}
     if experiment.training.batch_size == experiment.split.sizes(experiment.data.row_count)["train"]:
         settings["training"]["batch_size"] = None  # a batch of all rows is a full batch, in whichever order
     return SettledExperiment(device_asked_for=requested, **settings)
+
+
+def require_device(experiment: Experiment) -> str:
+    """The device of an experiment as it is here, for a command that is to refuse it before it starts a server.
+
+    Raises:
+        InputError: it is not there.
+    """
+    try:
+        return resolve(experiment.training.device)
+    except InputError as error:
+        raise InputError(f"training.device: {error}") from error
 
 
 def resolve(device: str) -> str:

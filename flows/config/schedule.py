@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.config.dated_settings import UTC_NAME, Dated, TimeZone
 from flows.errors import InputError
+from flows.prefect_internals import schedule_dates
 from flows.train import Refreshable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class TooSlowError(Exception):
 
 
 class Schedule(BaseModel):
-    """When an experiment is trained by itself, and what becomes of a run that comes while another one goes on."""
+    """When an experiment is trained by itself, and what becomes of a run that is due while another one is running."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -77,7 +78,8 @@ class Schedule(BaseModel):
         description="Time zone of cron and rrule, such as Europe/Berlin; UTC when not given.",
     )
     if_running: Literal["wait", "cancel"] = Field(
-        "wait", description="What a run does while another one of the experiment goes on: wait for it, or be cancelled."
+        "wait",
+        description="What a run does while another one of the experiment is running: wait for it, or be cancelled.",
     )
     refresh: list[Refreshable] = Field(
         [], max_length=MOST_STAGES, description="Stages that each scheduled run computes even if cached."
@@ -179,7 +181,7 @@ def next_moments(schedule: Schedule, start: datetime, count: int) -> list[dateti
                 rule = CronSchedule(cron=schedule.cron, timezone=zone)
             else:
                 rule = RRuleSchedule(rrule=schedule.rrule or "", timezone=zone)
-            return list(rule._get_dates_generator(n=count, start=start))
+            return schedule_dates(rule, count, start)
     except TooSlowError as error:
         raise InputError(
             f"schedule.{schedule.kind}: what {schedule.words!r} stands for takes more than {PATIENCE:g} s to compute, "

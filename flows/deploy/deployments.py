@@ -12,6 +12,7 @@ from flows.config.experiments import load_experiment, load_file, preset_names
 from flows.config.schedule import Schedule, to_prefect
 from flows.environment.identity import ANY_STORE, PREFIX
 from flows.errors import InputError
+from flows.prefect_internals import parameter_definitions
 from flows.runtime.events import STORE, TRAINED
 from tasks.learning.config.descriptions import describe_deployed
 from tasks.learning.config.experiment import Experiment
@@ -125,8 +126,7 @@ async def training_deployment(deployed: DeployedExperiment, store: str) -> "Runn
         tags=[deployed.experiment.name, f"{PREFIX}{store}"],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    # Prefect has no argument for this: the form shows the schema of the flow.
-    describe_deployed(deployment._parameter_openapi_schema.definitions, deployed.experiment)
+    describe_deployed(parameter_definitions(deployment), deployed.experiment)
     return deployment
 
 

@@ -7,26 +7,22 @@ may shut down gracefully, where the runner of Prefect 3.8 kills them at once and
 """
 
 import asyncio
-import functools
 import logging
 import multiprocessing
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing import resource_tracker
-from multiprocessing.context import SpawnProcess
-from typing import Self, cast
+from typing import Any, Self
 
 import anyio
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
-from prefect.runner._control_channel import ControlChannel
-from prefect.runner._process_manager import ProcessHandle
-from prefect.runner._scheduled_run_poller import ScheduledRunPoller
 
 from flows.deploy.run_order import runs_to_start
 from flows.executing import PRELOADED, execute
+from flows.prefect_internals import ControlChannel, order_polled_runs, process_handle, replace_starter
 from flows.signals import blocked, handled_signals
 
 #: Seconds between two queries for due runs.
@@ -53,27 +49,9 @@ class ForkingRunner(Runner):
         with blocked(*SHUTDOWN_SIGNALS):  # and now, since it unblocks SIGTERM when it starts
             resource_tracker.ensure_running()
         logging.getLogger(PORT_LOGGER).addFilter(shorten_traceback)
-        starter = ForkingStarter(forks, self._control_channel)
-        poller = self._scheduled_run_poller
-        poller._resolve_starter = lambda flow_run: starter
-        poller._submit_scheduled_flow_runs = functools.partial(  # type: ignore[method-assign]
-            submit_in_order, poller, poller._submit_scheduled_flow_runs
-        )
+        replace_starter(self, ForkingStarter(forks, ControlChannel(self)))
+        order_polled_runs(self, runs_to_start)
         return self
-
-
-async def submit_in_order(
-    poller: ScheduledRunPoller,
-    submit: Callable[..., Awaitable[None]],
-    flow_run_response: list[FlowRun],
-    task_group: anyio.abc.TaskGroup,
-) -> None:
-    """Submits flow runs in our order, up to the limit. The runner orders them by time, so it gets them one by one."""
-    due = [run for run in flow_run_response if run.id not in poller._submitting_flow_run_ids]
-    for run in await runs_to_start(due, poller._client):
-        await submit(flow_run_response=[run], task_group=task_group)
-        if run.id not in poller._submitting_flow_run_ids:
-            return
 
 
 def shorten_traceback(record: logging.LogRecord) -> bool:
@@ -91,18 +69,10 @@ class ForkingStarter:
         self._forks, self._channel = forks, channel
 
     async def start(
-        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
+        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[Any] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Starts the process, reports it, and waits for its end."""
-        # Through it the runner announces, before it ends a process, that the run is cancelled and has not crashed.
-        port, token = self._channel.register(flow_run.id)
-        environment = {
-            "PREFECT__FLOW_RUN_ID": str(flow_run.id),
-            "PREFECT__CONTROL_PORT": str(port),
-            "PREFECT__CONTROL_TOKEN": token,
-            # The runner itself calls these hooks.
-            "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
-        }
+        environment = self._channel.register(flow_run.id)
         process = self._forks.Process(target=execute, args=(flow_run.id, environment))
         try:
             # Blocked in the new process until it can shut down gracefully: it takes up to a second to start, and the
@@ -113,7 +83,7 @@ class ForkingStarter:
         except BaseException:
             self._channel.unregister(flow_run.id)
             raise
-        task_status.started(ProcessHandle(cast(SpawnProcess, process)))  # has the same interface
+        task_status.started(process_handle(process))
         await anyio.to_thread.run_sync(process.join)
 
 

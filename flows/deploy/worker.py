@@ -13,13 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.process import ProcessWorker
 
 from flows.deploy.reaper import reap
 from flows.deploy.run_order import runs_to_start
 from flows.deploy.runner import run_periodically
+from flows.prefect_internals import order_worker_runs
 from flows.signals import handled_signals
 
 #: Seconds that flow runs have to save their checkpoints, and the worker to report their final states.
@@ -31,6 +30,10 @@ class GracefulWorker(ProcessWorker):
 
     stopping = False
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        order_worker_runs(self, runs_to_start)
+
     @classmethod
     def __dispatch_key__(cls) -> str:
         """Returns its own type, since under its base class's type it would replace that, with a warning."""
@@ -39,16 +42,6 @@ class GracefulWorker(ProcessWorker):
     async def get_and_submit_flow_runs(self) -> list[Any]:
         """Submits the runs that are due."""
         return [] if self.stopping else await super().get_and_submit_flow_runs()
-
-    async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
-        """Submits flow runs that are due, in our order."""
-        due = {
-            entry.flow_run.id: entry
-            for entry in flow_run_response
-            if entry.flow_run.id not in self._submitting_flow_run_ids
-        }
-        ordered = await runs_to_start([entry.flow_run for entry in due.values()], self.client)
-        return await super()._submit_scheduled_flow_runs([due[run.id] for run in ordered])
 
 
 async def work(pool: str, name: str | None, limit: int, root: Path, notify: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""`workflow check`: tells what an inspection of the store found, and what a repair did about it."""
+"""`workflow check`: what an inspection of the store found, and what a repair did about it, in lines."""
 
 import sys
 from typing import Any
@@ -34,9 +34,9 @@ def repair_with_pointers(store: Store, inspection: Inspection) -> Repair:
     return repair
 
 
-def tell_inspection(inspection: Inspection) -> list[str]:
+def inspection_lines(inspection: Inspection) -> list[str]:
     """An inspection in lines for people, what matters last."""
-    # Told once, however many records and runs name it.
+    # Once, however many records and runs name it.
     lines = dict.fromkeys(
         in_one_line(f"{finding.kind:<10} {finding.path}: {finding.what}") for finding in inspection.findings
     )
@@ -46,13 +46,13 @@ def tell_inspection(inspection: Inspection) -> list[str]:
     return [*lines, f"{verdict}; looked at {looked_at}"]
 
 
-def tell_repair(repair: Repair) -> list[str]:
+def repair_lines(repair: Repair) -> list[str]:
     """A repair in lines for people."""
     return [
         *(in_one_line(f"set aside  {path}, now in {place}") for path, place in repair.set_aside.items()),
         *(in_one_line(f"removed    {path}") for path in repair.removed),
         *(in_one_line(f"restored   {path}") for path in repair.restored),
-        *tell_inspection(repair.remaining),
+        *inspection_lines(repair.remaining),
     ]
 
 

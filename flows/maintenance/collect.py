@@ -1,4 +1,4 @@
-"""`workflow collect`: tells what a collection of garbage would free, or has freed."""
+"""`workflow collect`: what a collection of garbage would free, or has freed, in lines."""
 
 import sys
 from collections import Counter
@@ -22,7 +22,7 @@ def remove(store: Store, garbage: Garbage) -> Garbage:
         return collect(store, garbage, lambda: progress.advance(task))
 
 
-def tell(garbage: Garbage, *, applied: bool) -> list[str]:
+def garbage_lines(garbage: Garbage, *, applied: bool) -> list[str]:
     """A collection in lines for people, what matters last."""
     from rich.filesize import decimal
 

@@ -1,6 +1,6 @@
 """Trainings in a store of their own and a process of their own, which leave the project's store alone.
 
-Such a process ends with the one that started it, however that ended: nobody else would ever ask for what it makes.
+Such a process ends with the one that started it, however that ended: what it makes is of no other use.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tasks.caching.key import flatten
 from tasks.caching.storage.durable import naming_path
 from tasks.learning.config.experiment import Experiment
 
-#: Seconds in which a training that is told to end has to do so.
+#: Seconds that a training has to end after SIGTERM.
 GRACE_SECONDS = 10.0
 
 
@@ -42,7 +42,7 @@ def write_experiment(experiment: Experiment, path: Path) -> None:
 
 @contextlib.contextmanager
 def homes_elsewhere(purpose: str) -> Iterator[Path]:
-    """A folder for stores that are needed for a while; Prefect is told of the trainings in them that were killed."""
+    """A folder for stores that are needed for a while; trainings in them that were killed are reported to Prefect."""
     folder = Path(tempfile.mkdtemp(prefix=f"workflow-{purpose}-"))
     try:
         yield folder
@@ -67,7 +67,7 @@ def training(experiment: Path, home: Path, until: str, purpose: str) -> Iterator
     process: subprocess.Popen[str] | None = None
     words = (str(os.getpid()), purpose, "train", str(experiment), "--until", until)
     try:
-        with postponed_interruption():  # or else it might run, and nobody know it
+        with postponed_interruption():  # or else it might run on, unknown
             process = subprocess.Popen(
                 [sys.executable, "-m", "flows.cli.isolated", *words],
                 env=os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -83,7 +83,7 @@ def training(experiment: Path, home: Path, until: str, purpose: str) -> Iterator
 
 
 def end(process: "subprocess.Popen[str]") -> None:
-    """Ends a training in good order, so that it tells Prefect; by force if this takes too long, or is interrupted."""
+    """Ends a training in good order, so that it reports to Prefect; by force if this takes long, or is interrupted."""
     try:
         process.terminate()
         process.communicate(timeout=GRACE_SECONDS)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from flows.config.experiments import merge, settle
+from flows.config.experiments import merge, require_device
 from flows.errors import InputError, list_problems
 from flows.maintenance.isolated_training import homes_elsewhere, train_elsewhere, write_experiment
 from flows.train import STAGES
@@ -34,7 +34,7 @@ class StageComparison:
         outcome: within tolerance if every number is close, and pictures differ only because their numbers do.
         largest: largest absolute difference of two numbers; None if there is none or they cannot be compared.
         unequal: names of the artifacts that are not the same to the last byte.
-        reasons: what shaped the stage and was not the same; told only if it is not identical.
+        reasons: what shaped the stage and was not the same; empty for one that is identical.
     """
 
     name: str
@@ -75,14 +75,14 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         manifest: of the run.
         store: where it lies.
         device: to train on; the run's own if empty.
-        notify: is told what goes on.
+        notify: gets a line on what takes a while.
 
     Raises:
         InputError: the device is not there, or the run's folder is not as it was saved.
         TrainingError: the training failed.
     """
     experiment = experiment_of(manifest, device)
-    settle(experiment)
+    require_device(experiment)
     require_whole(manifest, store)
     with homes_elsewhere("reproduce") as home:
         source = home / "reproduce.toml"
@@ -134,7 +134,7 @@ def experiment_of(manifest: Manifest, device: str) -> Experiment:
     try:
         return Experiment.model_validate(merge(manifest.experiment, changes))
     except ValidationError as error:
-        raise list_problems(error, f"what the manifest of {manifest.run} tells") from error
+        raise list_problems(error, f"the manifest of {manifest.run}") from error
 
 
 def compare_with(manifest: Manifest, store: Store, other: Store) -> Reproduction:
@@ -207,12 +207,12 @@ def why(stage: StageEntry, repeated: StageEntry, store: Store, other: Store) -> 
             for place, entry in ((store, stage), (other, repeated))
         )
     except (OSError, UnreadableRecordError):
-        return ("its settings, inputs, code or libraries are others; the record that told them is gone",)
+        return ("its settings, inputs, code or libraries are others; the record that had them is gone",)
     return tuple(map(str, differences(before, after)))
 
 
 def environment_changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
     """Where two runs took place, as far as it differs."""
-    told = [flatten(manifest.environment.model_dump(exclude={"device_note"})) for manifest in (before, after)]
-    named = ({name.removeprefix("versions."): value for name, value in part.items()} for part in told)
+    environments = [flatten(manifest.environment.model_dump(exclude={"device_note"})) for manifest in (before, after)]
+    named = ({name.removeprefix("versions."): value for name, value in part.items()} for part in environments)
     return tuple(map(str, differences(*named)))

@@ -1,6 +1,5 @@
 """`workflow selftest resume`: kills a real training of the user's own experiment, and shows that nothing is lost."""
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +7,9 @@ from pathlib import Path
 
 from flows.errors import InputError
 from flows.maintenance.isolated_training import finish, homes_elsewhere, train_elsewhere, training, write_experiment
+from flows.maintenance.training_messages import read_messages
 from tasks.caching.records import open_envelope
+from tasks.caching.storage.states import step_of
 from tasks.learning.config.experiment import Experiment
 
 #: What Prefect shows of the trainings.
@@ -27,7 +28,7 @@ class ResumeReport:
 
     Attributes:
         killed_after: the epoch after which each training was killed, at least.
-        resumed_after: the epoch after which each next one went on.
+        resumed_after: the epoch after which each next one resumed.
         outputs: for each artifact of the stage, its digest without and with the kills.
     """
 
@@ -37,9 +38,9 @@ class ResumeReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every training went on, and the end is the same to the last byte."""
-        went_on = len(self.resumed_after) == len(self.killed_after) > 0
-        return went_on and all(without == killed for without, killed in self.outputs.values())
+        """Whether every training resumed, and the end is the same to the last byte."""
+        resumed = len(self.resumed_after) == len(self.killed_after) > 0
+        return resumed and all(without == killed for without, killed in self.outputs.values())
 
 
 def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], None]) -> ResumeReport:
@@ -48,13 +49,13 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
     Args:
         experiment: any.
         kills: how often the second training is killed, evenly over its epochs.
-        notify: is told what goes on.
+        notify: gets a line on each training.
 
     Raises:
         InputError: the training has too few epochs to be killed so often, or ended before it could be.
         TrainingError: a training failed by itself.
     """
-    epochs = experiment.training.epochs
+    epochs, batches = experiment.training.epochs, batches_of(experiment)
     if epochs <= kills:
         raise InputError(f"training.epochs ({epochs}) must be above the number of kills ({kills})")
     with homes_elsewhere("selftest") as folder:
@@ -62,13 +63,15 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         write_experiment(with_states(experiment), source)
         notify(f"training {experiment.name} without a kill")
         train_elsewhere(source, folder / "without", "train", PURPOSE)
-        resumed, targets = [], [epochs * number // (kills + 1) for number in range(1, kills + 1)]
+        resumed: list[int] = []
+        targets = [epochs * number // (kills + 1) for number in range(1, kills + 1)]
         for target in targets:
             notify(f"killing it after epoch {target:,} of {epochs:,}")
-            resumed += kill_after(target * batches_of(experiment), source, folder / "killed")
+            resumed += kill_after(target * batches, source, folder / "killed")
         notify("letting it end")
-        resumed += went_on_after(train_elsewhere(source, folder / "killed", "train", PURPOSE))
-        return ResumeReport(targets, resumed, compare_outputs(folder / "without", folder / "killed"))
+        resumed += resumed_steps(train_elsewhere(source, folder / "killed", "train", PURPOSE))
+        resumed_after = [step // batches for step in resumed]
+        return ResumeReport(targets, resumed_after, compare_outputs(folder / "without", folder / "killed"))
 
 
 def with_states(experiment: Experiment) -> Experiment:
@@ -85,7 +88,7 @@ def batches_of(experiment: Experiment) -> int:
 
 
 def kill_after(updates: int, source: Path, home: Path) -> list[int]:
-    """Kills a training once it has kept a state of so many updates; the epoch after which it had gone on, if it had.
+    """Kills a training once it has kept a state of so many updates; the steps that it had resumed from.
 
     Raises:
         InputError: it ended before.
@@ -99,18 +102,17 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
             time.sleep(LOOK_SECONDS)
         process.kill()
         out, _ = process.communicate()
-    return went_on_after(out)
+    return resumed_steps(out)
 
 
 def newest_state(home: Path) -> int:
     """Updates in the newest state of the training in a store; -1 if there is none."""
-    names = (path.name for path in (home / "artifacts/states/train").glob("*/*.pth"))
-    return max((int(name.partition("-")[0]) for name in names), default=-1)
+    return max(map(step_of, (home / "artifacts/states/train").glob("*/*.pth")), default=-1)
 
 
-def went_on_after(out: str) -> list[int]:
-    """The epoch after which a training said that it went on; empty if it began anew."""
-    return [int(number.replace(",", "")) for number in re.findall(r"resumes after epoch ([\d,]+)", out)]
+def resumed_steps(out: str) -> list[int]:
+    """The steps of the states that a training has resumed from, as it reported; empty if it began at the start."""
+    return [message.step for message in read_messages(out)]
 
 
 def compare_outputs(one: Path, other: Path) -> dict[str, tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,25 +16,22 @@ from tasks.caching.key import flatten
 from tasks.caching.reasons import differences
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import MANIFEST, Manifest, ManifestError
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store
 from tasks.learning.config.acceptance import Accept, shortfalls
 from tasks.learning.evaluation.drift import FEWEST_BEFORE, MOST_BEFORE, Band, band_after, is_outside, known
-from tasks.limits import NAME
 
 #: The metrics of the test rows that are watched, and what people call them.
 METRICS = {"loss": "loss", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "largest_error": "largest error"}
 
-#: The artifacts whose digests tell whether two runs came to the same, each with the stage that makes it.
+#: The artifacts whose digests show whether two runs came to the same, each with the stage that makes it.
 DIGESTS = {"dataset": "generate", "weights": "train", "predictions": "evaluate"}
 
 #: The stages that shape the metrics.
 SCORED = ("generate", "split", "train", "evaluate")
 
-#: How many runs are told, unless somebody asks for more: the newest.
+#: How many runs are shown unless more are asked for: the newest.
 SHOWN = 30
-
-#: The name that the stage `save` gives a run: experiment, moment, and from the second run of that moment on a number.
-RUN_NAME = re.compile(rf"({NAME})-([0-9]{{8}}-[0-9]{{6}})(?:-([0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ class ScoredRun:
 
     @functools.cached_property
     def code(self) -> Ingredients | None:
-        """The code that shaped the metrics, as the records of the stages tell it; None if one cannot be read."""
+        """The code that shaped the metrics, as the records of the stages have it; None if one cannot be read."""
         code: Ingredients = {}
         for stage, key in self.keys.items():
             try:
@@ -173,7 +169,7 @@ class ScoredRun:
 
 
 def read_history(experiment: str, store: Store, last: int = SHOWN) -> History:
-    """The last runs of an experiment, each judged by the runs before it, even where those are not told.
+    """The last runs of an experiment, each judged by the runs before it, even where those are not shown.
 
     Raises:
         InputError: it has no run; names the experiments that have.
@@ -226,10 +222,9 @@ def run_names(store: Store) -> dict[str, list[str]]:
     """The names of each experiment's runs, oldest first."""
     runs: dict[str, list[tuple[str, int, str]]] = {}
     for path in store.runs.glob(f"*/{MANIFEST}"):
-        named = RUN_NAME.fullmatch(path.parent.name)
-        if named and not path.parent.is_symlink():
-            experiment, moment, number = named.groups()
-            runs.setdefault(experiment, []).append((moment, int(number or 1), path.parent.name))
+        name = RunName.parse(path.parent.name)
+        if name is not None and not path.parent.is_symlink():
+            runs.setdefault(name.experiment, []).append((name.moment, name.number, path.parent.name))
     return {experiment: [name for _, _, name in sorted(found)] for experiment, found in runs.items()}
 
 
@@ -276,7 +271,7 @@ def judge(run: ScoredRun, before: Sequence[ScoredRun]) -> Row:
     manifest = run.folder.manifest
     bands = {metric: band_after(earlier[metric]) for metric in METRICS}
     outside = tuple(metric for metric in METRICS if is_outside(run.metrics[metric], earlier[metric]))
-    drifts = tuple(tell_flag(name, run.metrics[name], band) for name in outside if (band := bands[name]))
+    drifts = tuple(describe_flag(name, run.metrics[name], band) for name in outside if (band := bands[name]))
     return Row(
         run=manifest.run,
         created=manifest.created,
@@ -305,7 +300,7 @@ def rejections(run: ScoredRun, drifts: tuple[str, ...]) -> tuple[str, ...] | Non
 
 
 def what_changed(before: ScoredRun, now: ScoredRun) -> tuple[str, ...]:
-    """What differs between two runs, in words: settings, libraries, code, and the data where no setting tells of it."""
+    """What differs between two runs, in words: settings, libraries, code, and the data where no setting shows it."""
     old, new = before.circumstances, now.circumstances
     if all(old.get(name) == new.get(name) for name in old.keys() | new.keys() if name.startswith("data.")):
         data = str(Ingredient("input", "data"))
@@ -326,9 +321,9 @@ def have_same_checkout(*runs: ScoredRun) -> bool:
     return len(commits) == 1 and not any(commit is None or commit.endswith("+changes") for commit in commits)
 
 
-def tell_flag(metric: str, value: float | None, band: Band) -> str:
+def describe_flag(metric: str, value: float | None, band: Band) -> str:
     """That a metric is outside its band, in words, and with as many digits as it takes to see it."""
-    for digits in range(3, 18):  # 17 tell any two numbers apart
+    for digits in range(3, 18):  # 17 distinguish any two numbers
         shown, low, high = (figure(number, digits) for number in (value, band.low, band.high))
         if shown not in (low, high) and (low != high or band.low == band.high):
             break

@@ -36,7 +36,7 @@ def in_one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without what steers a terminal: it may come out of a file that somebody else made."""
+    """A text without what steers a terminal: it may come out of a file of another origin."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 

@@ -19,8 +19,8 @@ IfRunning = Literal["wait", "cancel"]
 
 
 @contextlib.contextmanager
-def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Iterator[None]:
-    """Surrounds a flow. One that was called directly, without a deployment, begins at once.
+def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Iterator[bool]:
+    """Surrounds a flow; yields whether it had to wait. One that was called directly, without a deployment, never does.
 
     Raises:
         RunSkippedError: the run is skipped.
@@ -28,7 +28,7 @@ def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Itera
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.deployment_id is None:
-        yield
+        yield False
         return
     waited = False
 
@@ -43,7 +43,7 @@ def one_at_a_time(experiment: str, if_running: IfRunning, store: Store) -> Itera
             if has_ended_in_prefect(run.id):
                 raise RunSkippedError("It was ended while it was waiting.")
             set_state(run, Running())
-        yield
+        yield waited
 
 
 def scheduled(run: FlowRun) -> Scheduled | None:

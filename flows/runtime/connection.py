@@ -1,18 +1,18 @@
-"""Contact with Prefect's server while a flow runs. The work needs none: nobody waits for long to tell something.
+"""Contact with Prefect's server while a flow runs. The work needs none, so that no request holds it up for long.
 
-What only tells, such as a page or a progress bar, is tried once. If nobody answers, a person is told so in one line,
-and for a while nothing of the kind is tried again. How a flow ended is told by its engine (`flows.runtime.engine`), or
-else at the next start (`flows.runtime.zombie_runs`).
+What only shows something, such as a page or a progress bar, is tried once. If the server does not answer, a person is
+notified in one line, and for a while nothing of the kind is tried again. How a flow ended is reported by its engine
+(`flows.runtime.engine`), or else at the next start (`flows.runtime.zombie_runs`).
 """
 
 import concurrent.futures
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from httpx import HTTPError, HTTPStatusError
 from prefect.context import SettingsContext, get_settings_context
@@ -21,8 +21,9 @@ from prefect.logging import get_run_logger
 
 import flows.client.connections  # these patch Prefect's clients: connections without a proxy on this machine,
 import flows.client.foreign_responses  # responses that are not Prefect's,
-import flows.client.request_limits  # noqa: F401 - and limits on time and size
-from flows.client.threads import start_threads
+import flows.client.request_limits  # limits on time and size,
+import flows.client.threads  # noqa: F401 - and the end of the process if one of their threads dies
+from flows.prefect_internals import senders, start_loops
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ UNANSWERED = (HTTPError, PrefectException)
 #: twentieth of its time at the most. And so many at the least.
 PAUSE_FACTOR, PAUSE_SECONDS = 20.0, 10.0
 
-#: Seconds for what Prefect's own threads still have to send at the end; and if nobody has answered of late.
+#: Seconds for what Prefect's own threads still have to send at the end; and if the server has not answered of late.
 DRAIN_SECONDS, LOST_DRAIN_SECONDS = 30.0, 1.0
 
 
@@ -45,9 +46,9 @@ class Contact:
     """How this process gets on with the server.
 
     Attributes:
-        notify: tells a person.
-        is_lost: whether nobody answered when it was last tried.
-        paused_until: by the monotonic clock; nothing that only tells is tried before.
+        notify: prints a line for a person.
+        is_lost: whether the server did not answer when it was last asked.
+        paused_until: by the monotonic clock; nothing that only shows something is tried before.
     """
 
     notify: Callable[[str], None] | None = None
@@ -60,8 +61,8 @@ class Contact:
             return
         if self.notify is not None and not self.is_lost:
             self.notify(
-                f"Prefect's server does not answer ({reason(error)}). The work goes on without it; how it ends, "
-                "Prefect is told at the next start if not before."
+                f"Prefect's server does not answer ({reason(error)}). The work continues without it; how it ends "
+                "is reported to Prefect at the next start if not before."
             )
         self.is_lost = True
         self.paused_until = time.monotonic() + max(PAUSE_SECONDS, PAUSE_FACTOR * seconds)
@@ -72,8 +73,8 @@ contact: ContextVar[Contact] = ContextVar("contact", default=Contact())  # noqa:
 
 @contextlib.contextmanager
 def keeping_contact(notify: Callable[[str], None] | None) -> Iterator[None]:
-    """Surrounds flows that are called directly; what they have to tell is told in the end, or dropped."""
-    start_threads()
+    """Surrounds flows that are called directly; what they still have to send is sent in the end, or dropped."""
+    start_loops()
     mine = Contact(notify)
     token = contact.set(mine)
     # Else a thread that cannot send the log prints so in the midst of what the command prints.
@@ -89,7 +90,7 @@ def keeping_contact(notify: Callable[[str], None] | None) -> Iterator[None]:
 
 
 def ask(request: Callable[[], T]) -> T | None:
-    """Makes a request that the work can do without; None if nobody answers, or nobody did a moment ago."""
+    """Makes a request that the work can do without; None if the server does not answer, or did not a moment ago."""
     mine, started = contact.get(), time.monotonic()
     if started < mine.paused_until:
         return None
@@ -97,7 +98,7 @@ def ask(request: Callable[[], T]) -> T | None:
         with once_only():
             answer = request()
     except UNANSWERED as error:
-        get_run_logger().warning("Prefect could not be told: %s", reason(error))
+        get_run_logger().warning("this could not be reported to Prefect: %s", reason(error))
         mine.fail(error, time.monotonic() - started)
         return None
     mine.is_lost = False
@@ -107,7 +108,7 @@ def ask(request: Callable[[], T]) -> T | None:
 def once_only() -> contextlib.AbstractContextManager[object]:
     """Surrounds requests that are not repeated if they fail."""
     current = get_settings_context()
-    # Prefect's own `temporary_settings` reads the whole environment anew, which takes longer than most requests.
+    # Prefect's own `temporary_settings` reads the whole environment again, which takes longer than most requests.
     client = current.settings.client.model_copy(update={"max_retries": 0})
     return SettingsContext(profile=current.profile, settings=current.settings.model_copy(update={"client": client}))
 
@@ -144,14 +145,12 @@ def drain(seconds: float) -> None:
     """
     from prefect.events.worker import EventsWorker
 
-    # All services of Prefect's are kept in one place, those that send logs among them.
-    services: Iterable[Any] = tuple(EventsWorker._instances.values())  # type: ignore[misc]
-    senders = [service._task for service in services if service._task is not None]
+    sending = senders()
     pending: set[concurrent.futures.Future[bool]] = set()
     try:
         _, pending = cast(Drained, EventsWorker.drain_all(timeout=seconds))
     finally:
         for _ in range(2):  # the first ends the sending, the second a farewell to a server that hangs
-            for sender in senders:
+            for sender in sending:
                 sender.get_loop().call_soon_threadsafe(sender.cancel)
             concurrent.futures.wait(pending, timeout=1.0)

@@ -1,9 +1,9 @@
 """Flows whose work is worth more than what Prefect knows of it.
 
 They run in Prefect's own engine, but for three things. Each run has a lease before Prefect knows of it, so that one
-whose process dies is found (`flows.runtime.zombie_runs`). If Prefect cannot be told how a run ended, the run ends that
-way nonetheless, and Prefect is told at the next start. And a run that was ended on purpose, by Ctrl-C, SIGTERM or
-SIGHUP, is Cancelled and not Crashed: nobody is to be alerted.
+whose process dies is found (`flows.runtime.zombie_runs`). If the end of a run cannot be reported, the run ends that
+way nonetheless, and it is reported at the next start. And a run that was ended on purpose, by Ctrl-C, SIGTERM or
+SIGHUP, is Cancelled and not Crashed: no alert is to be sent.
 """
 
 import contextlib
@@ -24,25 +24,24 @@ from prefect.exceptions import Abort, ParameterTypeError, TerminationSignal
 from prefect.flow_engine import FlowRunEngine
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Failed
-from prefect.utilities import engine as prefect_engine
 from prefect.utilities.callables import get_call_parameters
 from pydantic_core import to_jsonable_python
 
 from flows.environment.identity import store_tag
 from flows.errors import InputError
+from flows.prefect_internals import keep_error, keep_flow_run_name, replace_sigterm_handler
 from flows.runtime import repetition
 from flows.runtime.connection import UNANSWERED, contact, once_only, reason
 from flows.runtime.empty_fields import fill_empty_fields
-from flows.runtime.random_names import is_random
+from flows.runtime.run_names import is_random
 from flows.runtime.zombie_runs import acquire_run_lease, dump_final_state, lease_path
 from tasks.caching.interruption import interruptions, noted, postponed_interruption
 from tasks.caching.locking.lease import Lease
 from tasks.caching.storage.store import project_store
 from tasks.errors import ExperimentError
 
-# Prefect's own handler of SIGTERM, while a flow runs, raises an exception too, which can be lost. It is replaced as a
-# whole, because Prefect asks whether the one that is set is the one that it has.
-prefect_engine._prefect_sigterm_handler = noted(prefect_engine._prefect_sigterm_handler)  # type: ignore[assignment]
+# Prefect's own handler of SIGTERM, while a flow runs, raises an exception too, which can be lost.
+replace_sigterm_handler(noted)
 
 #: What Prefect shows of a run that was ended by a signal.
 ENDED_ON_PURPOSE = "Ended by {}. What is finished is kept: the next run continues from there."
@@ -118,7 +117,7 @@ class NamingClient:
 
 
 class LastingEngine(FlowRunEngine[..., Any]):
-    """Runs a flow to its end, whether or not Prefect can be told of it."""
+    """Runs a flow to its end, whether or not that can be reported to Prefect."""
 
     lease: Lease | None = None
     ended_on_purpose = False
@@ -144,7 +143,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
         """Begins; a run that Prefect knew before gets its lease first, and keeps a name that was typed or given."""
         if self.lease is None and self.flow_run is not None:
             self.lease = acquire_run_lease(project_store().root, self.flow_run.id)
-            self._flow_run_name_set = not is_random(self.flow_run.name)
+            keep_flow_run_name(self, keep=not is_random(self.flow_run.name))
         state = super().begin_run()
         if self.filled and state.is_running():
             shown = ", ".join(f"{name} {value!r}" for name, value in self.filled.items())
@@ -170,9 +169,9 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return flow_run
 
     def handle_exception(self, exc: Exception, *arguments: Any, **options: Any) -> State[Any]:
-        """Tells Prefect that the run failed; parameters that are not valid, or lead nowhere, need no traceback."""
+        """Reports that the run failed; parameters that are not valid, or lead nowhere, need no traceback."""
         if isinstance(exc, ParameterTypeError):
-            # What pydantic puts before a sentence of ours says nothing to whoever filled in a form.
+            # What pydantic puts before a sentence of ours says nothing to a person who filled in a form.
             return self.refuse(ParameterTypeError(str(exc).replace(": Value error, ", ": ")))
         if isinstance(exc.__cause__, ExperimentError):
             return self.refuse(exc)
@@ -181,43 +180,43 @@ class LastingEngine(FlowRunEngine[..., Any]):
     def refuse(self, error: Exception) -> State[Any]:
         """Ends the run Failed, with what is wrong as its message and in its log, where a person looks for it."""
         self.run_log.error("%s\n%s", error, RETRY_IS_NO_USE)
-        self._raised = error
+        keep_error(self, error)
         return self.set_state(Failed(message=str(error)))
 
     def handle_crash(self, exc: BaseException) -> None:
-        """Tells Prefect that the run ended by an exception that is none of its stages'."""
+        """Reports that the run ended by an exception that is none of its stages'."""
         if isinstance(exc, KeyboardInterrupt | TerminationSignal):
             self.ended_on_purpose = True
             message = ended_on_purpose()
             self.logger.info(message)
             self.set_state(Cancelled(message=message), force=True)
-            self._raised = exc  # type: ignore[assignment] # as Prefect does
+            keep_error(self, exc)
         else:
             super().handle_crash(exc)
 
     def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
-        """Tells Prefect a state; one that is final and cannot be told is kept for the next start."""
+        """Reports a state to Prefect; one that is final and cannot be reported is kept for the next start."""
         if interruptions and (state.is_failed() or state.is_crashed()):
             # A library made an error of its own out of the interruption.
             self.ended_on_purpose, state = True, Cancelled(message=ended_on_purpose())
         mine, started = contact.get(), time.monotonic()
         try:
-            # Nobody waits for a server that was silent just now, nor after Ctrl-C.
+            # There is no waiting for a server that was silent just now, nor after Ctrl-C.
             with (
                 once_only() if mine.is_lost or self.ended_on_purpose or state.is_crashed() else contextlib.nullcontext()
             ):
-                told = super().set_state(state, force)
+                accepted = super().set_state(state, force)
         except (*UNANSWERED, Abort) as error:  # a server may refuse a state: what was made is there all the same
             if self.lease is None or self.flow_run is None or not state.is_final():
                 raise
-            self.logger.warning("Prefect could not be told: %s", reason(error))
+            self.logger.warning("this could not be reported to Prefect: %s", reason(error))
             mine.fail(error, time.monotonic() - started)
             self.lease.write(dump_final_state(state))
             self.flow_run.state = state
             return state
-        if self.lease is not None and told.is_final():
+        if self.lease is not None and accepted.is_final():
             self.lease.end()
-        return told
+        return accepted
 
     def release_lease(self) -> None:
         """Releases the lease; if it has not ended, the next start finds that it has expired."""

@@ -1,7 +1,7 @@
-"""What flows tell Prefect besides their states: events that name the run, on which automations act.
+"""What flows report to Prefect besides their states: events that name the run, on which automations act.
 
 They are posted at once and not through Prefect's own `emit_event`, whose background thread delays the end of a process
-whose server is gone by seconds, or by minutes if it hangs, and tells nobody when an event is lost.
+whose server is gone by seconds, or by minutes if it hangs, and does not report an event that is lost.
 """
 
 from collections.abc import Iterable
@@ -30,18 +30,18 @@ REJECTED = "workflow.run.rejected"
 #: A run that was saved is outside the band of the runs before.
 DRIFTED = "workflow.run.drifted"
 
-#: From now on somebody waits for verified runs of an experiment.
+#: From now on verified runs of an experiment are awaited.
 AWAITED = "workflow.experiment.awaited"
 
-#: Somebody wants to see whether alerts arrive.
+#: A trial of whether alerts arrive.
 TRIED = "workflow.alerts.tried"
 
 #: The labels of an event that name the experiment, and the store that it is kept in.
 EXPERIMENT, STORE = "workflow.experiment", "workflow.store"
 
 
-def announce(event: str, experiment: str, run: str, store: str, why: str = "") -> None:
-    """Tells what became of a run, from inside the flow that did it.
+def emit(event: str, experiment: str, run: str, store: str, why: str = "") -> None:
+    """Emits an event about a run, from inside the flow that did it.
 
     Args:
         event: one of those above that are about a run.
@@ -65,7 +65,7 @@ def post(
     why: str = "",
     related: Iterable[dict[str, str]] = (),
 ) -> None:
-    """Posts an event about a run, or about its experiment if no run is named; only its own store heeds it."""
+    """Posts an event about a run, or about its experiment if no run is named; only its own store acts on it."""
     subject = f"workflow.run.{run}" if run else f"workflow.experiment.{experiment}"
     fields = {
         "id": str(uuid4()),

@@ -1,5 +1,12 @@
-"""What tells flow runs apart in the UI: a name that says experiment, device and what changed, and tags to filter by."""
+"""What distinguishes flow runs in the UI: a name that says experiment, device and what changed, and tags to filter by.
 
+A name that a person has typed is kept. Prefect's server makes names up, and the form of its UI another kind, which it
+sends as it sends one that was typed: only their words distinguish them.
+"""
+
+import functools
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -7,29 +14,34 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from flows.config.dated_settings import with_dates
-from flows.config.experiments import place, settle
 from flows.errors import InputError
-from flows.planning import plan_training
+from flows.prefect_internals import web_pages
+from flows.runtime.training_request import training_request
 from tasks.caching.decision import FORCED, Decision
 from tasks.caching.reasons import Reason, ReasonKind
-from tasks.caching.storage.store import project_store
 
 #: Characters of a name; more would be cut off in the lists of the UI.
 LONGEST = 100
+
+#: What the form begins its names with, a number behind it or not.
+GREEK = re.compile(
+    r"(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|tau|upsilon|phi|chi"
+    r"|psi|omega)\d*-(?P<star>.+)"
+)
+
+#: The list of stars and constellations in the form's program, from its first one on.
+STARS = re.compile(rb"`(andromedae\.[a-z.-]+)`")
 
 
 def train_run_name() -> str:
     """Name of a train flow run, such as `line on cpu: training.learning_rate 0.03 → 0.01`."""
     asked = flow_run.parameters
-    experiment = place(asked["experiment"], asked["device"])
-    experiment = with_dates(experiment, asked["dated"], flow_run.scheduled_start_time, asked["timezone"])
     try:
-        settled = settle(experiment)
-        plan = plan_training(settled, project_store(), frozenset(asked["refresh"]), asked["until"])
+        request = training_request(**asked)
     except InputError:  # the flow will fail with it
-        return f"{experiment.name} on {experiment.training.device}"
-    return shortened(f"{experiment.name} on {settled.training.device}: {what_is_new(plan)}")
+        return f"{asked['experiment'].name} on {asked['device'] or asked['experiment'].training.device}"
+    experiment = request.experiment
+    return shortened(f"{experiment.name} on {experiment.training.device}: {what_is_new(request.plan)}")
 
 
 def verify_run_name() -> str:
@@ -68,3 +80,29 @@ def tag_run(tags: Iterable[str]) -> None:
         raise RuntimeError("only a flow run can be tagged")
     with get_client(sync_client=True) as client:
         client.update_flow_run(context.flow_run.id, tags=sorted({*context.flow_run.tags, *tags}))
+
+
+def is_random(name: str) -> bool:
+    """Whether a name is one that Prefect has made up, such as `classic-bullfinch` or `alpha2-andromedae-void`."""
+    words = name.split("-")
+    if len(words) == 2 and server_words().issuperset(words):
+        return True
+    greek = GREEK.fullmatch(name)
+    return greek is not None and bool(form_stars() & {greek["star"], greek["star"].rpartition("-")[0]})
+
+
+@functools.cache
+def server_words() -> frozenset[str]:
+    """The words that the server makes names of."""
+    from coolname.data import config
+
+    lists = (part["words"] for part in config.values() if isinstance(part, dict) and part.get("type") == "words")
+    return frozenset(itertools.chain.from_iterable(lists))
+
+
+@functools.cache
+def form_stars() -> frozenset[str]:
+    """The stars and constellations that the form makes names of; none where its program is not as expected."""
+    programs = (web_pages() / "assets").glob("index-*.js")
+    found = (STARS.search(program.read_bytes()) for program in programs)
+    return frozenset(star for match in found if match for star in match[1].decode().split(".") if star)

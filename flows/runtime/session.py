@@ -19,10 +19,10 @@ from tasks.caching.storage.store import project_store
 #: Python prints its warnings on the error stream, unless a program has set up logging in its own way.
 LOG = logging.getLogger("workflow")
 
-#: What is told if the server stops answering, or never did.
+#: The error if the server stops answering, or never did.
 SILENT = (
     "Prefect's server stopped answering ({why}). What is finished is kept: the same command "
-    "starts the project's own server again if need be, and goes on from there"
+    "starts the project's own server again if need be, and continues from there"
 )
 REFUSED = (
     "Prefect's server refuses to answer ({why}): set PREFECT_API_AUTH_STRING to its user:password "
@@ -57,14 +57,14 @@ def prefect_session(
     require_own_environment()
     require_descriptors()
     root = project_root(root)
-    announce_new_folder(root, notify)
+    notify_new_folder(root, notify)
     from flows.environment.settings import configure_prefect, use_api
     from flows.services.prefect_server.server import ServerError, diagnose, find_api
     from flows.services.prefect_server.temporary import temporary_server
 
     configure_prefect(root)
     drop_run_variables(os.environ)
-    # Whoever calls shows the stages in a way of his own; the flow run's log, with everything, is in the UI.
+    # The caller shows the stages in its own way; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
     with contextlib.ExitStack() as stack:
@@ -86,7 +86,7 @@ def prefect_session(
         if temporary:  # it came up while Prefect was imported here
             temporary.wait()
         # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose
-        # process somebody else watches; whoever calls a flow directly sees it end.
+        # process is watched from elsewhere; the caller of a flow sees it end.
         stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         stack.enter_context(keeping_contact(notify))
         if not ephemeral:
@@ -115,7 +115,7 @@ def project_root(named: Path | None) -> Path:
     return root
 
 
-def announce_new_folder(root: Path, notify: Callable[[str], None]) -> None:
+def notify_new_folder(root: Path, notify: Callable[[str], None]) -> None:
     """Says where everything will be if no folder was chosen, and the current one is new."""
     is_chosen = os.environ.get("WORKFLOW_HOME") or (PROJECT / "pyproject.toml").is_file()
     if not is_chosen and not prefect_home(root).exists():

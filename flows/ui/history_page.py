@@ -43,7 +43,7 @@ def draw(history: History) -> "Figure":
             outside=[name in row.outside for row in rows],
         )
         for name, label in METRICS.items()
-        if name != "rmse"  # which tells what the others do, at the cost of another panel
+        if name != "rmse"  # which says what the others do, at the cost of another panel
     ]
     return draw_drift(tracks, [row.when.replace(" ", "\n") for row in rows], history.experiment, history.verdict)
 
@@ -98,7 +98,7 @@ def history_page(history: History, png: bytes | None = None) -> str:
 def publish(history: History, png: bytes, root: Path, notify: Callable[[str], None]) -> UiPage | None:
     """Puts the page into the Prefect UI, if the server that a run would use answers; returns where it is there.
 
-    Starts no server. That one does not take the page is no error: `notify` is told.
+    Starts no server. That one does not take the page is no error: `notify` gets a line.
     """
     from flows.runtime.session import prefect_session
     from flows.services.prefect_server import server

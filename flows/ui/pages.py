@@ -25,7 +25,7 @@ PLOTS = {
 def artifact_key(experiment: str, page: str) -> str:
     """The key of a page, the same from run to run and another for every experiment.
 
-    Prefect allows lower-case letters, digits and dashes: a name with anything else is told apart by its hash.
+    Prefect allows lower-case letters, digits and dashes: a name with anything else is made unique by its hash.
     """
     name = re.sub(r"[^a-z0-9]+", "-", experiment.lower())
     if name != experiment:

@@ -17,6 +17,7 @@ from flows.runtime.connection import ask
 from flows.ui.loss_curve import Curve, draw_curve
 from flows.ui.page_keys import page_key
 from flows.ui.pages import cell
+from tasks.caching.observer import Observer
 from tasks.caching.reasons import Reason
 from tasks.caching.stage import StageReport
 from tasks.train import TRAINING_LOSS
@@ -35,7 +36,7 @@ LINES, SILENCE_SECONDS = 10, 300.0
 
 
 class Pace:
-    """How fast a stage goes on, from where this process began with it."""
+    """How fast a stage advances, from where this process began with it."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -43,17 +44,17 @@ class Pace:
 
     def words(self, done: int, total: int, figures: Mapping[str, float]) -> str:
         """Where the stage is, such as `epoch 3,000 of 10,000, training loss 0.0148, 1,200 epochs/s, 6 s left`."""
-        told, now = with_figures(f"epoch {done:,} of {total:,}", figures), time.monotonic()
-        if self._first is None:  # of a training that goes on, another process did most
+        place, now = with_figures(f"epoch {done:,} of {total:,}", figures), time.monotonic()
+        if self._first is None:  # of a training that was resumed, another process did most
             self._first, self._began = done, now
         if done == self._first or now == self._began:
-            return told
+            return place
         rate = (done - self._first) / (now - self._began)
-        return f"{told}, {rate:,.0f} epochs/s, {(total - done) / rate:,.0f} s left"
+        return f"{place}, {rate:,.0f} epochs/s, {(total - done) / rate:,.0f} s left"
 
 
-class TrainingProgress:
-    """Is told how far a stage has come, and shows it."""
+class TrainingProgress(Observer):
+    """Shows how far a stage has come."""
 
     def __init__(self, experiment: str) -> None:
         self._experiment = experiment
@@ -61,37 +62,41 @@ class TrainingProgress:
         self._stage, self._pace, self._curve = "", Pace(), Curve()
         self._page: UUID | None = None
         self._page_due = self._line_due = self._line_overdue = math.inf
-        self._told = 0.0
+        self._logged = 0.0
         self._last: tuple[int, Mapping[str, float]] = 0, {}
 
-    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
-        """Begins anew."""
-        self._stage, self._pace, self._curve, self._page = name, Pace(), Curve(), None
+    def on_stage_start(self, stage: str, reasons: tuple[Reason, ...]) -> None:
+        """Begins with nothing shown."""
+        self._stage, self._pace, self._curve, self._page = stage, Pace(), Curve(), None
         self._page_due = self._line_due = time.monotonic() + FIRST_SECONDS
         self._line_overdue = time.monotonic() + SILENCE_SECONDS
-        self._told = 0.0
+        self._logged = 0.0
 
-    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Shows it if it is time to."""
         if TRAINING_LOSS in figures:
             self._curve.add(done, figures[TRAINING_LOSS])
         self._last = done, figures
         words, now = self._pace.words(done, total, figures), time.monotonic()
-        if now >= self._line_due and (done / total >= self._told + 1 / LINES or now >= self._line_overdue):
+        if now >= self._line_due and (done / total >= self._logged + 1 / LINES or now >= self._line_overdue):
             self._log.info("%s: %s", self._stage, words)
-            self._line_due, self._line_overdue, self._told = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
+            self._line_due, self._line_overdue, self._logged = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
         if now >= self._page_due:
             self._show(words, total)
             self._page_due = now + PAGE_SECONDS
 
-    def notice(self, name: str, text: str) -> None:
-        """Shows nothing: the log tells it."""
-
-    def finished(self, report: StageReport) -> None:
-        """Shows the end of what had a page."""
-        if self._page is not None:
+    def on_stage_end(self, report: StageReport) -> None:
+        """Shows the end of what had a page. A stage that is reused after it changes nothing there."""
+        if self._page is not None and report.name == self._stage:
             last, figures = self._last
             self._show(f"{with_figures(f'done after epoch {last:,}', figures)}, in {report.seconds:,.1f} s", last)
+            self._page = None
+
+    def on_failure(self, error: Exception) -> None:
+        """Shows where what had a page has failed."""
+        if self._page is not None:
+            last, figures = self._last
+            self._show(with_figures(f"failed after epoch {last:,}", figures), last)
 
     def _show(self, words: str, epochs: int) -> None:
         markdown = f"# Training of {cell(self._experiment)}\n\n{cell(words)}"

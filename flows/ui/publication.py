@@ -5,38 +5,41 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.runs.folders import RunFolder
+from flows.runs.folders import find_run
 from flows.runs.history import read_history
 from flows.runtime.connection import ask
 from flows.services.report_server import report_url
 from flows.ui import pages
 from flows.ui.history_page import history_page
 from flows.ui.page_keys import page_key
+from tasks.caching.decision import Decision
+from tasks.caching.observer import Observer, SavedRun
 from tasks.caching.storage.store import Store
 
 
-def show_run(run: RunFolder, experiment: str, store: Store, *, trained: bool, rejections: Sequence[str] | None) -> None:
-    """Shows what came of a training: its metrics, its plots, and where its report is.
+class RunPages(Observer):
+    """Puts the pages of a training on its flow run: the plan, the metrics, the plots, the report and the history."""
 
-    Args:
-        run: that the training led to.
-        experiment: that it is of.
-        store: that it is in.
-        trained: whether the model was trained by this flow run, or had been before.
-        rejections: why the run is not accepted; None if its experiment demands nothing.
-    """
-    name, metrics = run.folder.name, run.metrics
-    show_table(experiment, "metrics", pages.metrics_rows(metrics), pages.metrics_summary(name, metrics))
-    show_page(experiment, "plots", pages.plots_page(name, run.folder), f"Plots of {name}")
-    status = pages.run_status(run.manifest.created, trained=trained, rejections=rejections)
-    report = pages.report_page(run.folder, run.digest, report_url(name, store.root), status)
-    show_page(experiment, "report", report, f"Report of {name}: {status}")
+    def __init__(self, experiment: str, store: Store, notes: str = "") -> None:
+        self._experiment, self._store, self._notes = experiment, store, notes
 
+    def on_plan(self, plan: Sequence[Decision]) -> None:
+        """Shows the plan, with the notes of the person who asked for the run."""
+        page = pages.plan_page(self._experiment, plan, self._notes)
+        show_page(self._experiment, "plan", page, pages.plan_summary(plan))
 
-def show_history(experiment: str, store: Store) -> None:
-    """Shows the history of an experiment after a new run, without its plot."""
-    history = read_history(experiment, store)
-    show_page(experiment, "history", history_page(history), history.verdict)
+    def on_saved(self, run: SavedRun) -> None:
+        """Shows what came of the training; the history, without its plot, if there is a new run in it."""
+        found = find_run(run.folder.name, self._store)
+        name, metrics = found.folder.name, found.metrics
+        show_table(self._experiment, "metrics", pages.metrics_rows(metrics), pages.metrics_summary(name, metrics))
+        show_page(self._experiment, "plots", pages.plots_page(name, found.folder), f"Plots of {name}")
+        status = pages.run_status(found.manifest.created, trained=run.trained, rejections=run.rejections)
+        report = pages.report_page(found.folder, found.digest, report_url(name, self._store.root), status)
+        show_page(self._experiment, "report", report, f"Report of {name}: {status}")
+        if run.is_new:
+            history = read_history(self._experiment, self._store)
+            show_page(self._experiment, "history", history_page(history), history.verdict)
 
 
 def show_page(experiment: str, page: str, markdown: str, summary: str) -> None:

@@ -14,8 +14,9 @@ tells it under which key, in what form, and when a record may be believed. Facts
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,9 +36,10 @@ from tasks.caching.external import ExternalInputError, remember
 from tasks.caching.interruption import require_uninterrupted
 from tasks.caching.key import StageCall, stage_call
 from tasks.caching.locking.lock import FlockManager
+from tasks.caching.observer import Observer
 from tasks.caching.reasons import Reason, ReasonKind, RunStatus
 from tasks.caching.records import Record, check_record, open_envelope, record_name, record_path, remember_last
-from tasks.caching.stage import Observer, Stage, StageContext, StageReport
+from tasks.caching.stage import Stage, StageContext, StageReport
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.errors import describe_error, is_transient, require_no_folder, require_room
 from tasks.caching.storage.ownership import own_data
@@ -143,7 +145,7 @@ class PrefectRun:
         experiment: name under which the last ingredients are kept.
         settings: what the stages take their configs from.
         store: where records and artifacts lie.
-        observers: are told what becomes of each stage.
+        observer: sees what becomes of each stage.
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
         use: told of each record before it is looked up; see `tasks.caching.gc.uses`.
@@ -154,7 +156,7 @@ class PrefectRun:
     experiment: str
     settings: BaseModel
     store: Store
-    observers: Iterable[Observer] = ()
+    observer: Observer = field(default_factory=Observer)
     refresh: frozenset[str] = frozenset()
     until: str | None = None
     use: Callable[[str], None] = lambda path: None
@@ -193,7 +195,7 @@ class PrefectRun:
         return stage_call(stage, self.settings, inputs, external)
 
     def _look_up(self, call: StageCall) -> tuple[bool, tuple[Reason, ...]]:
-        """Whether the stage can be reused, as far as it is known before, and why; tells the observers if it runs."""
+        """Whether the stage can be reused, as far as it is known before, and why; the observer sees it start."""
         record: Record | None = None
         if not call.stage.cached:
             reasons: tuple[Reason, ...] = NEVER_CACHED
@@ -202,8 +204,7 @@ class PrefectRun:
         else:
             record, reasons = examine(call, self.experiment, self.store)
         if record is None:
-            for observer in self.observers:
-                observer.started(call.stage.name, reasons)
+            self.observer.on_stage_start(call.stage.name, reasons)
         return record is not None, reasons
 
     def _perform(self, call: StageCall, reasons: tuple[Reason, ...]) -> tuple[Record, bool]:
@@ -255,24 +256,19 @@ class PrefectRun:
     def _context(self, call: StageCall, lineage: tuple[StageReport, ...]) -> StageContext:
         """Where a stage works in this run."""
         name = call.stage.name
-
-        def tell(text: str) -> None:
-            for observer in self.observers:
-                observer.notice(name, text)
-
         states = States(self.store, name, call.key) if call.stage.cached else None
+        notice, resume = partial(self.observer.on_notice, name), partial(self.observer.on_resume, name)
         external = {input_name: file.path for input_name, file in call.external.items()}
-        return StageContext(name, self.store, self._show_progress, tell, states, external, lineage)
+        return StageContext(name, self.store, self.observer.on_progress, notice, states, external, lineage, resume)
 
     def _report(self, call: StageCall, record: Record, reasons: tuple[Reason, ...], *, reused: bool) -> None:
-        """Keeps and tells what became of a stage."""
+        """Keeps what became of a stage, and shows it to the observer."""
         if call.stage.cached:
             self._remember(call)
         status: RunStatus = "reused" if reused else "run"
         report = StageReport(call.stage.name, call.key, status, reasons, record.seconds, record.outputs)
         self.reports.append(report)
-        for observer in self.observers:
-            observer.finished(report)
+        self.observer.on_stage_end(report)
 
     def _remember(self, call: StageCall) -> None:
         """Keeps what a stage was made of, so that the next run can say what changed."""
@@ -283,10 +279,6 @@ class PrefectRun:
             raise StageError(
                 f"stage {call.stage.name} ran, but what it was made of could not be noted: {describe_error(error)}"
             ) from error
-
-    def _show_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
-        for observer in self.observers:
-            observer.progress(done, total, figures)
 
 
 def stage_task(

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -70,22 +70,6 @@ class StageReport:
     outputs: Outputs = field(default_factory=dict)
 
 
-class Observer(Protocol):
-    """Is called with what becomes of each stage, while it happens."""
-
-    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
-        """A stage is about to run, for these reasons."""
-
-    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
-        """The running stage has come this far."""
-
-    def notice(self, name: str, text: str) -> None:
-        """The running stage has a message for people."""
-
-    def finished(self, report: StageReport) -> None:
-        """A stage was reused, or ran to its end."""
-
-
 @dataclass(frozen=True)
 class StageContext:
     """Where a stage works: it reads and publishes artifacts here, and tells how far it has come.
@@ -100,6 +84,8 @@ class StageContext:
         external: the paths of the files outside the store that it reads, by the names that it declares.
         lineage: what became of the stages before it in this run, and last its own report, still "running". Told for
             the manifest; no part of the key, so it must not shape any other artifact.
+        resume: called when the stage resumes from a state of an earlier run: with the step of that state, and in words
+            where that is.
     """
 
     stage: str
@@ -109,6 +95,7 @@ class StageContext:
     states: States | None = None
     external: Mapping[str, Path] = field(default_factory=dict)
     lineage: tuple[StageReport, ...] = ()
+    resume: Callable[[int, str], None] = lambda step, where: None
 
     @contextlib.contextmanager
     def resumable(self) -> Iterator[Checkpointer | None]:
@@ -121,7 +108,7 @@ class StageContext:
             return
         require_uninterrupted()
         with postponed_interruption() as is_interrupted:
-            yield Checkpointer(self.states, self.notice, is_interrupted)
+            yield Checkpointer(self.states, self.notice, is_interrupted, self.resume)
 
     def publish(self, name: str, content: Content) -> Reference:
         """Publishes an artifact of this stage; see `Store.publish`."""

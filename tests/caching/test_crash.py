@@ -15,6 +15,7 @@ import pytest
 
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.durable import HashingSink, replace_link
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import fault_at, finish
@@ -34,7 +35,7 @@ def work(store: Store) -> None:
     finish(store)
     states.clear()
     if not saved_run(store):
-        with store.reserved_run("line-1") as run:
+        with store.reserved_run(RunName("line", "1")) as run:
             store.publish_run(run, {"run.txt": b"run", "plots/a.svg": b"<svg/>"})
     replace_link(store.runs / "latest", saved_run(store))
 

@@ -26,7 +26,7 @@ from flows.services.prefect_server.sign_in import UiPage
 from flows.train import STAGES
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
-from tasks.caching.reasons import Reason
+from tasks.caching.observer import Observer, extra_observers
 from tasks.caching.records import read_record
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import Store, project_store
@@ -94,20 +94,17 @@ def why(decision: Decision) -> tuple[str, ...]:
     return tuple(map(str, decision.reasons))
 
 
-class Listener:
-    """Collects what a flow tells its observers."""
+class Listener(Observer):
+    """Collects what observers see of a flow."""
 
     def __init__(self) -> None:
         self.reports: list[StageReport] = []
         self.steps: list[tuple[int, int, Mapping[str, float]]] = []
 
-    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
-        pass
-
-    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         self.steps.append((done, total, figures))
 
-    def finished(self, report: StageReport) -> None:
+    def on_stage_end(self, report: StageReport) -> None:
         self.reports.append(report)
 
 
@@ -225,7 +222,6 @@ def train(prefect: None) -> Callable[..., Outcome]:
         may_fail: bool = False,
     ) -> Outcome:
         from flows import orchestration
-        from flows.runtime.observers import extra_observers
 
         listener = Listener()
         token = extra_observers.set((listener,))

@@ -27,11 +27,11 @@ def keys(api: Api, flow_run_id: Any) -> set[str | None]:
 def posted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The events that this process posts."""
     events: list[tuple[str, ...]] = []
-    monkeypatch.setattr("flows.orchestration.announce", lambda *fields: events.append(fields))
+    monkeypatch.setattr("flows.runtime.observers.emit", lambda *fields: events.append(fields))
     return events
 
 
-def test_a_flow_run_names_its_store_and_so_does_what_it_announces(
+def test_a_flow_run_names_its_store_and_so_do_its_events(
     store: Store, train: Any, api: Api, posted: list[tuple[str, ...]]
 ) -> None:
     outcome = train()
@@ -89,7 +89,7 @@ def is_shared_now() -> Callable[..., bool]:
     return page_keys.is_shared
 
 
-def test_a_repetition_is_marked_announces_nothing_and_has_no_keys(
+def test_a_repetition_is_marked_emits_nothing_and_has_no_keys(
     store: Store, train: Any, api: Api, posted: list[tuple[str, ...]]
 ) -> None:
     token = repetition.purpose.set("reproduce")

@@ -14,6 +14,7 @@ from flows.config.experiments import load_experiment
 from flows.environment.identity import store_tag
 from flows.train import STAGES
 from flows.ui.pages import cell
+from tasks.caching.observer import Observer, extra_observers
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.storage.store import Store
 
@@ -243,23 +244,20 @@ def test_a_project_may_be_moved(trained: Store, train: Callable[..., Any], tmp_p
     assert train("line").ran == []
 
 
-def test_progress_reaches_the_watchers(store: Store, train: Callable[..., Any]) -> None:
+def test_progress_reaches_the_observers(store: Store, train: Callable[..., Any]) -> None:
     from flows import orchestration
-    from flows.runtime.observers import extra_observers
 
-    told: list[tuple[int, int, float]] = []
+    steps: list[tuple[int, int, float]] = []
 
-    class Observer:
-        def started(self, name: str, reasons: tuple[str, ...]) -> None: ...
-        def finished(self, report: Any) -> None: ...
-        def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
-            told.append((done, total, figures["training loss"]))
+    class Steps(Observer):
+        def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+            steps.append((done, total, figures["training loss"]))
 
-    token = extra_observers.set((Observer(),))
+    token = extra_observers.set((Steps(),))
     orchestration.train(load_experiment("line"), [], "train")
     extra_observers.reset(token)
     history = pq.read_table(next(store.root.glob("data/train/history-*.parquet")))
-    assert told[-1] == (180, 180, history["train_loss"][-1].as_py())
+    assert steps[-1] == (180, 180, history["train_loss"][-1].as_py())
 
 
 def test_a_long_training_shows_its_progress_in_the_ui(

@@ -26,6 +26,7 @@ from flows.runs.history import DIGESTS, METRICS, History
 from flows.runs.wording import acceptance, figure, printable, shown_figures
 from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
+from tasks.caching.observer import Observer
 from tasks.caching.reasons import PlannedStatus, Reason
 from tasks.caching.stage import StageReport
 from tasks.learning.config.experiment import Experiment
@@ -59,7 +60,7 @@ class RateColumn(ProgressColumn):
 
 
 class LastingConsole(Console):
-    """A console that goes on in silence when whoever read its output has left: no reason to stop a training."""
+    """A console that falls silent when its reader has closed the pipe: no reason to stop a training."""
 
     def on_broken_pipe(self) -> None:
         """Writes nowhere from now on; called by rich."""
@@ -68,18 +69,18 @@ class LastingConsole(Console):
 
 console = LastingConsole(highlight=False)
 if not console.is_terminal:
-    console.width = 200  # nobody's window is that narrow where there is none: lines stay whole for grep and logs
+    console.width = 200  # without a window none is too narrow: lines stay whole for grep and logs
 
 
-class StageLines:
+class StageLines(Observer):
     """Prints a line for each stage as it ends, and a progress bar while one runs on a terminal."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
-    def started(self, name: str, reasons: tuple[Reason, ...]) -> None:
-        """Opens a bar, which shows as soon as the stage tells its progress."""
+    def on_stage_start(self, stage: str, reasons: tuple[Reason, ...]) -> None:
+        """Opens a bar, which shows as soon as the stage reports progress."""
         if console.is_terminal:
             columns = (
                 TextColumn("  {task.description}"),
@@ -90,25 +91,29 @@ class StageLines:
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task(name, total=None, figures="")
+            self._task = self._bar.add_task(stage, total=None, figures="")
 
-    def progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Moves the bar."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, figures=shown_figures(figures))
             self._bar.start()  # only now, when it has something to show
 
-    def notice(self, name: str, text: str) -> None:
-        """Prints what the stage has to say."""
-        console.print(f"  {name:<9} {escape(text)}", soft_wrap=True)
+    def on_notice(self, stage: str, text: str) -> None:
+        """Prints what the stage reports."""
+        console.print(f"  {stage:<9} {escape(text)}", soft_wrap=True)
 
-    def finished(self, report: StageReport) -> None:
+    def on_stage_end(self, report: StageReport) -> None:
         """Prints the stage's line: its state as Prefect shows it, its seconds, and why."""
         self.close()
         state: Literal["Cached", "Completed"] = "Cached" if report.status == "reused" else "Completed"
         time = "" if report.status == "reused" else f"{report.seconds:.2f} s"
         why = escape("; ".join(map(str, report.reasons)))
         console.print(f"  {report.name:<9} [{STYLES[state]}]{state:<9}[/] {time:>8}  {why}", soft_wrap=True)
+
+    def on_failure(self, error: Exception) -> None:
+        """Takes the bar away: the error is printed by the command."""
+        self.close()
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -243,8 +248,8 @@ def print_reproduction(report: "Reproduction") -> None:
     table = plain_table("stage", "outcome", "difference", "what and why", title=f"{report.run}, repeated")
     for stage in report.stages:
         largest = "" if stage.largest is None else f"{stage.largest:.3g}"
-        told = "\n".join((*((", ".join(stage.unequal),) if stage.unequal else ()), *stage.reasons))
-        table.add_row(stage.name, f"[{colours[stage.outcome]}]{stage.outcome}[/]", largest, escape(told))
+        details = "\n".join((*((", ".join(stage.unequal),) if stage.unequal else ()), *stage.reasons))
+        table.add_row(stage.name, f"[{colours[stage.outcome]}]{stage.outcome}[/]", largest, escape(details))
     console.print(table, "")
     for change in report.environment:
         console.print(escape(change), soft_wrap=True)

@@ -12,6 +12,7 @@ from flows.environment.settings import Api
 from flows.runs.folders import RunFolder
 from flows.runs.wording import acceptance, printable
 from flows.services.prefect_server.sign_in import UiPage
+from tasks.caching.observer import extra_observers
 
 
 @contextlib.contextmanager
@@ -21,10 +22,9 @@ def stage_lines(*, quiet: bool) -> Iterator[None]:
         yield
         return
     from flows.cli.terminal.console import StageLines
-    from flows.runtime.observers import extra_observers
 
     lines = StageLines()
-    token = extra_observers.set((lines,))
+    token = extra_observers.set((*extra_observers.get(), lines))
     try:
         yield
     finally:
@@ -32,14 +32,14 @@ def stage_lines(*, quiet: bool) -> Iterator[None]:
         extra_observers.reset(token)
 
 
-def tell(text: str) -> None:
-    """Prints a line on the error stream, which programs that read the output do not see."""
+def print_notice(text: str) -> None:
+    """Prints a notice on the error stream, which programs that read the output do not see."""
     with contextlib.suppress(OSError):  # a terminal that was closed is no reason to end otherwise
         sys.stderr.write(f"{printable(text)}\n")
 
 
-def announce(text: str, *, quiet: bool) -> None:
-    """Prints what comes next."""
+def print_heading(text: str, *, quiet: bool) -> None:
+    """Prints the heading of what comes next, unless `quiet`."""
     if not quiet:
         from flows.cli.terminal.console import console, escape
 

@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
-import prefect
 import uvicorn
 from prefect.server.api.server import create_app
 from prefect.server.database.configurations import AioSqliteConfiguration
@@ -21,6 +20,7 @@ from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from flows.environment.base_url import base_url
+from flows.prefect_internals import leave_out_v2_pages
 from flows.services.prefect_server.guard import Guard
 from flows.services.prefect_server.password import ensure_secret, own_password, server_proof
 from flows.services.prefect_server.server_process import TEMPORARY
@@ -35,15 +35,6 @@ def begin_as_writer(
 ) -> AbstractAsyncContextManager[AsyncSessionTransaction]:
     """Begins a transaction that may write."""
     return begin_transaction(configuration, session, with_for_update=True)
-
-
-def disable_v2_ui() -> None:
-    """Keeps Prefect from serving its V2 UI, and its other pages from linking to it.
-
-    It queries a server of Amplitude's as soon as it is opened, and no setting disables that. A UI whose files are
-    missing is not served.
-    """
-    prefect.__ui_v2_static_path__ = Path(os.devnull) / "ui-v2"
 
 
 def end_with_parent() -> None:
@@ -61,7 +52,8 @@ def main() -> None:
     """Serves until the process is stopped."""
     if TEMPORARY.items() <= os.environ.items():
         end_with_parent()
-    disable_v2_ui()
+    # They query a server of Amplitude's as soon as they are opened.
+    leave_out_v2_pages()
     AioSqliteConfiguration.begin_transaction = begin_as_writer  # type: ignore[assignment, method-assign]
     home = Path(os.environ["PREFECT_HOME"])
     settings = get_current_settings().server

@@ -70,10 +70,16 @@ class States:
 class Checkpointer:
     """Keeps the states of a stage for its function, and reports when it resumes from one, or cannot."""
 
-    def __init__(self, states: States, notice: Callable[[str], None], is_interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        states: States,
+        notice: Callable[[str], None],
+        is_interrupted: Callable[[], bool],
+        resume: Callable[[int, str], None] = lambda step, where: None,
+    ) -> None:
         self.owner = states.key
         self.is_interrupted = is_interrupted
-        self._states, self._notice = states, notice
+        self._states, self._notice, self._resume = states, notice, resume
         self._offered: Path | None = None
 
     def keep(self, step: int, content: Content) -> None:
@@ -99,8 +105,14 @@ class Checkpointer:
             self._notice(f"a resumable state was not used and is now in {place}: {why}")
 
     def resumed(self, where: str) -> None:
-        """Reports from where the work resumes."""
-        self._notice(f"resumes after {where}, where an earlier run ended")
+        """Reports that the work resumes from the state given last, and in words where that is."""
+        if self._offered is not None:
+            self._resume(step_of(self._offered), where)
+
+
+def step_of(path: Path) -> int:
+    """How far a stage had come in a state, as its name says."""
+    return int(path.name.partition("-")[0])
 
 
 def whole_content(path: Path) -> bytes | None:

@@ -28,6 +28,7 @@ from tasks.caching.storage.durable import (
     write_durably,
 )
 from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.strict_json import parse_object
 
 #: The folders of the store, which may be links to another disk.
@@ -117,18 +118,16 @@ class Store:
             return True
 
     @contextlib.contextmanager
-    def reserved_run(self, wanted: str) -> Iterator[str]:
-        """Reserves a name for a run with an empty folder: `wanted`, or with -2, -3 and so on if that is taken."""
+    def reserved_run(self, name: RunName) -> Iterator[str]:
+        """Reserves a name for a run with an empty folder: `name`, or the next that is free."""
         ensure_folder(self.runs)
-        name, number = wanted, 1
-        while not make_folder(self.runs / name):
-            number += 1
-            name = f"{wanted}-{number}"
+        while not make_folder(self.runs / str(name)):
+            name = name.next
         try:
-            yield name
+            yield str(name)
         finally:
             with contextlib.suppress(OSError):  # it is empty only if no run was published in it
-                (self.runs / name).rmdir()
+                (self.runs / str(name)).rmdir()
 
     def publish_run(self, run: str, files: Mapping[str, bytes]) -> dict[str, Reference]:
         """Publishes the folder of a run: all of its files appear together, or none.

@@ -142,3 +142,12 @@ def test_no_state_is_set_aside_because_no_file_can_be_opened(states, checkpointe
             list(checkpointer.states())
     assert list(checkpointer.states()) == [b"one"]
     assert notices == []
+
+
+def test_it_says_from_which_state_the_work_resumes(states, notices):
+    resumed = []
+    states.keep(750, b"seven hundred and fifty")
+    checkpointer = Checkpointer(states, notices.append, lambda: False, lambda *place: resumed.append(place))
+    assert next(checkpointer.states()) == b"seven hundred and fifty"
+    checkpointer.resumed("epoch 375")
+    assert (resumed, notices) == ([(750, "epoch 375")], [])

@@ -19,6 +19,7 @@ from tasks.caching.storage import store as module
 from tasks.caching.storage.durable import ensure_folder, replace_file, replace_link
 from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.reference import Reference
+from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import (
     EXHAUSTED,
@@ -542,16 +543,16 @@ class TestProjectStore:
 
 class TestClaims:
     def test_a_name_is_given_once(self, store: Store) -> None:
-        with store.reserved_run("line-1") as first, store.reserved_run("line-1") as second:
+        with store.reserved_run(RunName("line", "1")) as first, store.reserved_run(RunName("line", "1")) as second:
             assert (first, second) == ("line-1", "line-1-2")
 
     def test_a_claim_without_a_run_leaves_nothing(self, store: Store) -> None:
-        with store.reserved_run("line-1"):
+        with store.reserved_run(RunName("line", "1")):
             pass
         assert list(store.runs.iterdir()) == []
 
     def test_a_run_takes_the_place_of_its_claim(self, store: Store) -> None:
-        with store.reserved_run("line-1") as run:
+        with store.reserved_run(RunName("line", "1")) as run:
             store.publish_run(run, {"run.json": b"{}"})
         assert (store.runs / "line-1" / "run.json").read_bytes() == b"{}"
 

@@ -100,7 +100,7 @@ def test_a_worker_starts_them_in_this_order_and_none_twice(monkeypatch: pytest.M
         verification("second", 2, "line-1"),
         due("asked", 3),
     ]
-    worker: Any = object.__new__(GracefulWorker)
+    worker: Any = GracefulWorker(work_pool_name="workflow")
     worker._client, worker._submitting_flow_run_ids = Client(), {runs[1].id}
     entries = [WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run) for run in runs]
     asyncio.run(worker._submit_scheduled_flow_runs(entries))

@@ -24,7 +24,7 @@ from tests.support.serving_project import Finish, Start
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 NUMBERS = pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 
-TOLD = "interrupted: what is finished is kept, and the same command goes on from there\n"
+INTERRUPTED = "interrupted: what is finished is kept, and the same command continues from there\n"
 
 #: A training that goes on until it is ended, with a state every second.
 ENDLESS = ("train", "line", "--training.epochs", "10000000", "--training.checkpoint-every", "1s")
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("prefect")
 def require_ended(process: "subprocess.Popen[str]", number: int) -> None:
     """It ended by the signal, with one line for a person and no traceback."""
     _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (CODES[number], TOLD)
+    assert (process.returncode, error) == (CODES[number], INTERRUPTED)
 
 
 def require_nothing_left(home: Path) -> None:
@@ -139,7 +139,7 @@ def test_an_interruption_that_a_library_swallows_is_not_lost(
     began = datetime.now(UTC)
     at_stage("train.split", lambda: happen(number))
     code, out, error = command("train", "line", "--refresh", "split", "--training.epochs", "3")
-    assert (code, error) == (CODES[number], TOLD)
+    assert (code, error) == (CODES[number], INTERRUPTED)
     assert "evaluate" not in out
     (run,) = api.since(began)
     assert run.state.name == "Cancelled"
@@ -200,7 +200,7 @@ def test_while_the_command_is_imported_it_ends_without_a_word(number: int, secon
     # It may have ended before, or have done all its work: as Python shuts down, it takes its handlers away.
     is_done = out.endswith("its traceback comes first.\n")
     assert process.returncode in ((CODES[number], 0, -number) if is_done else (CODES[number],))
-    assert error in ("", TOLD)
+    assert error in ("", INTERRUPTED)
 
 
 def catches(pid: int, number: int) -> bool:
@@ -228,10 +228,11 @@ def test_a_flow_run_that_is_ended_before_its_engine_has_begun_is_no_failure(
 ) -> None:
     """Prefect tells of a crash for a process that exits otherwise."""
     code = (
-        "import time, uuid, prefect.flow_engine as engine\n"
+        "import os, time, uuid, prefect.flow_engine as engine\n"
         "engine.load_flow_run = lambda _: (print('loading', flush=True), time.sleep(60))\n"
-        "from flows.executing import carry_out\n"
-        "carry_out(uuid.uuid4())\n"
+        "from flows import executing\n"
+        "os.environ[executing.FLOW_RUN] = str(uuid.uuid4())\n"
+        "executing.main()\n"
     )
     process = start_process("-c", code, home=tmp_path)
     assert process.stdout is not None

@@ -141,5 +141,5 @@ def test_a_run_whose_experiment_is_none_is_not_repeated(
     change(hostile / "run.json", alter)
     code, out, error = command("reproduce", hostile.name)
     assert (code, out) == (2, "")
-    assert error.startswith("error: what the manifest of line-hostile tells is not a valid experiment:")
+    assert error.startswith("error: the manifest of line-hostile is not a valid experiment:")
     assert told in error

@@ -1,5 +1,6 @@
 """The self-test of the resumption: it passes on the real thing, and fails on what is not."""
 
+import io
 import json
 import signal
 import subprocess
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from flows.config.experiments import load_experiment, preset_names
 from flows.errors import InputError
 from flows.maintenance import isolated_training, selftest
 from flows.maintenance.isolated_training import write_experiment
-from flows.maintenance.selftest import ResumeReport, selftest_resume, went_on_after
+from flows.maintenance.selftest import ResumeReport, resumed_steps, selftest_resume
+from flows.maintenance.training_messages import MessageWriter
 from flows.runtime.zombie_runs import acquire_run_lease
 from tasks.learning.config.experiment import Experiment
 from tests.support.prefect_api import Api
@@ -45,9 +48,19 @@ def test_what_passes(report: ResumeReport, passed: bool) -> None:
     assert report.passed is passed
 
 
-def test_where_a_training_went_on_is_read_off_its_output() -> None:
-    assert went_on_after("  train     resumes after epoch 1,234, where an earlier run ended\n") == [1234]
-    assert went_on_after("  train     Completed  1.0 s") == []
+def test_where_a_training_resumed_is_reported_to_the_process_that_started_it() -> None:
+    stream = io.StringIO()
+    writer = MessageWriter(stream)
+    assert resumed_steps(stream.getvalue()) == []
+    writer.on_notice("train", "resumes after epoch 7")
+    writer.on_resume("train", 1234, "epoch 617")
+    writer.on_resume("train", 2000, "epoch 1,000")
+    assert resumed_steps(stream.getvalue()) == [1234, 2000]
+
+
+def test_what_is_no_message_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        resumed_steps("  train     resumes after epoch 1,234\n")
 
 
 def test_a_training_that_does_not_heed_sigterm_is_ended_by_force(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from flows.cli.terminal import console
 from flows.errors import InputError
 from flows.runs.folders import RunFolder
-from flows.runs.history import History, read_history, read_row, tell_flag
+from flows.runs.history import History, describe_flag, read_history, read_row
 from flows.ui.history_page import history_page
 from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
@@ -160,7 +160,7 @@ def test_fewer_runs_are_told_but_judged_by_all(calm: Store) -> None:
     ids=["far", "just", "narrow", "zero", "missing"],
 )
 def test_a_flag_has_the_digits_that_show_it(value: float | None, band: tuple[float, float], told: str) -> None:
-    assert tell_flag("mae", value, Band(*band)) == told
+    assert describe_flag("mae", value, Band(*band)) == told
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_a_retry_renames_nothing(ask: Callable[..., "FlowRun"], api: Api) -> Non
 def test_names_that_prefect_makes_up_are_known() -> None:
     from prefect.utilities.names import generate_slug
 
-    from flows.runtime.random_names import form_stars, is_random
+    from flows.runtime.run_names import form_stars, is_random
 
     assert all(is_random(generate_slug(2)) for _ in range(1000))
     assert len(form_stars()) > 1000

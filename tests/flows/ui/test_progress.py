@@ -68,7 +68,7 @@ def pace(progress: ModuleType, clock: Clock) -> "Pace":
 def observer(progress: ModuleType, clock: Clock, shown: list[Any]) -> "TrainingProgress":
     """Watches a training of `line`, whose train stage has begun."""
     observer: TrainingProgress = progress.TrainingProgress("line")
-    observer.started("train", ())
+    observer.on_stage_start("train", ())
     return observer
 
 
@@ -76,7 +76,7 @@ def go(observer: "TrainingProgress", clock: Clock, seconds: float, epochs: int) 
     """A training of so many epochs, evenly over the time."""
     for epoch in range(1, epochs + 1):
         clock.now += seconds / epochs
-        observer.progress(epoch, epochs, {TRAINING_LOSS: 1 / epoch})
+        observer.on_progress(epoch, epochs, {TRAINING_LOSS: 1 / epoch})
 
 
 def test_where_it_is_how_fast_and_how_long_it_takes(pace: "Pace", clock: Clock) -> None:
@@ -100,7 +100,7 @@ def test_a_quick_training_shows_nothing(
 ) -> None:
     with caplog.at_level(logging.INFO):
         go(observer, clock, 1.9, 180)
-        observer.finished(StageReport("train", "key", "run", (), 1.9, {}))
+        observer.on_stage_end(StageReport("train", "key", "run", (), 1.9, {}))
     assert (shown, caplog.messages) == ([], [])
 
 
@@ -108,12 +108,29 @@ def test_a_long_one_has_one_page_that_is_kept_up(
     progress: ModuleType, observer: "TrainingProgress", clock: Clock, shown: list[Any]
 ) -> None:
     go(observer, clock, 60.0, 6000)
-    observer.finished(StageReport("train", "key", "run", (), 60.0, {}))
+    observer.on_stage_end(StageReport("train", "key", "run", (), 60.0, {}))
     assert shown[0][0] == "line-training"
     assert {page for _, page, _, _ in shown} == {shown[0][1]}
     assert len(shown) <= 60 / progress.PAGE_SECONDS + 2
     assert shown[-1][3] == "done after epoch 6,000, training loss 0.000166667, in 60.0 s"
     assert all("data:image/svg+xml;base64," in markdown for _, _, markdown, _ in shown)
+
+
+def test_a_stage_that_is_reused_after_it_changes_nothing(
+    observer: "TrainingProgress", clock: Clock, shown: list[Any]
+) -> None:
+    go(observer, clock, 60.0, 6000)
+    observer.on_stage_end(StageReport("train", "key", "run", (), 60.0, {}))
+    pages = list(shown)
+    observer.on_stage_end(StageReport("evaluate", "key", "reused", (), 1.0, {}))
+    observer.on_failure(ValueError("of a later stage"))
+    assert shown == pages
+
+
+def test_one_that_fails_shows_where(observer: "TrainingProgress", clock: Clock, shown: list[Any]) -> None:
+    go(observer, clock, 60.0, 6000)
+    observer.on_failure(ValueError("wrong"))
+    assert shown[-1][3] == "failed after epoch 6,000, training loss 0.000166667"
 
 
 def test_the_log_has_ten_lines_at_most(
@@ -124,7 +141,7 @@ def test_the_log_has_ten_lines_at_most(
     assert 9 <= len(caplog.messages) <= 10
     assert caplog.messages[0].startswith("train: epoch 3,600 of 36,000, training loss ")
     caplog.clear()
-    observer.started("train", ())
+    observer.on_stage_start("train", ())
     with caplog.at_level(logging.INFO):
         go(observer, clock, 4 * progress.LINE_SECONDS, 1000)
     assert len(caplog.messages) <= 4

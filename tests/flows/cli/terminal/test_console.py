@@ -36,8 +36,8 @@ def report(status: str, reason: str) -> StageReport:
 
 
 def test_a_stage_has_a_line_with_its_state_its_seconds_and_why(printed: io.StringIO) -> None:
-    StageLines().finished(report("run", "epochs 1 → 2"))
-    StageLines().finished(report("reused", "unchanged"))
+    StageLines().on_stage_end(report("run", "epochs 1 → 2"))
+    StageLines().on_stage_end(report("reused", "unchanged"))
     first, second = printed.getvalue().splitlines()
     assert first.split() == ["train", "Completed", "1.23", "s", "epochs", "1", "→", "2"]
     assert second.split() == ["train", "Cached", "unchanged"]
@@ -45,18 +45,18 @@ def test_a_stage_has_a_line_with_its_state_its_seconds_and_why(printed: io.Strin
 
 def test_colour_and_motion_are_for_terminals_only(printed: io.StringIO) -> None:
     lines = StageLines()
-    lines.started("train", ())
-    lines.progress(1, 2, {"training loss": 0.5})
-    lines.finished(report("run", "x"))
+    lines.on_stage_start("train", ())
+    lines.on_progress(1, 2, {"training loss": 0.5})
+    lines.on_stage_end(report("run", "x"))
     assert "\x1b" not in printed.getvalue()
     assert len(printed.getvalue().splitlines()) == 1
 
 
 def test_on_a_terminal_a_bar_shows_how_far_a_stage_has_come(terminal: io.StringIO) -> None:
     lines = StageLines()
-    lines.started("train", ())
-    lines.progress(90, 180, {"training loss": 0.25})
-    lines.finished(report("run", "x"))
+    lines.on_stage_start("train", ())
+    lines.on_progress(90, 180, {"training loss": 0.25})
+    lines.on_stage_end(report("run", "x"))
     assert "90/180" in terminal.getvalue()
     assert "loss 0.25" in terminal.getvalue()
     assert "\x1b[33mCompleted" in terminal.getvalue()
@@ -64,15 +64,15 @@ def test_on_a_terminal_a_bar_shows_how_far_a_stage_has_come(terminal: io.StringI
 
 def test_a_bar_that_nobody_finished_is_taken_away(terminal: io.StringIO) -> None:
     lines = StageLines()
-    lines.started("train", ())
-    lines.progress(1, 2, {"training loss": 0.5})
+    lines.on_stage_start("train", ())
+    lines.on_progress(1, 2, {"training loss": 0.5})
     lines.close()
     lines.close()
     assert terminal.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in terminal.getvalue()  # the cursor is back
 
 
 def test_what_looks_like_markup_is_printed_as_it_is(printed: io.StringIO) -> None:
-    StageLines().finished(report("run", "shape [1, 1] [bold]x[/] [/nope]"))
+    StageLines().on_stage_end(report("run", "shape [1, 1] [bold]x[/] [/nope]"))
     print_plan("line", [Decision("train", "will run", ("[red]", "[/]"))])
     assert "shape [1, 1] [bold]x[/] [/nope]" in printed.getvalue()
     assert "[red]" in printed.getvalue()
