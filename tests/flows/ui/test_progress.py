@@ -159,7 +159,7 @@ def test_the_log_of_a_long_one_is_never_silent_for_long(
 def test_a_stage_without_a_loss_shows_how_far_it_is(
     observer: "TrainingProgress", clock: Clock, shown: list[Any]
 ) -> None:
-    observer.started("rank", ())
+    observer.on_stage_start("rank", ())
     clock.now += 10
-    observer.progress(3, 9, {})
+    observer.on_progress(3, 9, {})
     assert shown[-1][3].startswith("epoch 3 of 9")
