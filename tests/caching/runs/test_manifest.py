@@ -130,7 +130,7 @@ def test_a_manifest_that_ends_early_is_damaged_wherever_it_ends(tmp_path: Path) 
         (changed(experiment={"name": "line", "data": {"x": {"y": 1}}}), "experiment: .*data holds something"),
         (
             MADE.model_dump_json().replace('"run":', '"run":"other","run":').encode(),
-            "the file: the key 'run' stands tw",
+            "the file: the key 'run' occurs tw",
         ),
         (MADE.model_dump_json().replace('"seed":42', '"seed":NaN').encode(), "the file: NaN is not a number"),
         (MADE.model_dump_json().encode() + b"{}", "the file: Extra data"),
