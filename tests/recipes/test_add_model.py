@@ -15,3 +15,5 @@ def test_a_model_of_three_parameters_is_trained_refreshed_and_verified(tmp_path:
     assert list(model["tensors"]) == ["a", "b", "c"]
     report = (copy.home / "artifacts" / "runs" / "latest" / "report.html").read_text("utf-8")
     assert "3 parameters learned" in report
+    refused = copy.workflow("plan", *words, "--model.initial-weight", "1", code=2)
+    assert "initial_weight belongs to the kinds parameters and linear, not to parabola" in refused

@@ -82,8 +82,8 @@ class Copy:
         for block in blocks(section):
             apply(block, self.project)
 
-    def workflow(self, *words: str) -> str:
-        """Run a command of the copy; what it prints."""
+    def workflow(self, *words: str, code: int = 0) -> str:
+        """Run a command of the copy, which exits with a code; what it prints, or its error."""
         environment = os.environ | {"WORKFLOW_HOME": str(self.home), "PYTHONPATH": str(self.project)}
         done = subprocess.run(
             [sys.executable, "-m", "flows.cli", *words],
@@ -93,8 +93,8 @@ class Copy:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{' '.join(words)}:\n{done.stdout}{done.stderr}"
-        return done.stdout
+        assert done.returncode == code, f"{' '.join(words)}:\n{done.stdout}{done.stderr}"
+        return done.stdout if not code else done.stderr
 
     def statuses(self, *words: str) -> dict[str, str]:
         """What is planned for each stage."""

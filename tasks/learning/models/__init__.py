@@ -1,1 +1,1 @@
-"""Networks, their weights, and checkpoints."""
+"""Networks, and their saved weights."""

@@ -1,1 +1,1 @@
-"""Fitting a network: loop, losses, optimizers, resumable state."""
+"""Fitting a network: the loop, the lr schedule, the history, training checkpoints."""
