@@ -1,6 +1,6 @@
-"""Flow `verify`: shows that a saved checkpoint predicts what training recorded.
+"""Flow `verify`: proves that a saved checkpoint predicts what training recorded.
 
-None of its stages is cached: a proof is given anew each time.
+None of its stages is cached: a verification runs every time.
 """
 
 from collections.abc import Mapping

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from flows.errors import InputError, list_problems
 from flows.runs.folders import RunFolder, find_run
 from flows.runs.wording import figure
+from flows.train import STAGES
 from tasks.caching.ingredients import Ingredient, Ingredients, labelled, of_kinds
 from tasks.caching.key import flatten
 from tasks.caching.reasons import differences
@@ -27,8 +28,8 @@ METRICS = {"loss": "loss", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "largest_e
 #: The artifacts whose digests show whether two runs came to the same, each with the stage that makes it.
 DIGESTS = {"dataset": "generate", "weights": "train", "predictions": "evaluate"}
 
-#: The stages that shape the metrics.
-SCORED = ("generate", "split", "train", "evaluate")
+#: The stages that shape the metrics: those up to the one that computes them.
+SCORED = STAGES[: STAGES.index("evaluate") + 1]
 
 #: How many runs are shown unless more are asked for: the newest.
 SHOWN = 30
@@ -247,7 +248,8 @@ def read_run(name: str, store: Store) -> ScoredRun:
         folder,
         {metric: known(scores.get(metric)) for metric in METRICS},
         {artifact: manifest.artifact(stage, artifact).digest for artifact, stage in DIGESTS.items()},
-        {stage: manifest.stage(stage).key for stage in SCORED},
+        # A run that was made before a stage was added does not have it.
+        {entry.name: entry.key for entry in manifest.stages if entry.name in SCORED},
         accept_of(manifest),
         store,
     )

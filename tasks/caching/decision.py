@@ -90,7 +90,7 @@ class Walk:
 
 @dataclass
 class Planner:
-    """Walks a flow's wiring without running anything, and collects what would become of each stage.
+    """Walks a flow's wiring without running anything, and collects a decision for each stage.
 
     Attributes:
         experiment: name under which the last ingredients are kept.
@@ -109,7 +109,7 @@ class Planner:
     _walk: Walk = field(default_factory=Walk)
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
-        """Decides about one stage; returns its artifacts, known or pending."""
+        """Decides about one stage, and returns its artifacts, known or pending."""
         decision = self._decide(stage, self._walk.take(stage, upstream))
         self.decisions.append(decision)
         return decision.outputs
@@ -184,7 +184,7 @@ def examine(call: StageCall, experiment: str, store: Store) -> tuple[Record | No
 def edited_meanwhile(stage: Stage[Any]) -> str:
     """What was edited of a stage's code since this process read it, in a sentence; empty if nothing was.
 
-    What the stage made is kept under the key of the code that made it, so that it costs nothing and is true.
+    The result is stored under the key of the code that ran, so it is correct whatever was edited.
     """
     try:
         changes = differences(code_of(stage), code_on_disk(stage))

@@ -1,4 +1,4 @@
-"""Does the work of a stage, and makes the record of it."""
+"""Runs the function of a stage, and returns the record of it."""
 
 import importlib
 import importlib.util
@@ -15,10 +15,10 @@ from tasks.caching.storage.reference import Reference
 
 
 def perform(call: StageCall, context: StageContext) -> Record:
-    """Does the work of a stage.
+    """Runs the function of a stage, and returns the record of it.
 
     Raises:
-        DamagedArtifactError: an input is missing or altered, before the work or after it.
+        DamagedArtifactError: an input is missing or altered, before the function ran or afterwards.
         ExternalInputError: an external input changed meanwhile.
     """
     started = time.perf_counter()
@@ -37,12 +37,12 @@ def perform(call: StageCall, context: StageContext) -> Record:
 
 
 def import_libraries(names: Iterable[str]) -> None:
-    """Imports what a stage computes with; Ctrl-C, SIGTERM and SIGHUP wait until this is done.
+    """Imports the libraries of a stage; Ctrl-C, SIGTERM and SIGHUP wait until this is done.
 
-    Torch calls Python from C++ as it is imported: an exception that comes of a signal there aborts the process.
+    Torch calls Python from C++ while it is imported: an exception that a signal raises there aborts the process.
 
     Args:
-        names: of distributions. One whose module has another name is imported by another of them.
+        names: of distributions. One whose module has another name is skipped; another library imports it.
     """
     with postponed_interruption():
         for name in names:

@@ -1,8 +1,8 @@
 """External inputs: files outside the store that a stage reads, such as a table that people edit.
 
 The key of the stage has the SHA-256 of each. It is remembered by what the file system says of the file (path, inode,
-size, times), within the process and, once a run has used it, beside the stage's last ingredients: to look at a file
-that nobody has touched costs a `stat`, however large it is.
+size, times), within the process and, once a run has used it, beside the stage's last ingredients: a file that is
+unchanged costs a `stat`, however large it is.
 """
 
 import contextlib

@@ -23,7 +23,7 @@ from tasks.caching.stage import FORMAT, Stage, StageConfig
 from tasks.caching.storage.reference import Reference
 from tasks.relevance import MattersIf
 
-#: The types of which JSON has values; of a tuple, it has a list.
+#: The types whose values JSON can hold; a tuple becomes a list.
 JSON = (bool, dict, float, int, list, str, tuple, type(None))
 
 
@@ -85,10 +85,10 @@ def surroundings(libraries: Collection[str]) -> dict[str, str]:
 
 
 def material_settings(config: StageConfig) -> dict[str, Any]:
-    """The settings that shape a stage's result, flat: neither what it declares immaterial, nor what does not matter.
+    """The settings that shape a stage's result, flat: without those that are immaterial or do not matter.
 
-    The code of a stage does not have the types of settings. So a value whose type JSON does not have, such as a date,
-    is told by its type as well.
+    The fingerprint of a stage's code leaves out the types of settings. So a value of a type that JSON lacks, such as a
+    date, is written with the name of its type.
     """
     values, shown = flatten(config.model_dump()), flatten(config.model_dump(mode="json"))
     idle = config.immaterial | set(idle_settings(config, defaults_alone=config.writes_settings))
@@ -100,13 +100,13 @@ def material_settings(config: StageConfig) -> dict[str, Any]:
 
 
 def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool = False) -> Iterator[str]:
-    """The dotted names of the settings that do not matter, by the rules that stand in their annotations.
+    """The dotted names of the settings that do not matter, by the rules in their annotations.
 
     Args:
         settings: a config, or a section of one.
         prefix: of the names.
-        defaults_alone: leaves those out that are not at their default: for a stage that writes the settings down, which
-            it needs not do anew where one was added since, at the value that means what was done before.
+        defaults_alone: leave out those that are not at their default: for a stage that writes its settings into its
+            outputs, and need not run again for a setting that was added later and is at its default.
     """
     for name, info in type(settings).model_fields.items():
         value = getattr(settings, name)
@@ -124,7 +124,7 @@ def code_of(stage: Stage[Any]) -> Ingredients:
 
 
 def pin_code(stages: Iterable[Stage[Any]]) -> None:
-    """Reads all code that stages can run, so that none of it is edited between the first stage and the last."""
+    """Reads all code that stages can run, so that an edit during the run reaches none of them."""
     for stage in stages:
         code_of(stage)
 
@@ -133,15 +133,15 @@ def code_on_disk(stage: Stage[Any]) -> Ingredients:
     """The ingredients that stand for a stage's code, as it is in the files now.
 
     Raises:
-        OSError: a file is gone or cannot be read.
-        SyntaxError: a file is no Python: somebody is about to edit it.
-        ValueError: the same, or the module is gone.
+        OSError: a file is missing or cannot be read.
+        SyntaxError: a file is not valid Python, for example because it is being edited.
+        ValueError: the same, or the module is missing.
     """
     return read_code(stage, Path.read_bytes)
 
 
 def read_code(stage: Stage[Any], read: Read) -> Ingredients:
-    """The ingredients that stand for a stage's code, as `read` gives the files."""
+    """The ingredients that stand for a stage's code, with the files as `read` returns them."""
     function = stage.function
     settings = settings_classes(stage.config_type)
     places = fingerprint(function.__module__, function.__qualname__, settings=settings, loads=stage.loads, read=read)
@@ -181,7 +181,7 @@ def digest_of(ingredients: Ingredients) -> str:
 def version(library: str) -> str:
     """The installed version of a distribution, found without importing it; of Python, major and minor, and how it runs.
 
-    "absent" if it is not installed, so that a key can be made in any environment.
+    "absent" if it is not installed, so that a key can be computed in any environment.
     """
     if library == "python":
         return f"{sys.version_info.major}.{sys.version_info.minor}{' without asserts' if sys.flags.optimize else ''}"

@@ -1,15 +1,15 @@
 """Runs stages as Prefect tasks: the one module of the cache that imports Prefect.
 
-Prefect does the bookkeeping (states, locks at the right time, the look-up and the commit of a record); this module
-tells it under which key, in what form, and when a record may be believed. Facts about Prefect 3.8 that decide the form:
+Prefect does the bookkeeping (states, locks at the right time, the look-up and the commit of a record). This module
+supplies the key, the form of a record, and the check of whether it may be used. Facts about Prefect 3.8 behind this:
 
-- Its cache takes *any* exception while a record is read for a miss (`ResultStore._exists`). So the serializer checks
-  every artifact that a record names and raises if one is damaged: the stage then runs again, and heals it.
-- An exception inside `compute_key` would be logged and the stage would run uncached. So the key is made before, where
-  an error is seen, and the policy only hands it on.
+- Its cache treats *any* exception while a record is read as a miss (`ResultStore._exists`). So the serializer checks
+  every artifact that a record names and raises if one is damaged: the stage then runs again, and replaces it.
+- An exception inside `compute_key` would be logged and the stage would run uncached. So the key is computed before,
+  where an error is seen, and the policy only returns it.
 - Its own file storage writes in place. So records are written by `replace_file`.
-- It lets the file say what is to read it, pickle included. So what it gets is sealed anew: see `seal`.
-- `key_storage` is not set: with it only metadata would be read at a hit, and a damaged artifact never be noticed.
+- It lets the file name the serializer that reads it, pickle included. So it gets a new envelope: see `seal`.
+- `key_storage` is not set: with it, a hit would read only metadata, and never notice a damaged artifact.
 """
 
 import inspect
@@ -47,7 +47,7 @@ from tasks.caching.storage.reference import Expected, Reference
 from tasks.caching.storage.states import States
 from tasks.caching.storage.store import Store, project_store, read_file
 
-#: Seconds before a stage is tried a second time; from one try to the next they double.
+#: Seconds before the first retry of a stage; they double from one retry to the next.
 BACKOFF_SECONDS = 10.0
 
 
@@ -56,7 +56,7 @@ class StageError(Exception):
 
 
 class Finished:
-    """A record as tasks hand it on: a plain object, since Prefect walks through every dataclass that it meets."""
+    """A record as tasks return it: a plain object, because Prefect walks through every dataclass that it is given."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -72,17 +72,17 @@ class RecordSerializer(Serializer):  # Prefect cannot dispatch on a parametrised
         return obj.record.to_json()
 
     def loads(self, blob: bytes) -> Finished:
-        """The record, if it and everything that it names is whole.
+        """The record, if it and everything that it names is intact.
 
         Raises:
-            UnreadableRecordError: it is no record.
+            UnreadableRecordError: it is not a record.
             DamagedArtifactError: an artifact that it names is missing or altered.
         """
         return Finished(check_record(Record.from_json(blob), project_store()))
 
 
 class RecordFiles(LocalFileSystem):
-    """Prefect's local file system with durable, atomic writes, and reads that know what they are looking for."""
+    """Prefect's local file system with durable, atomic writes, and reads that accept only the record of the key."""
 
     _block_type_name = "Stage Records"
     _block_type_slug = "stage-records"
@@ -90,7 +90,7 @@ class RecordFiles(LocalFileSystem):
 
     @property
     def failure(self) -> str:
-        """Why the record was not written, of which Prefect tells nobody but its log; empty if it was."""
+        """Why the record was not written, which Prefect only logs; empty if it was."""
         return self._failure
 
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
@@ -99,17 +99,17 @@ class RecordFiles(LocalFileSystem):
         Raises:
             OSError: there is none.
             UnusableFileError: it is no plain file, or cannot be read.
-            UnreadableRecordError: it is of another key.
+            UnreadableRecordError: it belongs to another key.
         """
         place = self._resolve_path(path)
         return seal(open_envelope(read_file(place), key=Path(path).stem), place)
 
     def _resolve_path(self, path: str) -> Path:
-        """Where a record lies: not where a link in its place leads to, as Prefect has it."""
+        """Where a record lies; unlike Prefect's own method, this follows no links."""
         return Path(str(self.basepath), path)
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
-        """Writes a record so that a reader sees all of it or nothing; called by the synchronous engine only."""
+        """Writes a record atomically; called by the synchronous engine only."""
         try:
             replace_file(self._resolve_path(path), content)
         except OSError as error:
@@ -119,14 +119,14 @@ class RecordFiles(LocalFileSystem):
 
 
 def seal(record: Record, place: Path) -> bytes:
-    """A record in an envelope as Prefect's result store makes them, which has it read as nothing but a record."""
+    """A record in an envelope of Prefect's result store that names the serializer of records, and no other."""
     metadata = {"storage_key": str(place), "serializer": {"type": RecordSerializer().type}}
     return json.dumps({"metadata": metadata, "result": record.to_json().decode()}).encode()
 
 
 @dataclass
 class KeyPolicy(CachePolicy):
-    """Hands Prefect the key that the call already has, as the name of its record."""
+    """Gives Prefect the key that the call already has, as the name of its record."""
 
     name: str = ""
 
@@ -148,8 +148,8 @@ class PrefectRun:
         observer: sees what becomes of each stage.
         refresh: names of the stages that run even if cached; "all" stands for every one.
         until: the last stage to run; None for all.
-        use: told of each record before it is looked up; see `tasks.caching.gc.uses`.
-        retries: how often a stage is tried again after a fault that may pass.
+        use: called with each record's path before the look-up; see `tasks.caching.gc.uses`.
+        retries: how often a stage is retried after a transient error.
         reports: what became of the stages so far.
     """
 
@@ -231,11 +231,11 @@ class PrefectRun:
         return finished.record, reused
 
     def _work(self, call: StageCall, context: StageContext, forced: bool) -> Callable[[list[Finished]], Finished]:
-        """What the stage's task does, each time that it is tried."""
+        """What the stage's task does in each attempt."""
 
         def work(upstream: list[Finished]) -> Finished:
-            tried = times_tried()
-            if forced and context.states is not None and tried == 1:
+            attempt = current_attempt()
+            if forced and context.states is not None and attempt == 1:
                 context.states.clear()
             try:
                 if not self._has_room:
@@ -246,9 +246,9 @@ class PrefectRun:
                     require_no_folder(self.store.locate(record_path(call)))
                 return Finished(perform(call, context))
             except Exception as error:
-                if is_transient(error) and tried <= self.retries:
-                    seconds = BACKOFF_SECONDS * 2 ** (tried - 1)
-                    context.notice(f"try {tried} failed, the next begins in {seconds:g} s: {describe_error(error)}")
+                if is_transient(error) and attempt <= self.retries:
+                    seconds = BACKOFF_SECONDS * 2 ** (attempt - 1)
+                    context.notice(f"try {attempt} failed, the next begins in {seconds:g} s: {describe_error(error)}")
                 raise
 
         return work
@@ -271,7 +271,7 @@ class PrefectRun:
         self.observer.on_stage_end(report)
 
     def _remember(self, call: StageCall) -> None:
-        """Keeps what a stage was made of, so that the next run can say what changed."""
+        """Keeps the ingredients of a stage, so that the next run can say what changed."""
         try:
             remember_last(self.experiment, call, self.store)
             remember(call.stage.name, self.experiment, call.external, self.store)
@@ -284,14 +284,14 @@ class PrefectRun:
 def stage_task(
     call: StageCall, work: Callable[[list[Finished]], Finished], store: Store, *, refresh: bool, retries: int
 ) -> Task[[list[Finished]], Finished]:
-    """An call as a Prefect task.
+    """A call as a Prefect task.
 
     Args:
         call: of a stage.
-        work: takes the results that the stage builds on, for the sake of the arrows in the UI.
+        work: takes the results that the stage builds on, from which Prefect draws the arrows in its UI.
         store: where its record lies.
         refresh: whether the work is done even if there is a record.
-        retries: how often it is tried again after a fault that may pass.
+        retries: how often it is retried after a transient error.
     """
     stage, records = call.stage, store.records
     described: dict[str, Any] = {
@@ -314,23 +314,23 @@ def stage_task(
         **described,
         cache_policy=policy,
         result_serializer=RecordSerializer(),
-        # In memory a record would be believed without its artifacts being looked at.
+        # A record in memory would be used without a check of its artifacts.
         cache_result_in_memory=False,
         persist_result=True,
         refresh_cache=refresh,
     )
-    # Set here, since the constructor takes only storage that was saved to the server, which this needs not be.
+    # Set here, because the constructor accepts only storage that was saved to the server, which this need not be.
     task.result_storage = RecordFiles(basepath=str(records))
     return task
 
 
 def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a stage failed for a reason that may be gone at the next try. Prefect takes only plain functions."""
+    """Whether a stage failed with a transient error. Prefect accepts only plain functions here."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, Exception) and is_transient(error)
 
 
-def times_tried() -> int:
-    """How often the task that this is called in has been tried, this time included."""
+def current_attempt() -> int:
+    """The number of the current attempt at the task that calls this; the first is 1."""
     context = TaskRunContext.get()
     return 1 if context is None else context.task_run.run_count

@@ -4,7 +4,7 @@ A record lies at records/<stage>/<key>.json, written through Prefect's result st
 metadata). Beside it, records/last/<experiment>/<stage>.json keeps the ingredients of the newest key, so that the next
 run can say what changed.
 
-A record of another schema is a miss, and the run's own record takes its place: it can always be made anew.
+A record of another schema is a miss, and the run's own record replaces it: records can always be recomputed.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import DamagedArtifactError, Store, UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_object
 
-#: Raised when the form of a record changes; a record of another schema is not read. The checksum stays what it is, so
-#: that every version can tell a record of another one from a damaged one.
+#: Raised when the form of a record changes; a record of another schema is not read. The checksum never changes, so that
+#: every version can distinguish a record of another version from a damaged one.
 SCHEMA = 1
 
 
 class UnreadableRecordError(Exception):
-    """A record is no record: truncated, garbage, of another schema, or of another key."""
+    """A file in a record's place is not usable: truncated, garbage, of another schema, or of another key."""
 
 
 class ForeignRecordError(UnreadableRecordError):
-    """A record is whole, but another version of this project made it."""
+    """A record is intact, but another version of this project made it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Record:
 
         Raises:
             ForeignRecordError: the content is a whole and unaltered record of another schema.
-            UnreadableRecordError: it is none at all.
+            UnreadableRecordError: the content is not a record.
         """
         try:
             fields = parse_object(content)
@@ -103,9 +103,9 @@ def find_record(call: StageCall, store: Store) -> Record | None:
     """The record under a call's key, checked; None if there is none.
 
     Raises:
-        UnreadableRecordError: there is something, but it is no record of this key.
-        DamagedArtifactError: the record is whole, an artifact that it names is not.
-        OSError: no file can be read now, whichever it is.
+        UnreadableRecordError: a file is there, but it is no record of this key.
+        DamagedArtifactError: the record is intact, but an artifact that it names is not.
+        OSError: this process can open no more files.
     """
     try:
         record = read_record(store.records / record_name(call))
@@ -119,8 +119,8 @@ def read_record(path: Path) -> Record:
 
     Raises:
         FileNotFoundError: there is none.
-        UnreadableRecordError: there is something, but it is no record of the key that it lies under.
-        OSError: no file can be read now, whichever it is.
+        UnreadableRecordError: a file is there, but it is no record of the key that it is named after.
+        OSError: this process can open no more files.
     """
     try:
         envelope = read_file(path)
@@ -138,7 +138,7 @@ def record_of(path: str, stage: str, store: Store) -> Record | None:
         store: where the records lie.
 
     Raises:
-        OSError: no file can be read now, whichever it is.
+        OSError: this process can open no more files.
     """
     for place in sorted((store.records / stage).glob("*.json")):
         with contextlib.suppress(FileNotFoundError, UnreadableRecordError):
@@ -149,7 +149,7 @@ def record_of(path: str, stage: str, store: Store) -> Record | None:
 
 
 def open_envelope(envelope: bytes, key: str) -> Record:
-    """The record of a key, out of the envelope that Prefect puts around it.
+    """The record of a key, from the envelope that Prefect puts around it.
 
     Raises:
         UnreadableRecordError: there is no record in it, or one of another key.
@@ -167,7 +167,7 @@ def open_envelope(envelope: bytes, key: str) -> Record:
 
 
 def last_ingredients(experiment: str, stage: str, store: Store) -> Ingredients | None:
-    """The ingredients with which an experiment last used a stage; None if it never did, or nobody knows any more."""
+    """The ingredients with which an experiment last used a stage; None if it never did, or if they cannot be read."""
     try:
         return parse_object(read_file(last_file(experiment, stage, store)))
     except (OSError, UnusableFileError, ValueError):

@@ -1,4 +1,4 @@
-"""What a stage is: a function, what it takes, what it makes, and what shapes its result."""
+"""What a stage is: a function, its inputs and outputs, and what shapes its result."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +19,14 @@ from tasks.caching.storage.store import Store
 class StageConfig(BaseModel):
     """The part of an experiment that a stage may see, in the shape of the experiment.
 
-    A stage gets its config and nothing else of the experiment, and the config is in its key: so nothing that is outside
-    its key can shape its result.
+    A stage gets its config and nothing else of the experiment, and the config is part of its key. So nothing outside
+    the key can shape the result.
 
     Attributes:
-        immaterial: dotted names of settings that the stage sees although its result is the same whatever they are, so
-            that they are left out of its key.
-        writes_settings: whether the stage writes its settings down, so that each that is not at its default shapes its
-            result, even if it matters to nothing else (`MattersIf`).
+        immaterial: dotted names of settings that the stage sees but that do not change its result. They are left out
+            of its key.
+        writes_settings: whether the stage writes its settings into its outputs. Then each setting that is not at its
+            default shapes the result, even if it matters to nothing else (`MattersIf`).
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -40,8 +40,8 @@ RUN_FILES = "*"
 
 C = TypeVar("C", bound=StageConfig)
 
-#: Stands in every key for the code of `tasks.caching`. It is raised by hand when that makes other bytes of the same
-#: settings, inputs and code of stages; a test fails when the code changes and nobody has looked whether it does.
+#: Stands in every key for the code of `tasks.caching`. Raise it by hand when a change there makes stages publish other
+#: bytes for the same settings, inputs and code; a test fails for every change there until this was considered.
 FORMAT = 2
 
 
@@ -72,18 +72,18 @@ class StageReport:
 
 @dataclass(frozen=True)
 class StageContext:
-    """Where a stage works: it reads and publishes artifacts here, and tells how far it has come.
+    """What a stage works with: the store for its artifacts, and callbacks that report its progress.
 
     Attributes:
         stage: the name of the stage.
         store: where artifacts lie.
-        progress: told how far the stage has come.
-        notice: told, in words, what a person should know of the stage besides its progress.
-        states: where the stage keeps how far it has come, to go on from there after it was killed; None where it
-            cannot, as in a stage that is never cached.
+        progress: reports how far the stage has come.
+        notice: passes a message on to people, such as from where a training resumes.
+        states: where the stage keeps its state, to resume from it after it was killed; None where it cannot, as in a
+            stage that is never cached.
         external: the paths of the files outside the store that it reads, by the names that it declares.
-        lineage: what became of the stages before it in this run, and last its own report, still "running". Told for
-            the manifest; no part of the key, so it must not shape any other artifact.
+        lineage: what became of the stages before it in this run, and last its own report, still "running". It is meant
+            for the manifest. It is no part of the key, so it must not shape any other artifact.
         resume: called when the stage resumes from a state of an earlier run: with the step of that state, and in words
             where that is.
     """
@@ -99,9 +99,9 @@ class StageContext:
 
     @contextlib.contextmanager
     def resumable(self) -> Iterator[Checkpointer | None]:
-        """What keeps the states of the work inside, and has those of an earlier run that was killed.
+        """Yields what saves the states of the work inside, and has those of an earlier run that was killed.
 
-        None for a stage that keeps none. Ctrl-C, SIGTERM and SIGHUP wait until the work has kept its state.
+        Yields None for a stage that keeps none. Ctrl-C, SIGTERM and SIGHUP wait until the work has saved its state.
         """
         if self.states is None:
             yield None
@@ -135,7 +135,7 @@ class Stage(Generic[C]):
             absolute path of one by the stage's config; None for none. Their content is in its key.
         run_files: its outputs that each run keeps in its folder, with the names of their files there.
         schema: raised by hand when its outputs change in a way that the code does not show.
-        cached: whether its result may be reused; a check, for one, has to be done anew each time.
+        cached: whether its result may be reused; a verification, for example, has to run every time.
     """
 
     function: StageFunction[C]

@@ -94,6 +94,12 @@ def why(decision: Decision) -> tuple[str, ...]:
     return tuple(map(str, decision.reasons))
 
 
+def stages_from(first: str, before: str | None = None) -> list[str]:
+    """The stages from one on, in order, up to another one that is left out."""
+    end = len(STAGES) if before is None else STAGES.index(before)
+    return list(STAGES[STAGES.index(first) : end])
+
+
 class Listener(Observer):
     """Collects what observers see of a flow."""
 

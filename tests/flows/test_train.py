@@ -12,10 +12,11 @@ import pytest
 
 from flows.config.experiments import load_experiment
 from flows.environment.identity import store_tag
-from flows.train import STAGES
+from flows.train import STAGES, pipeline
 from flows.ui.pages import cell
 from tasks.caching.observer import Observer, extra_observers
 from tasks.caching.runs.manifest import Manifest
+from tasks.caching.stage import stages
 from tasks.caching.storage.store import Store
 
 #: Mini-batches, validation, early stopping, adam, cosine, clipping: what no preset has.
@@ -125,7 +126,9 @@ def test_a_run_folder_holds_all_that_it_takes_to_use_and_judge_the_model(trained
         f"{name}.{kind}" for name in ("data", "untrained", "trained", "loss", "residuals") for kind in ("png", "svg")
     }
     described = {"model.json", "metrics.json", "run.json", "report.html", "verification.json", "SHA256SUMS"}
-    assert {path.name for path in folder.iterdir()} == {"01_workflow_model_0.pth", "plots", *described}
+    kept = {file.partition("/")[0] for stage in stages(pipeline) for file in stage.run_files.values()}
+    assert {"metrics.json", "plots"} <= kept
+    assert {path.name for path in folder.iterdir()} == {"01_workflow_model_0.pth", *described, *kept}
     assert {path.name for path in (folder / "plots").iterdir()} == plots
 
 

@@ -9,7 +9,7 @@ import pytest
 from flows.runs.history import read_history
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.conftest import STAGES, Outcome
+from tests.flows.conftest import STAGES, Outcome, stages_from
 
 #: The module that looks at the clock while a run is made.
 CLOCK = "tasks.save"
@@ -55,7 +55,7 @@ def test_it_makes_no_difference(
         changes = {"training": {"epochs": 3 + number}}
         made = train("line", changes)
         assert abs(dated(made.run) - (datetime.now(UTC) + timedelta(days=ahead))) < TOLERANCE, "the clock was not set"
-        assert made.ran == (list(STAGES) if number == 0 else ["train", "evaluate", "plot", "save"])
+        assert made.ran == (list(STAGES) if number == 0 else stages_from("train"))
         assert train("line", changes).ran == []
         assert latest(store) == made.run
         runs.append(made.run)

@@ -250,9 +250,16 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "words for metrics": rewrite(lambda metrics: metrics["test"].update(mae="low"), "metrics.json"),
     "garbage for a manifest": lambda run: (run / MANIFEST).write_text("{"),
     "another's manifest": rewrite(lambda manifest: manifest.update(run="nightly-20261101-020000"), MANIFEST),
-    "a stage is missing": rewrite(lambda manifest: manifest["stages"].pop(1), MANIFEST),
+    "a stage is missing": rewrite(lambda manifest: manifest["stages"].pop(2), MANIFEST),
     "an artifact is missing": rewrite(lambda manifest: manifest["stages"][0]["outputs"].clear(), MANIFEST),
 }
+
+
+def test_a_run_from_before_a_stage_was_added_is_whole(calm: Store) -> None:
+    rewrite(lambda manifest: manifest["stages"].pop(1), MANIFEST)(save_night(calm, 7))
+    found = read_history("nightly", calm)
+    assert (len(found.rows), found.damaged) == (7, {})
+    assert found.rows[-1].changed == ("code changed",)
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
