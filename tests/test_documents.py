@@ -94,7 +94,7 @@ def tree_paths(page: str) -> list[str]:
         depth = (len(line) - len(line.lstrip())) // 2
         names = [name for part in re.split(r" {4,}", line.strip()) for name in named_paths(part)]
         paths += ["".join(folders[: depth + 1]) + name for name in names]
-        if names[-1].endswith("/"):
+        if names and names[-1].endswith("/"):  # a description may have a second line
             folders[depth + 1 :] = [names[-1]]
     return paths
 
@@ -137,7 +137,7 @@ def test_imports_are_as_the_architecture_shows() -> None:
             "  train  verify  signals\n  config\n",
             "flows.config.schedule imports flows.train",
         ),
-        ("  errors\n", "", "flows.errors is missing"),
+        ("  errors  prefect_internals\n", "  prefect_internals\n", "flows.errors is missing"),
         ("  cli\n", "  cli  gone\n", "flows.gone does not exist"),
     ],
 )

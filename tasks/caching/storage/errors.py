@@ -23,7 +23,8 @@ MEMORY, MEMORY_PER_CORE = 700 * 1024 * 1024, 24 * 1024 * 1024
 DESCRIPTORS = 64
 
 FULL = "free some space (`workflow collect` says what can go) and run again"
-CLOSED = "make the folder writable, or set WORKFLOW_HOME to one that is"
+READ_ONLY = "make the folder writable, or set WORKFLOW_HOME to one that is"
+NO_ACCESS = "give your user access to it, or set WORKFLOW_HOME to a folder that is writable"
 
 SHORT = "free some, or raise the limit (`ulimit -v`), and run again"
 
@@ -31,9 +32,9 @@ SHORT = "free some, or raise the limit (`ulimit -v`), and run again"
 ADVICE = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
-    errno.EROFS: CLOSED,
-    errno.EACCES: CLOSED,
-    errno.EPERM: CLOSED,
+    errno.EROFS: READ_ONLY,
+    errno.EACCES: NO_ACCESS,
+    errno.EPERM: NO_ACCESS,
     errno.EIO: "the disk itself reports it: repair or replace it, then see what is left with `workflow check`",
     errno.EMFILE: "raise the limit (`ulimit -n`) and run again",
     errno.ENFILE: "close other programs, or raise the system's limit, and run again",

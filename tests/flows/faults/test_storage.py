@@ -497,7 +497,7 @@ def test_a_store_of_another_user_is_read_and_not_written(old_runs: Path, forked:
                 elif words in LOOKS:
                     assert (told.returncode, told.stderr) == (0, ""), told
                 else:
-                    require_told((told.returncode, told.stdout, told.stderr), "Permission denied; make the folder")
+                    require_told((told.returncode, told.stdout, told.stderr), "Permission denied; give your user")
         assert made(home) == before
 
 
