@@ -4,7 +4,7 @@ Three facts about Prefect 3.8 decide what may be said:
 
 - An interval with a time zone fires twice a day around a change of the clocks (its first date is counted in seconds,
   the next ones in days of the wall clock). So intervals are counted in UTC, from a fixed moment: serving again does not
-  begin them anew.
+  restart them.
 - A cron or an rrule keeps the time of the wall clock. A time that the clocks skip in spring runs an hour before or
   after, depending on the version of Python, and one that comes twice in autumn runs once, the first time.
 - `TZID` in an rrule is ignored in favour of the time zone of the schedule.

@@ -56,7 +56,7 @@ TEXTS = {
     ReasonKind.COMPUTED_MEANWHILE: "computed meanwhile by another run",
     ReasonKind.FIRST_RUN: "first run of {subject}",
     ReasonKind.FORCED: "forced",
-    ReasonKind.NEVER_CACHED: "done anew each time",
+    ReasonKind.NEVER_CACHED: "never cached",
     ReasonKind.DEPENDS: "depends on the outcome of {subject}",
     ReasonKind.NOT_REACHED: "after {subject}",
     ReasonKind.RECORD_MISSING: "record missing",

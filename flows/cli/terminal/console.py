@@ -237,7 +237,7 @@ def print_resume_report(report: "ResumeReport") -> None:
             name, without[:12], killed[:12], "[green]identical[/]" if without == killed else "[red]DIFFERENT[/]"
         )
     console.print(table, "")
-    for what, epochs in (("killed after", report.killed_after), ("went on after", report.resumed_after)):
+    for what, epochs in (("killed after", report.killed_after), ("resumed after", report.resumed_after)):
         console.print(f"{what:<14} epoch {', '.join(f'{epoch:,}' for epoch in epochs) or 'none'}", soft_wrap=True)
     console.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
 

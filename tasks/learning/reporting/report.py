@@ -190,7 +190,7 @@ def _verdicts(experiment: Mapping[str, Any], test: Mapping[str, Any]) -> list[tu
     accept = Accept.model_validate(experiment.get("accept", {}))
     if accept.demands:
         missed = shortfalls(accept, test)
-        drift = "" if accept.allow_drift else "; `workflow history` tells whether it drifts"
+        drift = "" if accept.allow_drift else "; `workflow history` shows whether it drifts"
         verdicts.append(("Accepted", f"{'no: ' + '; '.join(missed) if missed else 'yes'}{drift}"))
     return verdicts
 

@@ -128,7 +128,7 @@ def manifest() -> dict[str, Any]:
             stage(
                 "train", "run", 1.5, "epochs 1 → 2", "code changed", weights=artifact("artifacts/weights/b.pth", 999)
             ),
-            stage("save", "running", None, "done anew each time"),
+            stage("save", "running", None, "never cached"),
         ],
         "files": {"plots/loss.svg": artifact("artifacts/loss/c.svg", 2_500_000)},
     }
@@ -194,7 +194,7 @@ def test_what_is_known_later_is_marked_once(manifest: dict[str, Any], metrics: d
     [
         ({"min_r2": 0.5}, "<dd>yes</dd>"),
         ({"min_r2": 0.9}, "<dd>no: r2 0.75 is below accept.min_r2 0.9</dd>"),
-        ({"allow_drift": False}, "<dd>yes; `workflow history` tells whether it drifts</dd>"),
+        ({"allow_drift": False}, "<dd>yes; `workflow history` shows whether it drifts</dd>"),
     ],
 )
 def test_says_whether_it_is_accepted_if_something_is_demanded(
@@ -276,7 +276,7 @@ def test_a_further_metric_is_shown_by_its_name(manifest: dict[str, Any], metrics
 def test_why_each_stage_ran(page: Page) -> None:
     assert page.row("generate", "reused") == ["generate", "reused", "unchanged", "–", "0.250"]
     assert page.row("train", "run") == ["train", "run", "epochs 1 → 2code changed", "1.500", "–"]
-    assert page.row("save", "run") == ["save", "run", "done anew each time", "–", "–"]
+    assert page.row("save", "run") == ["save", "run", "never cached", "–", "–"]
     assert "1 of 3 stages were reused, which saved 0.250 seconds; the others took 1.500 seconds" in page.text
 
 
