@@ -81,6 +81,18 @@ class Api:
 
         return until_there(look)
 
+    def ended_stages(self, flow_run_id: Any, count: int) -> None:
+        """Waits until the server knows that `count` task runs have ended; it learns that after a while."""
+        from prefect.client.schemas.filters import FlowRunFilter
+
+        flow = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
+
+        def look() -> bool | None:
+            found = self.client.read_task_runs(flow_run_filter=flow)
+            return sum(run.state is not None and run.state.is_final() for run in found) >= count or None
+
+        until_there(look)
+
     def settled_tasks(self, flow_run_id: Any) -> None:
         """Waits until the server has recorded all that was sent of a flow run's tasks: it does so after a while."""
         from prefect.client.schemas.filters import FlowRunFilter

@@ -264,7 +264,7 @@ CHANGED = {
     "train": ("train", "split"),
     "evaluate": ("weights", "train"),
     "plot": ("predictions", "evaluate"),
-    "save": ("metrics", "evaluate"),
+    "save": ("metrics.json", "evaluate"),
 }
 
 

@@ -112,7 +112,6 @@ def test_refuses_noise_that_float32_cannot_hold():
         "evaluation.metrics",
         "evaluation.comparison",
         "reporting.figures",
-        "reporting.labels",
     ],
 )
 def test_does_not_load_torch(module):
