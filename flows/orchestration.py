@@ -133,8 +133,7 @@ def train(
         timezone: In which the run has that date, such as Europe/Berlin. Default UTC.
 
     Returns:
-        The name of the run; None if `until` ended the flow before a run was saved. A state, in place of both, if the
-        run was not to take place.
+        The name of the run; None if `until` ended the flow before a run was saved; a Cancelled state if it was skipped.
 
     Raises:
         StageError: a stage failed; the message names it, and its cause is what happened.
@@ -155,7 +154,7 @@ def run_training(request: TrainingRequest, store: Store, retries: int, notes: st
     pin_code(stages(train_pipeline))
     settled, name = request.experiment, request.experiment.name
     require_pointers(name, store)
-    turn = take_sequence_number(store)
+    number = take_sequence_number(store)
     tags = (name, settled.training.device, *(f"refreshed {stage}" for stage in request.refresh))
     ask(lambda: tag_run(tags))
     observer = Observers(
@@ -173,7 +172,7 @@ def run_training(request: TrainingRequest, store: Store, retries: int, notes: st
         if not isinstance(saved, Reference):
             return None
         folder = store.locate(saved.path).parent
-        if may_be_latest(folder, name, store, turn):
+        if update_latest(folder, name, store, number):
             observer.on_saved(describe_saved(folder, run.reports, store))
         return folder.name
 
@@ -183,13 +182,13 @@ def fallback_note(settled: SettledExperiment) -> str:
     return fallback_notice(settled.device_asked_for, settled.training.device) or ""
 
 
-def may_be_latest(folder: Path, experiment: str, store: Store, turn: int) -> bool:
+def update_latest(folder: Path, experiment: str, store: Store, number: int) -> bool:
     """Has `latest` point to a run, unless a flow that began later has set it; False if this flow run was given up."""
     if has_ended_in_prefect(flow_run.id):
         get_run_logger().warning("this run was marked as ended while it ran: latest does not move to %s", folder.name)
         return False
-    if not point_unless_outrun(folder, experiment, store, turn):
-        get_run_logger().info("a run that began later has ended before: latest does not move to %s", folder.name)
+    if not point_unless_outrun(folder, experiment, store, number):
+        get_run_logger().info("a run that began later finished first: latest does not move to %s", folder.name)
     return True
 
 
@@ -224,11 +223,10 @@ def verify(
         device: Where to predict: auto, cpu, cuda, cuda:N or mps.
         retries: How often a stage is tried again after a fault that may pass.
         expect: The SHA-256 that run.json must have, as training printed it; any when empty.
-        store: The identity of the store that the run is in, as the event has it that started this; not asked for when
-            empty.
+        store: Identity of the run's store, from the event that triggered this; not checked when empty.
 
     Returns:
-        The name of the run. A state, in place of it, if the verification was not to take place.
+        The name of the run; a Cancelled state if the verification was skipped.
 
     Raises:
         InputError: there is no such run, or no such device.
@@ -247,9 +245,9 @@ def run_verification(run: str, device: str, retries: int, expect: str | None, st
     """Runs the pipeline of a verification, keeps its outcome and emits it; see `verify`."""
     folder = find_folder(run, store)
     require_layout(store, [stage.name for stage in stages(verify_pipeline)])
-    settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=digest_of(folder))
+    settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=readable_digest(folder))
     again = was_verified(folder, settings.digest)
-    ask(lambda: tag_run((experiment_of(folder), settings.device)))
+    ask(lambda: tag_run((experiment_name(folder), settings.device)))
     observer = Observers(RunLog(), *extra_observers.get())
     with observer.shown_failure(), store_in_use(store) as use:
         use(str(store.relative(folder)))
@@ -270,10 +268,10 @@ def record_verification(folder: Path, settings: VerifySettings, checks: Iterable
     if verification["passed"]:
         project_store().remember_run(folder.name, verified=True)
     page = pages.verification_page(folder.name, verification)
-    show_page(experiment_of(folder), "verification", page, pages.verification_summary(folder.name, verification))
+    show_page(experiment_name(folder), "verification", page, pages.verification_summary(folder.name, verification))
 
 
-def digest_of(folder: Path) -> str | None:
+def readable_digest(folder: Path) -> str | None:
     """The SHA-256 of a run's manifest; None if it cannot be read, which the verification reports."""
     try:
         return manifest_digest(folder)
@@ -281,7 +279,7 @@ def digest_of(folder: Path) -> str | None:
         return None
 
 
-def experiment_of(folder: Path) -> str:
+def experiment_name(folder: Path) -> str:
     """The experiment that a run is of, as its name says: its manifest may be what is wrong with it."""
     name = RunName.parse(folder.name)
     return name.experiment if name else folder.name

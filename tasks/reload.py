@@ -44,7 +44,7 @@ def reload(config: ReloadConfig, inputs: Mapping[str, Reference], context: Stage
     artifacts = {"predictions": manifest.artifact("evaluate", "predictions")}
     artifacts |= {part: entry.reference() for part, entry in manifest.stage("split").outputs.items()}
     for reference in (*files, *artifacts.values()):
-        require_whole(context.store, reference)
+        require_intact_artifact(context.store, reference)
     checkpoint, model, metrics, *_ = files
     description = context.store.read_object(model)
     require_description(description)
@@ -104,7 +104,7 @@ def require_equal(manifest: Manifest, field: str, value: object, expected: objec
         )
 
 
-def require_whole(store: Store, reference: Reference) -> None:
+def require_intact_artifact(store: Store, reference: Reference) -> None:
     """Checks an artifact of the run.
 
     Raises:
@@ -128,7 +128,7 @@ def require_description(description: Mapping[str, Any]) -> None:
 
 
 def require_digests(description: Mapping[str, Any], checkpoint: Reference, predictions: Reference) -> None:
-    """Checks that model.json speaks of this checkpoint and of these predictions.
+    """Checks that model.json has the digests of these weights and predictions.
 
     Raises:
         VerificationError: it speaks of others: one of the files was swapped.

@@ -67,16 +67,34 @@ def statements(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
 def imports(module: str, project: Path, *, at_import: bool = False) -> set[str]:
     """The full names that a module imports; of a name taken from a package, both that and the package."""
     path = modules(project)[module]
-    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    names: set[str] = set()
-    for node in statements(ast.parse(path.read_bytes(), str(path)), at_import=at_import):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            origin = ".".join([*above, *(node.module.split(".") if node.module else [])])
-            names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
-    return names
+    package = package_of(module, path)
+    nodes = statements(ast.parse(path.read_bytes(), str(path)), at_import=at_import)
+    return {name for node in nodes for name in imported_names(node, package)}
+
+
+def any_imports(module: str, project: Path) -> set[str]:
+    """The modules of the project that a module imports anywhere, for types alone included."""
+    known = modules(project)
+    package = package_of(module, known[module])
+    names = {name for node in ast.walk(ast.parse(known[module].read_bytes())) for name in imported_names(node, package)}
+    return names & known.keys() - {module}
+
+
+def package_of(module: str, path: Path) -> list[str]:
+    """The package from which a module's relative imports start."""
+    parts = module.split(".")
+    return parts if path.name == "__init__.py" else parts[:-1]
+
+
+def imported_names(node: ast.AST, package: list[str]) -> set[str]:
+    """The full names that a statement imports; empty if it is none of import."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        above = package[: len(package) - node.level + 1] if node.level else []
+        origin = ".".join([*above, *(node.module.split(".") if node.module else [])])
+        return {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+    return set()
 
 
 def project_imports(module: str, project: Path, *, at_import: bool = False) -> set[str]:
@@ -140,18 +158,6 @@ def long_modules(project: Path) -> dict[str, int]:
     """The modules of more than 350 lines, with how many."""
     lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules(project).items()}
     return {name: count for name, count in lines.items() if count > MOST_LINES}
-
-
-def any_imports(module: str, project: Path) -> set[str]:
-    """The modules of the project that a module imports anywhere, for types alone included."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(modules(project)[module].read_bytes())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            taken = {f"{node.module}.{alias.name}" for alias in node.names}
-            names |= taken if taken <= modules(project).keys() else {node.module, *taken}
-    return names & modules(project).keys() - {module}
 
 
 def reachable(name: str, graph: dict[str, set[str]]) -> set[str]:
@@ -402,6 +408,11 @@ class TestTheChecks:
             ),
             (
                 {"flows/one/a.py": "import flows.two.b", "flows/two/c.py": "from flows.one.d import x"}
+                | dict.fromkeys(("flows/one/d.py", "flows/two/b.py"), ""),
+                {"flows.one", "flows.two"},
+            ),
+            (
+                {"flows/one/a.py": "from ..two import b", "flows/two/c.py": "from ..one import d"}
                 | dict.fromkeys(("flows/one/d.py", "flows/two/b.py"), ""),
                 {"flows.one", "flows.two"},
             ),

@@ -1,4 +1,4 @@
-"""The command line, `workflow`: one thin module a group of commands, and the only package that prints.
+"""The command line, `workflow`: one thin module a group of commands, and the only one that prints for people.
 
 Signals are handled before anything is imported that takes a while. Until a command has begun, nothing has to be cleaned
 up: Ctrl-C then ends the process at once, without a traceback.

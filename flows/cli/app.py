@@ -20,7 +20,7 @@ from flows.cli.arguments import (
     Changes,
     Ephemeral,
     Refresh,
-    RunName,
+    RunArgument,
     Source,
     Until,
     given,
@@ -144,7 +144,7 @@ def plan(
 
 @app.command
 def verify(
-    run: RunName = "latest",
+    run: RunArgument = "latest",
     /,
     *,
     device: Annotated[str, Parameter(help="Where to predict: auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -198,7 +198,7 @@ def runs(
 
 
 @app.command
-def show(run: RunName = "latest", /, *, as_json: AsJson = False) -> None:
+def show(run: RunArgument = "latest", /, *, as_json: AsJson = False) -> None:
     """Show one run: configuration, metrics, stages and files."""
     found = find_run(run, project_store())
     rejections = rejections_of(found, project_store())
@@ -213,7 +213,7 @@ def show(run: RunName = "latest", /, *, as_json: AsJson = False) -> None:
 
 @app.command
 def compare(
-    run: RunName,
+    run: RunArgument,
     other: Annotated[str, Parameter(help="The run to compare with, named likewise.")],
     /,
     *more: Annotated[str, Parameter(help="Further runs.")],

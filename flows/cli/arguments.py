@@ -11,7 +11,7 @@ from flows.train import Refreshable, StageName
 AT_LEAST_ONE = validators.Number(gte=1)
 UNCHANGED: Any = ExperimentOptions()
 Source = Annotated[str, Parameter(help="A preset (see `workflow presets`) or the path of a TOML file.")]
-RunName = Annotated[str, Parameter(help="A run's name, its folder's path, `latest` or `EXPERIMENT-latest`.")]
+RunArgument = Annotated[str, Parameter(help="A run's name, its folder's path, `latest` or `EXPERIMENT-latest`.")]
 #: The heading of the experiment's fields in the help.
 FIELDS = "Experiment: every field may be changed; a default is that of a file without the field"
 Changes = Annotated[ExperimentOptions, Parameter(name="*", group=FIELDS)]  # type: ignore[valid-type]

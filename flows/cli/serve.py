@@ -64,7 +64,7 @@ def serve(
     """Train on schedules and from the Prefect UI, and verify each run that was trained; until Ctrl-C.
 
     The schedule is the `[schedule]` table of each file, or what is given here. A schedule is in force only while this
-    command runs; of the trainings that were missed meanwhile, one is made up for.
+    command runs; if trainings were missed in the meantime, one of them is run.
     """
     schedule = given_schedule(
         cron=cron,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from flows.cli.arguments import AT_LEAST_ONE, UNCHANGED, AsJson, Changes, RunName, Source, given
+from flows.cli.arguments import AT_LEAST_ONE, UNCHANGED, AsJson, Changes, RunArgument, Source, given
 from flows.cli.terminal.output import print_json, print_notice, print_plain
 from flows.config.experiments import load_experiment, require_device, resolve
 from flows.runs.folders import find_folder, find_run
@@ -67,7 +67,7 @@ def collect(
 
 
 def reproduce(
-    run: RunName = "latest",
+    run: RunArgument = "latest",
     /,
     *,
     device: Annotated[

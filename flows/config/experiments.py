@@ -155,7 +155,7 @@ def require_device(experiment: Experiment) -> str:
 
 
 def resolve(device: str) -> str:
-    """The device that a wish such as `auto` comes down to here.
+    """The device that a setting such as `auto` stands for on this machine.
 
     Raises:
         InputError: it is not there, or it is no device.

@@ -41,7 +41,7 @@ def prepare(
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        require_ours(client, deployments, root, take_over=take_over)
+        require_own_deployments(client, deployments, root, take_over=take_over)
         pause_not_offered(client, {deployment.name for deployment in deployments}, pool, root, notify)
         return keep_pauses(client, deployments)
 
@@ -82,7 +82,7 @@ def read_registered(
     return found
 
 
-def require_ours(
+def require_own_deployments(
     client: "SyncPrefectClient", deployments: "Iterable[RunnerDeployment]", root: Path, *, take_over: bool
 ) -> None:
     """Checks that no other store offers deployments with the same names: their runs would end up in this one.

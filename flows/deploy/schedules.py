@@ -25,7 +25,7 @@ WITHDRAWN = "Its schedule is paused: its deployment is no longer offered."
 
 
 @dataclass(frozen=True)
-class Scheduled:
+class ScheduledDeployment:
     """A deployment with schedules.
 
     Attributes:
@@ -126,7 +126,7 @@ def cancel_scheduled_runs(client: "SyncPrefectClient", deployment: "DeploymentRe
             return
 
 
-def list_scheduled(client: "SyncPrefectClient", root: Path) -> list[Scheduled]:
+def list_scheduled(client: "SyncPrefectClient", root: Path) -> list[ScheduledDeployment]:
     """Returns the deployments of a project's store that have schedules, by name."""
 
     def state(deployment: "DeploymentResponse") -> str:
@@ -135,7 +135,9 @@ def list_scheduled(client: "SyncPrefectClient", root: Path) -> list[Scheduled]:
         return "not offered" if NOT_OFFERED in deployment.tags else "paused"
 
     return [
-        Scheduled(deployment.name, describe_schedules(deployment), state(deployment), deployment.work_pool_name)
+        ScheduledDeployment(
+            deployment.name, describe_schedules(deployment), state(deployment), deployment.work_pool_name
+        )
         for deployment in training_deployments(client, root)
         if deployment.schedules
     ]

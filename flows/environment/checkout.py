@@ -30,12 +30,12 @@ def require_same_checkout(script: Path) -> None:
     Raises:
         InputError: It runs the code of another checkout.
     """
-    require_ours(script.absolute().parent.parent.parent, str(script))
+    require_own_checkout(script.absolute().parent.parent.parent, str(script))
     require_own_environment()
     here = working_folder()
     if here is not None and not os.environ.get("WORKFLOW_HOME"):
         for folder in (here, *here.parents):
-            require_ours(folder, str(script))
+            require_own_checkout(folder, str(script))
 
 
 def working_folder() -> Path | None:
@@ -55,10 +55,10 @@ def require_own_environment() -> None:
     environment = Path(sys.prefix)
     with contextlib.suppress(OSError):  # only `make install` writes this file
         if Path((environment / INSTALL_MARKER).read_text().strip()).samefile(PROJECT):
-            require_ours(environment.parent, sys.executable)
+            require_own_checkout(environment.parent, sys.executable)
 
 
-def require_ours(checkout: Path, command: str) -> None:
+def require_own_checkout(checkout: Path, command: str) -> None:
     """Checks that a folder is not another checkout of this project.
 
     Raises:

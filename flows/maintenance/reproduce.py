@@ -81,9 +81,9 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         InputError: the device is not there, or the run's folder is not as it was saved.
         TrainingError: the training failed.
     """
-    experiment = experiment_of(manifest, device)
+    experiment = experiment_to_repeat(manifest, device)
     require_device(experiment)
-    require_whole(manifest, store)
+    require_intact_run(manifest, store)
     with homes_elsewhere("reproduce") as home:
         source = home / "reproduce.toml"
         write_experiment(experiment, source)
@@ -92,12 +92,18 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         return compare_with(manifest, store, Store(home))
 
 
-def require_whole(manifest: Manifest, store: Store) -> None:
+def require_intact_run(manifest: Manifest, store: Store) -> None:
     """Checks that a run's folder is as it was saved: what is compared are the digests that its manifest names.
 
     Raises:
-        InputError: a file of it is missing or altered, or its manifest contradicts itself.
+        InputError: a stage or a file of it is missing or altered, or its manifest contradicts itself.
     """
+    named = {stage.name for stage in manifest.stages}
+    if added := [stage for stage in STAGES if stage not in named]:
+        raise InputError(
+            f"run {manifest.run} has no stage {added[0]}: it is from before that was added, or damaged; train again, "
+            "and reproduce the new run"
+        )
     altered = find_altered(store, manifest.run, {*manifest.files, MANIFEST, REPORT})
     for name, entry in manifest.files.items():
         try:
@@ -124,7 +130,7 @@ def find_contradiction(manifest: Manifest) -> str:
     return ""
 
 
-def experiment_of(manifest: Manifest, device: str) -> Experiment:
+def experiment_to_repeat(manifest: Manifest, device: str) -> Experiment:
     """The experiment of a run, with the threads that it ran with.
 
     Raises:

@@ -71,7 +71,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         notify("letting it end")
         resumed += resumed_steps(train_elsewhere(source, folder / "killed", "train", PURPOSE))
         resumed_after = [step // batches for step in resumed]
-        return ResumeReport(targets, resumed_after, compare_outputs(folder / "without", folder / "killed"))
+        return ResumeReport(targets, resumed_after, digests_side_by_side(folder / "without", folder / "killed"))
 
 
 def with_states(experiment: Experiment) -> Experiment:
@@ -115,7 +115,7 @@ def resumed_steps(out: str) -> list[int]:
     return [message.step for message in read_messages(out)]
 
 
-def compare_outputs(one: Path, other: Path) -> dict[str, tuple[str, str]]:
+def digests_side_by_side(one: Path, other: Path) -> dict[str, tuple[str, str]]:
     """The digests of everything that the train stage made in two stores, by name; empty for what is not there."""
     first, second = outputs_of(one), outputs_of(other)
     return {name: (first.get(name, ""), second.get(name, "")) for name in sorted({*first, *second})}

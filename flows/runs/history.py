@@ -87,7 +87,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class History:
+class RunHistory:
     """The newest runs of an experiment.
 
     Attributes:
@@ -169,13 +169,13 @@ class ScoredRun:
         return code
 
 
-def read_history(experiment: str, store: Store, last: int = SHOWN) -> History:
+def read_history(experiment: str, store: Store, last: int = SHOWN) -> RunHistory:
     """The last runs of an experiment, each judged by the runs before it, even where those are not shown.
 
     Raises:
         InputError: it has no run; names the experiments that have.
     """
-    names = run_names(store)
+    names = runs_by_experiment(store)
     if experiment not in names:
         others = f"there are runs of {', '.join(sorted(names))}" if names else "`workflow train` makes one"
         raise InputError(f"there is no run of an experiment {experiment!r}: {others}")
@@ -186,7 +186,7 @@ def read_history(experiment: str, store: Store, last: int = SHOWN) -> History:
         except (InputError, ManifestError) as error:
             damaged[name] = str(error)
     newest = range(max(len(runs) - last, 0), len(runs))
-    return History(experiment, tuple(judge(runs[place], runs[:place]) for place in newest), damaged)
+    return RunHistory(experiment, tuple(judge(runs[place], runs[:place]) for place in newest), damaged)
 
 
 def read_row(run: RunFolder, store: Store) -> Row:
@@ -205,7 +205,7 @@ def read_row(run: RunFolder, store: Store) -> Row:
 
 def names_before(run: RunFolder, store: Store) -> list[str]:
     """The names of the runs of the same experiment that were made before a run, oldest first."""
-    names, name = run_names(store).get(run.manifest.experiment["name"], []), run.manifest.run
+    names, name = runs_by_experiment(store).get(run.manifest.experiment["name"], []), run.manifest.run
     return names[: names.index(name)] if name in names else []
 
 
@@ -219,7 +219,7 @@ def rejections_of(run: RunFolder, store: Store) -> tuple[str, ...] | None:
     return read_row(run, store).rejections if accept_of(run.manifest).demands else None
 
 
-def run_names(store: Store) -> dict[str, list[str]]:
+def runs_by_experiment(store: Store) -> dict[str, list[str]]:
     """The names of each experiment's runs, oldest first."""
     runs: dict[str, list[tuple[str, int, str]]] = {}
     for path in store.runs.glob(f"*/{MANIFEST}"):
@@ -318,7 +318,7 @@ def what_changed(before: ScoredRun, now: ScoredRun) -> tuple[str, ...]:
 
 
 def have_same_checkout(*runs: ScoredRun) -> bool:
-    """Whether git vouches for it that runs were made by the same code, so that no record need be asked."""
+    """Whether the runs have the same clean commit, so that their records need not be read."""
     commits = {run.folder.manifest.environment.git_commit for run in runs}
     return len(commits) == 1 and not any(commit is None or commit.endswith("+changes") for commit in commits)
 

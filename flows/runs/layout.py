@@ -1,4 +1,4 @@
-"""A store in which nothing can be kept safely is bad input: what is asked for is refused before anything is done."""
+"""An unsafe layout of the store is bad input: it is refused before a run starts."""
 
 from collections.abc import Collection
 

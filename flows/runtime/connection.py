@@ -37,7 +37,7 @@ UNANSWERED = (HTTPError, PrefectException)
 #: twentieth of its time at the most. And so many at the least.
 PAUSE_FACTOR, PAUSE_SECONDS = 20.0, 10.0
 
-#: Seconds for what Prefect's own threads still have to send at the end; and if the server has not answered of late.
+#: Seconds allowed for Prefect's threads to send what is left at the end; and if the server has stopped answering.
 DRAIN_SECONDS, LOST_DRAIN_SECONDS = 30.0, 1.0
 
 

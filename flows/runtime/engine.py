@@ -1,4 +1,4 @@
-"""Flows whose work is worth more than what Prefect knows of it.
+"""Flows whose results survive even if their end cannot be reported to Prefect.
 
 They run in Prefect's own engine, but for three things. Each run has a lease before Prefect knows of it, so that one
 whose process dies is found (`flows.runtime.zombie_runs`). If the end of a run cannot be reported, the run ends that
@@ -151,7 +151,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
         return state
 
     def call_flow_fn(self) -> None:
-        """Calls the flow. What it refuses before it does anything needs no traceback: the message says it all."""
+        """Calls the flow. Errors in the request are reported as a message, without a traceback."""
         try:
             super().call_flow_fn()
         except InputError as error:

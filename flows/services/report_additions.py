@@ -22,7 +22,7 @@ DIGITS = 4
 
 def with_additions(report: str, run: RunFolder, store: Store) -> str:
     """Returns a run's report with the additions inserted at its marks; a report without marks is returned as it is."""
-    for name, addition in (("verified", verdict(run)), ("before", comparison(run, store))):
+    for name, addition in (("verified", verdict_html(run)), ("before", comparison(run, store))):
         begin, end = marks(name)
         before, found, rest = report.partition(begin)
         _, ended, after = rest.partition(end)
@@ -31,7 +31,7 @@ def with_additions(report: str, run: RunFolder, store: Store) -> str:
     return report
 
 
-def verdict(run: RunFolder) -> str:
+def verdict_html(run: RunFolder) -> str:
     """Returns whether a run was verified, and when, as HTML."""
     when = (run.verification or {}).get("verified")
     timestamp = f", {when.replace('T', ' ').replace('+00:00', ' UTC')}" if isinstance(when, str) else ""

@@ -44,7 +44,7 @@ class ServeProcess:
     reports: str | None = None
 
 
-def state_path(root: Path) -> Path:
+def lock_path(root: Path) -> Path:
     """Returns the file that is locked while `workflow serve` runs."""
     return prefect_home(root) / "serve.json"
 
@@ -57,7 +57,7 @@ def log_path(root: Path) -> Path:
 def find(root: Path) -> ServeProcess | None:
     """Returns the running process; None if there is none, or if it has only just started."""
     try:
-        with LockFile(state_path(root), os.O_RDONLY) as file:
+        with LockFile(lock_path(root), os.O_RDONLY) as file:
             return None if file.acquire(timeout=0) else ServeProcess(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):
         return None
@@ -70,7 +70,7 @@ def single_instance(root: Path) -> Iterator[Callable[[str], None]]:
     Raises:
         ServerError: Another process holds it.
     """
-    path = state_path(root)
+    path = lock_path(root)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with LockFile(path) as file:
         if not file.acquire(CHECK_SECONDS):

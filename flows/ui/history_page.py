@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.environment.settings import ServerError
 from flows.errors import InputError
-from flows.runs.history import DIGESTS, METRICS, History
+from flows.runs.history import DIGESTS, METRICS, RunHistory
 from flows.runs.wording import figure
 from flows.services.prefect_server.sign_in import UiPage
 from flows.ui.pages import cell, embedded, markdown_table
@@ -30,7 +30,7 @@ BAND = (
 )
 
 
-def draw(history: History) -> "Figure":
+def draw(history: RunHistory) -> "Figure":
     """The metrics of the runs, of which there is at least one, with their bands."""
     from tasks.learning.reporting.drift_figure import Track, draw_drift
 
@@ -61,7 +61,7 @@ def plot_paths(experiment: str, store: Store, wanted: Path | None) -> list[Path]
     return [wanted]
 
 
-def write_plot(history: History, paths: list[Path]) -> bytes:
+def write_plot(history: RunHistory, paths: list[Path]) -> bytes:
     """Draws the history into files, each of which is replaced atomically; returns the PNG."""
     from tasks.learning.reporting.figure_style import render
 
@@ -71,7 +71,7 @@ def write_plot(history: History, paths: list[Path]) -> bytes:
     return png
 
 
-def history_page(history: History, png: bytes | None = None) -> str:
+def history_page(history: RunHistory, png: bytes | None = None) -> str:
     """The history in Markdown: the verdict, the flags, the plot if it was drawn, and the runs, newest first."""
     rows = history.rows[::-1]
     flags = [f"- {cell(row.run)}: {cell('; '.join(row.flags))}" for row in rows if row.outside]
@@ -81,7 +81,7 @@ def history_page(history: History, png: bytes | None = None) -> str:
     ]
     made = [(row.run, row.when, row.device, *(digest[:12] for digest in row.digests.values())) for row in rows]
     sections = [
-        f"# History of {cell(history.experiment)}",
+        f"# RunHistory of {cell(history.experiment)}",
         f"**{cell(history.verdict)}.**",
         "\n".join(flags),
         "" if png is None else embedded(png, "Test metrics over the runs"),
@@ -95,10 +95,10 @@ def history_page(history: History, png: bytes | None = None) -> str:
     return "\n\n".join(section for section in sections if section)
 
 
-def publish(history: History, png: bytes, root: Path, notify: Callable[[str], None]) -> UiPage | None:
+def publish(history: RunHistory, png: bytes, root: Path, notify: Callable[[str], None]) -> UiPage | None:
     """Puts the page into the Prefect UI, if the server that a run would use answers; returns where it is there.
 
-    Starts no server. That one does not take the page is no error: `notify` gets a line.
+    Starts no server. If the server rejects the page, `notify` is called and nothing is raised.
     """
     from flows.runtime.session import prefect_session
     from flows.services.prefect_server import server
@@ -116,7 +116,7 @@ def publish(history: History, png: bytes, root: Path, notify: Callable[[str], No
         return None
 
 
-def create_page(history: History, png: bytes, root: Path) -> str:
+def create_page(history: RunHistory, png: bytes, root: Path) -> str:
     """Creates the page in Prefect, on no flow run; returns its id."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import ArtifactCreate

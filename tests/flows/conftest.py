@@ -311,7 +311,7 @@ def at_stage(monkeypatch: pytest.MonkeyPatch) -> AtStage:
     return arrange
 
 
-def heed_hangups() -> None:
+def restore_sighup() -> None:
     """Undoes what nohup has done for the tests themselves: what they start is ended by SIGHUP, as in a terminal."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -336,7 +336,7 @@ def start_process(api_url: str, password: str, tmp_path_factory: pytest.TempPath
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=heed_hangups,
+            preexec_fn=restore_sighup,
         )
         started.append(process)
         return process
@@ -363,7 +363,7 @@ def workflow(start_process: Start) -> Finish:
 
 
 @pytest.fixture(scope="session")
-def start_nursery(
+def start_fork_server(
     api_url: str, password: str, prefect_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., ForkServer]]:
     """Starts processes that others are forked off; see `tests.support.fork_server`."""
@@ -383,20 +383,20 @@ def start_nursery(
 
 
 @pytest.fixture(scope="session")
-def forked(start_nursery: Callable[..., ForkServer]) -> ForkServer:
+def forked(start_fork_server: Callable[..., ForkServer]) -> ForkServer:
     """Calls a function in a process of its own, which has everything imported already."""
-    return start_nursery()
+    return start_fork_server()
 
 
 @pytest.fixture(scope="session")
-def forked_to_mount(start_nursery: Callable[..., ForkServer]) -> ForkServer:
+def forked_to_mount(start_fork_server: Callable[..., ForkServer]) -> ForkServer:
     """The same for functions that mount something, which only those see that are called here."""
     apart = ("unshare", "--map-root-user", "--mount")
     try:
         subprocess.run([*apart, "true"], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.fail(f"a namespace with mounts of its own is needed, which `{' '.join(apart)}` does not give: {error}")
-    return start_nursery(*apart)
+    return start_fork_server(*apart)
 
 
 @pytest.fixture(scope="session")
@@ -418,7 +418,7 @@ def first_home(first_run: "subprocess.CompletedProcess[str]") -> Path:
 def own_signals() -> Iterator[None]:
     """Signals as in a terminal; after the test, they mean what they meant before."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    heed_hangups()
+    restore_sighup()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

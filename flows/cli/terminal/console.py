@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.runs.folders import RunFolder
-from flows.runs.history import DIGESTS, METRICS, History
+from flows.runs.history import DIGESTS, METRICS, RunHistory
 from flows.runs.wording import acceptance, figure, printable, shown_figures
 from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
@@ -142,7 +142,7 @@ def print_runs(runs: Iterable[RunFolder]) -> None:
     console.print(table)
 
 
-def print_history(history: History, plots: Iterable[PurePath], page: str | None) -> None:
+def print_history(history: RunHistory, plots: Iterable[PurePath], page: str | None) -> None:
     """Prints an experiment's runs, oldest first, what of them is outside its band, and where the plots are."""
     header = ("run", *METRICS.values(), "verified", "changed")
     metrics = plain_table(*header, title=f"Runs of {history.experiment}, with test metrics")

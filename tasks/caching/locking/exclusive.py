@@ -83,7 +83,7 @@ def exclusive(
 
 @contextlib.contextmanager
 def deciding(folder: Path, experiment: str) -> Iterator[None]:
-    """Surrounds a decision, one at a time: a run that has got the lock has written when it began, too."""
+    """Surrounds a decision, one at a time, so that the holder of the lock has always recorded when it began."""
     with LockFile(folder / f"{experiment}.turn") as turn:
         turn.acquire()
         yield

@@ -47,10 +47,10 @@ class Model(Section):
 
     kind: Annotated[str, Choice(MODELS), Field(description=describe_choices("What is fitted", MODELS))] = "parameters"
     weight_name: Annotated[str, MattersIf(lambda model: model.kind == "parameters")] = Field(
-        "weights", description=f"Name of the first nn.Parameter. {PARAMETER_NAME} Unused by linear."
+        "weights", description=f"Name of the first nn.Parameter, for the kind parameters. {PARAMETER_NAME}"
     )
     bias_name: Annotated[str, MattersIf(lambda model: model.kind == "parameters")] = Field(
-        "bias", description=f"Name of the second nn.Parameter. {PARAMETER_NAME} Unused by linear."
+        "bias", description=f"Name of the second nn.Parameter, for the kind parameters. {PARAMETER_NAME}"
     )
     initial_weight: Float32 | None = Field(None, description="Initial weight of a line, in place of a random one.")
     initial_bias: Float32 | None = Field(None, description="Initial bias of a line, in place of a random one.")

@@ -24,9 +24,9 @@ class Training(Section):
     ] = "l1"
     optimizer: Annotated[str, Choice(OPTIMIZERS), Field(description="Update rule, from torch.optim.")] = "sgd"
     learning_rate: Real = Field(0.01, gt=0, le=LARGEST_STEP, description="Step size of the optimizer.")
-    momentum: Real = Field(0.0, ge=0, lt=1, description="Momentum of sgd; 0 for none.")
+    momentum: Real = Field(0.0, ge=0, lt=1, description="Momentum; 0 for none. Refused if the optimizer has none.")
     weight_decay: Real = Field(
-        0.0, ge=0, le=LARGEST_DECAY, description="L2 penalty (sgd, adam) or decoupled decay (adamw)."
+        0.0, ge=0, le=LARGEST_DECAY, description="Weight decay, as the optimizer in torch.optim applies it; 0 for none."
     )
     epochs: int = Field(100, ge=1, le=MOST_EPOCHS, description="Passes over the training rows.")
     batch_size: int | None = Field(

@@ -59,7 +59,7 @@ def build_optimizer(
     parameters: "Sequence[nn.Parameter]", settings: OptimizerSettings, learning_rate: float
 ) -> "optim.Optimizer":
     """The optimizer that the settings name, at a learning rate."""
-    # On the CPU torch comes to False by itself, but asks all over again at every step, for a tenth of the step's time.
+    # On the CPU torch chooses False by itself, but decides again at every step, for a tenth of the step's time.
     foreach = False if all(parameter.device.type == "cpu" for parameter in parameters) else None
     return OPTIMIZERS[settings.optimizer].build(parameters, settings, lr=learning_rate, foreach=foreach)
 

@@ -78,7 +78,7 @@ def test_a_run_that_is_killed_at_an_operation_goes_on(
 
 @pytest.mark.long
 def test_killed_at_every_operation_of_a_run(
-    start_nursery: Callable[[], ForkServer], first_home: Path, tmp_path: Path
+    start_fork_server: Callable[[], ForkServer], first_home: Path, tmp_path: Path
 ) -> None:
     numbers, like = itertools.count(1), made(first_home)
 
@@ -86,7 +86,7 @@ def test_killed_at_every_operation_of_a_run(
         return next(n for n in numbers if not is_killed_and_made_good(n, tmp_path / str(n), like, forked))
 
     with ThreadPoolExecutor(2) as pool:
-        ends = list(pool.map(first_to_get_through, [start_nursery(), start_nursery()]))
+        ends = list(pool.map(first_to_get_through, [start_fork_server(), start_fork_server()]))
     assert min(ends) > 230
 
 

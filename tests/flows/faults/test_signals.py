@@ -17,7 +17,7 @@ import pytest
 from flows.signals import Interrupted, interrupt, interruptible
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.conftest import AtStage, heed_hangups, made
+from tests.flows.conftest import AtStage, made, restore_sighup
 from tests.support.prefect_api import Api, until_there
 from tests.support.serving_project import Finish, Start
 
@@ -154,7 +154,7 @@ def test_a_training_whose_terminal_is_closed_keeps_its_state(
     words = ("train", "line", "--training.epochs", "10000000", "--training.checkpoint-every", "1000s")
     pid, terminal = pty.fork()
     if pid == 0:
-        heed_hangups()
+        restore_sighup()
         os.environ.update(WORKFLOW_HOME=str(tmp_path), PREFECT_API_URL=api_url)
         os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *words])  # noqa: S606
     shown = read_until(terminal, b"epochs/s")

@@ -18,7 +18,7 @@ from rich.console import Console
 from flows.cli.terminal import console
 from flows.errors import InputError
 from flows.runs.folders import RunFolder
-from flows.runs.history import History, describe_flag, read_history, read_row
+from flows.runs.history import RunHistory, describe_flag, read_history, read_row
 from flows.ui.history_page import history_page
 from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
@@ -458,14 +458,14 @@ HOSTILE = "[red]x[/] <img src=x onerror=alert(1)> | `y` $x^2$ [z](javascript:0)"
 
 
 @pytest.fixture
-def hostile(calm: Store) -> History:
+def hostile(calm: Store) -> RunHistory:
     """A history with texts in it that mean something to a terminal, to Markdown and to HTML."""
     environment = {"device": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     save_night(calm, 7, 0.5, settings={HOSTILE: HOSTILE}, environment=environment)
     return read_history("nightly", calm)
 
 
-def test_hostile_texts_are_printed_as_they_are(hostile: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_texts_are_printed_as_they_are(hostile: RunHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     output = io.StringIO()
     monkeypatch.setattr(console, "console", Console(file=output, width=2000, highlight=False))
     console.print_history(hostile, [Path("[bold]x.png")], None)
@@ -474,7 +474,7 @@ def test_hostile_texts_are_printed_as_they_are(hostile: History, monkeypatch: py
     assert "[bold]x.png" in output.getvalue()
 
 
-def test_hostile_texts_are_inert_on_the_page(hostile: History) -> None:
+def test_hostile_texts_are_inert_on_the_page(hostile: RunHistory) -> None:
     page = history_page(hostile, None)
     assert "<img" not in page
     assert "](javascript" not in page
@@ -497,7 +497,7 @@ def test_the_page_has_the_newest_run_first_the_verdict_and_the_plot(calm: Store)
     save_night(calm, 7, 0.0312)
     page = history_page(read_history("nightly", calm), b"picture")
     title, verdict, flags, plot, *_ = page.split("\n\n")
-    assert title == "# History of nightly"
+    assert title == "# RunHistory of nightly"
     assert verdict == "**The newest run drifts: loss, MAE, RMSE, largest error.**"
     assert flags.startswith("- nightly-20261107-020000: loss 0.0312 is outside 0.0244 … 0.0259; mae 0.0312 is outside")
     assert plot.endswith("](data:image/png;base64,cGljdHVyZQ==)")
@@ -535,7 +535,7 @@ def test_the_command_puts_the_page_into_the_ui(
     page = newest_page("nightly-history")
     assert found["ui"] == f"{api_url.removesuffix('/api')}/artifacts/artifact/{page.latest_id}"
     assert page.description == "The newest run drifts: loss, MAE, RMSE, largest error"
-    assert page.data.startswith("# History of nightly\n")
+    assert page.data.startswith("# RunHistory of nightly\n")
     assert "](data:image/png;base64,iVBORw0KGgo" in page.data
     assert "mae 0.0312 is outside" in page.data
     assert page.flow_run_id is None

@@ -8,7 +8,7 @@ import pytest
 
 from flows.environment.settings import ServerError
 from flows.services import serve_process
-from flows.services.serve_process import ServeProcess, find, single_instance, state_path
+from flows.services.serve_process import ServeProcess, find, lock_path, single_instance
 
 
 def test_nothing_is_served_at_first(tmp_path: Path) -> None:
@@ -37,8 +37,8 @@ def test_a_second_one_is_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b'{"pid": 1, "more": 2}', b"\0" * 100])
 def test_the_file_is_only_valid_while_it_is_locked(tmp_path: Path, content: bytes) -> None:
-    state_path(tmp_path).parent.mkdir(parents=True)
-    state_path(tmp_path).write_bytes(content)
+    lock_path(tmp_path).parent.mkdir(parents=True)
+    lock_path(tmp_path).write_bytes(content)
     assert find(tmp_path) is None
     with single_instance(tmp_path) as ready:
         ready("http://127.0.0.1:4300")
@@ -48,7 +48,7 @@ def test_the_file_is_only_valid_while_it_is_locked(tmp_path: Path, content: byte
 def test_a_process_that_ends_while_it_starts_is_reported_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state_path(tmp_path).parent.mkdir(parents=True)
+    lock_path(tmp_path).parent.mkdir(parents=True)
     monkeypatch.setattr(serve_process, "COMMAND", (sys.executable, "-c", "print('what went wrong')"))
     with pytest.raises(ServerError, match=r"ended while it started\.\n(.|\n)*what went wrong"):
         serve_process.start(tmp_path)
