@@ -44,19 +44,21 @@ class ExternalFile:
         name: of the input, as the stage declares it.
         path: absolute.
         digest: SHA-256 of its content.
+        identity: what the file system said of it.
     """
 
     name: str
     path: Path
     digest: str
+    identity: Identity
 
     def require_unchanged(self) -> None:
-        """Checks that the file still has the content that the key stands for.
+        """Checks that nothing has touched the file since: a stage may have read another content in between.
 
         Raises:
-            ExternalInputError: it has another one, or is gone.
+            ExternalInputError: it was touched, or is gone.
         """
-        if digest_of_file(self.name, self.path) != self.digest:
+        if identity_of(self.name, self.path) != self.identity:
             raise changed(self.name, self.path)
 
 
@@ -75,7 +77,12 @@ def look_at(stage: str, experiment: str, paths: Mapping[str, Path], store: Store
     if not paths:
         return {}
     recall(stage, experiment, store)
-    return {name: ExternalFile(name, path, digest_of_file(name, path)) for name, path in paths.items()}
+    files = {}
+    for name, path in paths.items():
+        identity = identity_of(name, path)
+        files[name] = ExternalFile(name, path, digest_of_file(name, path), identity)
+        files[name].require_unchanged()
+    return files
 
 
 def digest_of_file(name: str, path: Path) -> str:

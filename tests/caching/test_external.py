@@ -144,6 +144,17 @@ def test_a_file_that_changes_while_the_stage_reads_it_fails_the_stage(store: Sto
         perform(call, StageContext("load", store, external={"source": source}))
 
 
+def test_a_file_that_changes_and_is_restored_while_the_stage_runs_fails_the_stage(store: Store, source: Path) -> None:
+    """The stage may have read it in between."""
+    settings = Settings(path=source)
+    call = stage_call(load, settings, {}, look_outside(load, settings, "line", store))
+    content = source.read_text()
+    source.write_text("x,y\n1,2\n3,4\n")
+    source.write_text(content)
+    with pytest.raises(ExternalInputError, match=r"people\.csv changed while it was read: run again"):
+        perform(call, StageContext("load", store, external={"source": source}))
+
+
 def test_a_file_that_changes_while_it_is_hashed_is_refused(
     store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ class Closure:
         self.imported: dict[str, set[str]] = {}
         self.whole: set[str] = set()
         self.has_hooks = False
-        self._files: dict[str, tuple[tuple[str, Path], ...]] = {}
+        self.located: dict[str, tuple[tuple[str, Path], ...]] = {}
         self._listed: dict[Path, frozenset[str]] = {}
         self._tops: dict[str, Path | None] = {}
         self._waiting: list[tuple[str, int, Form]] = []
@@ -104,9 +104,9 @@ class Closure:
 
     def files(self, name: str) -> tuple[tuple[str, Path], ...]:
         """The modules that importing `name` runs, with their files: its packages and itself, if it is project code."""
-        if name not in self._files:
-            self._files[name] = tuple(self._find_files(name))
-        return self._files[name]
+        if name not in self.located:
+            self.located[name] = tuple(self._find_files(name))
+        return self.located[name]
 
     def _find_files(self, name: str) -> Iterator[tuple[str, Path]]:
         package, _, _ = name.rpartition(".")

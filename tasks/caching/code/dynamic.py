@@ -7,6 +7,7 @@ DYNAMIC = (
     "builtins.eval",
     "builtins.exec",
     "builtins.globals",
+    "builtins.locals",
     "importlib.__import__",
     "importlib.import_module",
     "importlib.machinery",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tasks.caching.code.closure import Closure, Read
 from tasks.caching.code.dynamic import UnseenCodeError
-from tasks.caching.code.sources import PROJECT, imported_otherwise, pin_place, source_of
+from tasks.caching.code.sources import PROJECT, imported_otherwise, pin_absent, pin_place, source_of
 
 #: The package that is left out.
 MACHINERY = "tasks.caching"
@@ -65,6 +65,9 @@ def fingerprint(
         require_pinned(closure.modules)
         for found, code in closure.modules.items():
             pin_place(found, code.path)
+        for sought, files in closure.located.items():
+            if files and all(found != sought for found, _ in files):
+                pin_absent(sought)
     return closure.places()
 
 

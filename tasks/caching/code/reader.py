@@ -161,6 +161,8 @@ class Reader:
         dropped: Collection[str | None] = ()
         if full_name(node.func, self.aliases) == FIELD:
             dropped = DESCRIBING | REFUSING if self.form == "setting" else DESCRIBING
+        if isinstance(node.func, ast.Name) and node.func.id == "vars" and not node.args:
+            self._found.setdefault(("locals",), node.lineno)  # which it is then
         self.text.append("Call")
         self.read(node.func)
         self._read_value(node.args)

@@ -18,7 +18,7 @@ VALIDATORS = frozenset({"pydantic.field_validator", "pydantic.model_validator"})
 
 
 #: Annotations of names that are constants of a class, not fields.
-NO_FIELDS = frozenset({"typing.ClassVar", "typing.Final"})
+NO_FIELDS = frozenset({"typing.ClassVar", "typing.Final", "typing_extensions.ClassVar", "typing_extensions.Final"})
 
 
 #: Methods for pydantic that only affect the model's JSON schema.

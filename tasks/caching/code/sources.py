@@ -44,6 +44,9 @@ HEADER = 16
 #: of that name is found elsewhere by then, for example because it became a package while the process was running.
 _places: dict[str, Path] = {}
 
+#: Names under which keys sought a module and found none: no module is imported under them later.
+_absent: set[str] = set()
+
 
 def source_of(path: Path) -> bytes:
     """The bytes of a project file, as they were when this process first read it, by whichever path.
@@ -63,6 +66,12 @@ def pin_place(name: str, path: Path) -> None:
     """Pins a module to the file that a key is made from: its source is in memory, even if the file is removed."""
     if path.suffix == ".py":
         _places.setdefault(name, path)
+
+
+def pin_absent(name: str) -> None:
+    """Pins that a module does not exist: the code that a key was made from takes what it does without it."""
+    if name not in sys.modules:
+        _absent.add(name)
 
 
 def is_project_code(path: Path) -> bool:
@@ -137,6 +146,10 @@ class ProjectFinder(MetaPathFinder):
         """The spec of a module; None if no finder knows it."""
         if (place := _places.get(fullname)) is not None:
             return spec_from_file_location(fullname, place, loader=PinnedLoader(fullname, str(place)))
+        if fullname in _absent:
+            raise ModuleNotFoundError(
+                f"{fullname} did not exist when a stage's key was made from the code", name=fullname
+            )
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:

@@ -147,11 +147,12 @@ class Module:
         """
         match self.body[index]:
             case ast.Assign(value=ast.Dict() as entries) | ast.AnnAssign(value=ast.Dict() as entries):
-                names = {value.id for value in entries.values if isinstance(value, ast.Name)}
+                values = [value.id for value in entries.values if isinstance(value, ast.Name)]
+                names = set(values)
                 texts = [key for key in entries.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
                 found = tuple(imported for imported in self.imports if imported.alias in names)
                 bound = {*names, *bound_names(self.body[index])} & self.binders.keys()
-                is_plain = len(texts) == len(entries.values) == len(found)
+                is_plain = len(texts) == len(entries.values) == len(values) and len(found) == len(names)
                 return found if is_plain and all(len(self.binders[name]) == 1 for name in bound) else ()
             case _:
                 return ()
@@ -225,7 +226,7 @@ def rebinds_type_checking(tree: ast.Module) -> bool:
                 return True
             case ast.FunctionDef(name=found) | ast.ClassDef(name=found) if found == name:
                 return True
-            case ast.ImportFrom(module=module, names=names) if module not in TYPING:
+            case ast.ImportFrom(module=module, names=names, level=level) if level or module not in TYPING:
                 if any(name in (alias.name, alias.asname) for alias in names):
                     return True
             case ast.Import(names=names):

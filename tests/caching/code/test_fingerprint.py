@@ -420,6 +420,16 @@ def test_what_is_no_plain_registry_counts_as_a_whole(kinds: Path, registry: str)
     assert "two.py: work" in found
 
 
+def test_what_stands_in_a_registry_beside_a_name_that_is_imported_twice_counts(kinds: Path) -> None:
+    found = []
+    for number in (1, 2):
+        twice = "try:\n  from tasks.kinds import one\nexcept ImportError:\n  from tasks.kinds import two as one\n"
+        own = f"class Own: LABEL = {number}\nKINDS = {{'one': one, 'own': Own}}\n"
+        write(kinds, "tasks/kinds/registry.py", twice + own)
+        found.append(drawn(kinds, USES_KINDS + "def draw(name): return KINDS[name].LABEL"))
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [("'two': two", "'two': one"), ("'two': two", "'three': two"), ("import one, two", "import one, one as two")],
@@ -570,6 +580,11 @@ UNLIKE = {
         "from models import *\ndef draw(): return a.N",
         LISTED,
     ),
+    "a TYPE_CHECKING from a neighbour named typing": (
+        "from .typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  N = 1\ndef draw(): return N",
+        "from .typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  N = 2\ndef draw(): return N",
+        {"tasks/typing.py": "TYPE_CHECKING = True"},
+    ),
     "a TYPE_CHECKING from elsewhere": (
         "from tasks.flags import TYPE_CHECKING\nif TYPE_CHECKING:\n  N = 1\ndef draw(): return N",
         "from tasks.flags import TYPE_CHECKING\nif TYPE_CHECKING:\n  N = 2\ndef draw(): return N",
@@ -658,6 +673,8 @@ DYNAMIC = [
     "def draw(): return exec('a')",
     "def draw(): return eval('a')",
     "def draw(): return globals()['a']",
+    "def draw(): return locals()['a']",
+    "ALL = dict(vars())\ndef draw(): return ALL",
     "import sys\ndef draw(): return sys.modules['a']",
     "import runpy\ndef draw(): return runpy.run_path('a')",
     "import importlib\nimportlib.reload(importlib)\ndef draw(): return 1",
@@ -828,9 +845,10 @@ def test_a_validator_that_sets_something_elsewhere_counts(settings: Path, body: 
 
 
 @pytest.mark.parametrize("kind", ["Final[float]", "Final", '"ClassVar[float]"', "'Final[float]'"])
-def test_a_constant_of_a_class_of_settings_is_no_field(settings: Path, kind: str) -> None:
+@pytest.mark.parametrize("module", ["typing", "typing_extensions"])
+def test_a_constant_of_a_class_of_settings_is_no_field(settings: Path, kind: str, module: str) -> None:
     final = SETTINGS.replace("    rows: Small", f"    shift: {kind} = 1.0\n    rows: Small")
-    constant = f"from typing import Final\n{final}"
+    constant = f"from {module} import ClassVar, Final\n{final}"
     write(settings, "tasks/settings.py", constant)
     before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
     write(settings, "tasks/settings.py", constant.replace("= 1.0", "= 2.0"))

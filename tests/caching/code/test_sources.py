@@ -136,6 +136,15 @@ def test_a_module_that_becomes_something_else_is_what_the_key_says(python: Calla
     assert python(MOVED.replace("{edit}", edit)) == 0.1
 
 
+def test_a_module_that_comes_after_the_key_is_not_imported(copy: Path, python: Callable[..., Any]) -> None:
+    (copy / "tasks" / "lazy.py").write_text(
+        "def fit():\n    try:\n        from tasks.fast import RATE\n    except ImportError:\n        RATE = 0.1\n"
+        "    return RATE\n"
+    )
+    assert python(MOVED.replace("{edit}", 'Path("tasks/fast.py").write_text("RATE = 0.2")')) == 0.1
+    assert python(MOVED.replace("{edit}", "")) == 0.2
+
+
 def test_the_module_that_python_finds_is_the_one_in_the_key(copy: Path, python: Callable[..., Any]) -> None:
     """One of its name in the project may come after it."""
     for folder, number in ((copy, 1), (copy / "elsewhere", 2)):
