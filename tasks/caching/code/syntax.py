@@ -151,8 +151,9 @@ class Module:
                 names = set(values)
                 texts = [key for key in entries.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
                 found = tuple(imported for imported in self.imports if imported.alias in names)
+                aliases = sorted(imported.alias for imported in found)  # each once, and nothing else
                 bound = {*names, *bound_names(self.body[index])} & self.binders.keys()
-                is_plain = len(texts) == len(entries.values) == len(values) and len(found) == len(names)
+                is_plain = len(texts) == len(entries.values) == len(values) and aliases == sorted(names)
                 return found if is_plain and all(len(self.binders[name]) == 1 for name in bound) else ()
             case _:
                 return ()
