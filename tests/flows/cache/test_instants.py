@@ -104,8 +104,10 @@ def test_an_edit_between_two_requests_to_serve_is_for_the_second(
     served = ServingProject(project.home, partial(start_process, tree=own_tree), project.api)
     served.begin("--limit", "1")
     served.until(served.ask(), "Completed")
-    labels = own_tree / "tasks" / "learning" / "labels.py"
-    labels.write_text(labels.read_text().replace("L1 loss (mean absolute error)", "Mean error"))
+    loss = own_tree / "tasks" / "learning" / "losses" / "l1.py"
+    before = loss.read_text()
+    loss.write_text(before.replace("L1 loss (mean absolute error)", "Mean error"))
+    assert loss.read_text() != before
     first = served.until(served.ask(), "Completed")
     edited = {name: "Completed" if name in ("plot", "save") else "Cached" for name in STAGES}
     assert served.states(first.id) == edited
