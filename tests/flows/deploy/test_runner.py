@@ -228,7 +228,8 @@ def test_a_shutdown_just_as_a_run_starts_is_not_a_crash(
     assert project.end(number)[0] == 0
     time.sleep(EVENT_SECONDS)
     state = project.api.flow_run(run).state
-    assert state.name == "Cancelled" or state.is_pending(), "one that had no process yet is handed back later"
+    # One that had no process yet is handed back later; one whose stages are cached may have completed.
+    assert state.name in ("Cancelled", "Completed") or state.is_pending()
     assert served.leases_have_expired()
     assert project.api.events(run) & FAILURES == set()
 
