@@ -37,11 +37,12 @@ def main(epochs: int) -> None:
         from flows import orchestration
         from flows.config.experiments import load_experiment
         from flows.ui.progress import TrainingProgress
+        from flows.ui.publication import RunPages
 
-        for name in ("show_page", "show_run", "show_history", "tag_run"):
-            setattr(orchestration, name, timed(getattr(orchestration, name)))
-        for name in ("__init__", "started", "progress", "finished"):
-            setattr(TrainingProgress, name, timed(getattr(TrainingProgress, name)))
+        orchestration.tag_run = timed(orchestration.tag_run)
+        for observer in (RunPages, TrainingProgress):
+            for name in ("__init__", "on_plan", "on_stage_start", "on_progress", "on_stage_end", "on_saved"):
+                setattr(observer, name, timed(getattr(observer, name)))
         orchestration.train.flow_run_name = timed(orchestration.train_run_name)
         experiment = load_experiment("line", {"training": {"epochs": epochs}})
         started = time.perf_counter()
