@@ -18,7 +18,7 @@ def plan_training(
         InputError: a stage that is to be refreshed comes after the last one to run, the store cannot be worked in, or
             an external input cannot be used.
     """
-    require_reached(refresh, until)
+    require_reached(experiment, refresh, until)
     require_layout(store, STAGES)
     planner = Planner(experiment.name, experiment, store, refresh, until)
     try:

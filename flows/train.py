@@ -7,10 +7,14 @@ module of that name in tasks/. `workflow plan` walks these very lines to say wha
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel
+
 from flows.errors import InputError
 from tasks.caching.stage import Run, stages
 from tasks.evaluate import evaluate
 from tasks.generate import generate
+from tasks.ingest import ingest
+from tasks.learning.config.experiment import Experiment
 from tasks.plot import plot
 from tasks.save import save
 from tasks.split import split
@@ -18,8 +22,8 @@ from tasks.train import train
 
 
 def pipeline(run: Run) -> Mapping[str, Any]:
-    """Generate ──► split ──► train ──► evaluate ──► plot ──► save."""
-    dataset = run(generate)
+    """Generate or ingest ──► split ──► train ──► evaluate ──► plot ──► save."""
+    dataset = run(generate) or run(ingest)
     parts = run(split, dataset)
     fitted = run(train, parts)
     scores = run(evaluate, parts, fitted)
@@ -41,14 +45,27 @@ else:
     Refreshable = Literal[(*STAGES, "all")]
 
 
-def require_reached(refresh: Iterable[str], until: str | None) -> None:
-    """Checks that a run gets as far as the stages that it is to run again.
+def stages_of(settings: BaseModel) -> tuple[str, ...]:
+    """The names of the stages that take part in a run of an experiment, in order."""
+    return tuple(stage.name for stage in stages(pipeline) if stage.takes_part_with(settings))
+
+
+def require_reached(experiment: Experiment, refresh: Iterable[str], until: str | None) -> None:
+    """Checks that a run has the stage that it is to end with, and gets as far as those that it is to run again.
 
     Raises:
-        InputError: it would end before one of them.
+        InputError: it has not, or would end before one of them.
     """
-    reached = STAGES if until is None else STAGES[: STAGES.index(until) + 1]
-    if missed := [stage for stage in refresh if stage in STAGES and stage not in reached]:
+    taking_part = stages_of(experiment)
+    named = {"until": [until] if until else [], "refresh": [stage for stage in refresh if stage in STAGES]}
+    for option, wanted in named.items():
+        if absent := [stage for stage in wanted if stage not in taking_part]:
+            raise InputError(
+                f"{option} names {absent[0]}, which takes no part in a run with data.kind {experiment.data.kind}: "
+                f"its stages are {', '.join(taking_part)}"
+            )
+    reached = taking_part if until is None else taking_part[: taking_part.index(until) + 1]
+    if missed := [stage for stage in named["refresh"] if stage not in reached]:
         raise InputError(f"refresh names {missed[0]}, which is not reached: until ends the run after {until}")
 
 

@@ -14,7 +14,12 @@ class GenerateConfig(StageConfig):
     data: Data
 
 
-@stage(GenerateConfig, outputs=("dataset",), libraries=("numpy", "pyarrow"))
+@stage(
+    GenerateConfig,
+    outputs=("dataset",),
+    libraries=("numpy", "pyarrow"),
+    takes_part=lambda config: config.data.kind != "table",
+)
 def generate(config: GenerateConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Makes the dataset."""
     from tasks.learning.data.sources import make_table

@@ -31,6 +31,7 @@ class PlotConfig(StageConfig):
 )
 def plot(config: PlotConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
     """Draws the data, the predictions before and after training, the loss curves and the residuals."""
+    from tasks.learning.data.schema import columns_of
     from tasks.learning.data.tables import read_table
     from tasks.learning.reporting.figure_style import render
     from tasks.learning.reporting.figures import draw_data, draw_losses, draw_predictions, draw_residuals
@@ -38,12 +39,13 @@ def plot(config: PlotConfig, inputs: Mapping[str, Reference], context: StageCont
     metrics = context.store.read_object(inputs["metrics"])
     tables = {name: read_table(context.store.path(file)) for name, file in inputs.items() if name != "metrics"}
     parts = {name: tables[name] for name in PARTS if name in tables}
+    columns = columns_of(parts["train"].column_names)
     figures = {
-        "data": draw_data(parts, config.name),
-        "untrained": draw_predictions(tables["untrained"], False, config.name),
-        "trained": draw_predictions(tables["predictions"], True, config.name),
+        "data": draw_data(parts, config.name, columns),
+        "untrained": draw_predictions(tables["untrained"], False, config.name, columns),
+        "trained": draw_predictions(tables["predictions"], True, config.name, columns),
         "loss": draw_losses(tables["history"], metrics, config.training.loss, config.name),
-        "residuals": draw_residuals(tables["predictions"], config.name),
+        "residuals": draw_residuals(tables["predictions"], config.name, columns),
     }
     outputs = {}
     for name, figure in figures.items():

@@ -40,7 +40,11 @@ def predict(config: PredictConfig, inputs: Mapping[str, Reference], context: Sta
         context.store.read_object(inputs["model"]), context.store.read(inputs["checkpoint"]), config.device
     )
     rows = expected_rows(manifest)
-    parts = {name: read_table(context.store.path(inputs[name]), rows.get(name, 0)) for name in PARTS if name in inputs}
+    parts = {
+        name: read_table(context.store.path(inputs[name]), None if rows is None else rows.get(name, 0))
+        for name in PARTS
+        if name in inputs
+    }
     repeated = predict_parts(network, parts, config.device)
     if not repeated.equals(predict_parts(network, parts, config.device, torch.no_grad)):
         raise VerificationError("the model predicts otherwise under no_grad than under inference_mode")
@@ -51,8 +55,8 @@ def predict(config: PredictConfig, inputs: Mapping[str, Reference], context: Sta
     }
 
 
-def expected_rows(manifest: Manifest) -> dict[str, int]:
-    """Rows of each part of a run, according to its experiment.
+def expected_rows(manifest: Manifest) -> dict[str, int] | None:
+    """Rows of each part of a run, according to its experiment; None if it does not say.
 
     Raises:
         VerificationError: the experiment has no valid `data` or `split`.

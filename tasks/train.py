@@ -7,7 +7,7 @@ from functools import partial
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.model import Model
-from tasks.learning.config.training import SettledTraining
+from tasks.learning.config.training import SettledTraining, require_batch
 
 #: What the progress of a fit shows beside its epochs.
 TRAINING_LOSS = "training loss"
@@ -33,10 +33,12 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
     import torch
 
     from tasks.learning.data.columns import read_batch
-    from tasks.learning.data.tables import read_table, write_table
+    from tasks.learning.data.schema import columns_of
+    from tasks.learning.data.tables import read_names, read_table, write_table
     from tasks.learning.evaluation.predictions import predict_parts
     from tasks.learning.models.networks import build_network
     from tasks.learning.models.saved_weights import describe_weights
+    from tasks.learning.models.scaling import scale_by_rows
     from tasks.learning.models.weights import dump_weights
     from tasks.learning.training.history import history_table
     from tasks.learning.training.loop import fit
@@ -45,7 +47,10 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
     torch.set_num_threads(training.threads)
     paths = {name: context.store.path(reference) for name, reference in inputs.items()}
     batches = {name: read_batch(path, training.device) for name, path in paths.items()}
-    network = build_network(model, training.placement, training.device, training.seed)
+    require_batch(training.batch_size, len(batches["train"][0]))
+    columns = columns_of(read_names(paths["train"]))
+    network = build_network(model, training.placement, training.device, training.seed, columns)
+    scale_by_rows(network, *batches["train"], model.scale_features, model.scale_target)
     untrained = predict_parts(network, {name: read_table(path) for name, path in paths.items()}, training.device)
 
     def show(done: int, total: int, loss: float) -> None:
@@ -53,7 +58,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
 
     with context.resumable() as checkpointer:
         fitted = fit(network, training, batches.pop("train"), batches, show, checkpointer)
-    description = describe_weights(network, model, training, fitted.ending())
+    description = describe_weights(network, columns, model, training, fitted.ending())
     return {
         "weights": context.publish("weights.pth", dump_weights(network)),
         "model": context.publish("model.json", json.dumps(description, indent=2).encode()),

@@ -97,7 +97,7 @@ def train(
     """Train, evaluate, plot and save a model; what has not changed is reused."""
     experiment = load_experiment(source, given(changes))
     require_device(experiment)
-    require_reached(refresh or (), until)
+    require_reached(experiment, refresh or (), until)
     require_run(until, {"--verify": verify_too, "--fail-on-rejection": fail_on_rejection})
     with session(ephemeral=ephemeral) as api, stage_lines(quiet=as_json):
         from flows import orchestration

@@ -46,11 +46,11 @@ def load_file(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Ex
         InputError: no such preset or file, no TOML, or not a valid experiment; with all problems in one message.
     """
     path = find_source(source)
-    settings = read_settings(path)
+    settings = with_absolute_path(read_settings(path), path.absolute().parent)
     if path.parent != PRESETS:
         settings.setdefault("name", path.stem)
     try:
-        file = ExperimentFile.model_validate(merge(settings, changes or {}))
+        file = ExperimentFile.model_validate(merge(settings, with_absolute_path(changes or {}, Path.cwd())))
     except ValidationError as error:
         raise list_problems(error, source) from error
     return Experiment.model_validate(file.model_dump(exclude={"schedule"})), file.schedule or Schedule()
@@ -87,6 +87,14 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no TOML: {error}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def with_absolute_path(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings in which `data.path` is absolute; a relative one starts at a folder."""
+    data = settings.get("data")
+    if not (isinstance(data, Mapping) and isinstance(data.get("path"), str) and data["path"]):
+        return dict(settings)
+    return {**settings, "data": {**data, "path": os.path.normpath(folder / data["path"])}}
 
 
 def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +145,8 @@ def settle(experiment: Experiment) -> SettledExperiment:
     settings = experiment.model_dump()
     requested = experiment.training.device
     settings["training"] |= {"device": require_device(experiment), "threads": thread_count(experiment.training.threads)}
-    if experiment.training.batch_size == experiment.split.sizes(experiment.data.row_count)["train"]:
+    rows = experiment.data.row_count
+    if rows is not None and experiment.training.batch_size == experiment.split.sizes(rows)["train"]:
         settings["training"]["batch_size"] = None  # a batch of all rows is a full batch, in whichever order
     return SettledExperiment(device_asked_for=requested, **settings)
 

@@ -1,6 +1,6 @@
 """`workflow reproduce`: repeats a run from its manifest in an empty store, and compares what each stage made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from flows.config.experiments import merge, require_device
 from flows.errors import InputError, list_problems
 from flows.maintenance.isolated_training import homes_elsewhere, train_elsewhere, write_experiment
-from flows.train import STAGES
+from flows.train import stages_of
 from tasks.caching.key import flatten
 from tasks.caching.reasons import differences
 from tasks.caching.records import UnreadableRecordError, read_record
@@ -83,7 +83,7 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
     """
     experiment = experiment_to_repeat(manifest, device)
     require_device(experiment)
-    require_intact_run(manifest, store)
+    require_intact_run(manifest, stages_of(experiment), store)
     with homes_elsewhere("reproduce") as home:
         source = home / "reproduce.toml"
         write_experiment(experiment, source)
@@ -92,14 +92,19 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         return compare_with(manifest, store, Store(home))
 
 
-def require_intact_run(manifest: Manifest, store: Store) -> None:
+def require_intact_run(manifest: Manifest, stages: Sequence[str], store: Store) -> None:
     """Checks that a run's folder is as it was saved: what is compared are the digests that its manifest names.
+
+    Args:
+        manifest: of the run.
+        stages: that take part in its repetition, in order.
+        store: where it lies.
 
     Raises:
         InputError: a stage or a file of it is missing or altered, or its manifest contradicts itself.
     """
     named = {stage.name for stage in manifest.stages}
-    if added := [stage for stage in STAGES if stage not in named]:
+    if added := [stage for stage in stages if stage not in named]:
         raise InputError(
             f"run {manifest.run} has no stage {added[0]}: it is from before that was added, or damaged; train again, "
             "and reproduce the new run"
@@ -110,19 +115,19 @@ def require_intact_run(manifest: Manifest, store: Store) -> None:
             store.path(entry.reference())
         except DamagedArtifactError as error:
             altered.setdefault(name, str(error))
-    damage = next(iter(altered.values()), "") or find_contradiction(manifest)
+    damage = next(iter(altered.values()), "") or find_contradiction(manifest, stages)
     if damage:
         raise InputError(f"run {manifest.run} is damaged, so there is nothing to compare with: {damage}")
 
 
-def find_contradiction(manifest: Manifest) -> str:
+def find_contradiction(manifest: Manifest, stages: Sequence[str]) -> str:
     """What a manifest lacks of a whole run, or where it contradicts itself; empty if nowhere.
 
     Every digest can be made to fit an altered file, and a stage that the manifest does not name would not be compared.
     """
     named = [stage.name for stage in manifest.stages]
-    if named != list(STAGES):
-        return f"its manifest names the stages {', '.join(named) or '(none)'} instead of {', '.join(STAGES)}"
+    if named != list(stages):
+        return f"its manifest names the stages {', '.join(named) or '(none)'} instead of {', '.join(stages)}"
     try:
         require_consistent(manifest)
     except ManifestError as error:

@@ -9,7 +9,9 @@ from flows.errors import InputError
 from flows.maintenance.isolated_training import finish, homes_elsewhere, train_elsewhere, training, write_experiment
 from flows.maintenance.training_messages import read_messages
 from tasks.caching.records import open_envelope
+from tasks.caching.storage.reference import Outputs
 from tasks.caching.storage.states import step_of
+from tasks.caching.storage.store import Store
 from tasks.learning.config.experiment import Experiment
 
 #: What Prefect shows of the trainings.
@@ -55,7 +57,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         InputError: the training has too few epochs to be killed so often, or ended before it could be.
         TrainingError: a training failed by itself.
     """
-    epochs, batches = experiment.training.epochs, batches_of(experiment)
+    epochs = experiment.training.epochs
     if epochs <= kills:
         raise InputError(f"training.epochs ({epochs}) must be above the number of kills ({kills})")
     with homes_elsewhere("selftest") as folder:
@@ -63,6 +65,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         write_experiment(with_states(experiment), source)
         notify(f"training {experiment.name} without a kill")
         train_elsewhere(source, folder / "without", "train", PURPOSE)
+        batches = batches_of(experiment, folder / "without")
         resumed: list[int] = []
         targets = [epochs * number // (kills + 1) for number in range(1, kills + 1)]
         for target in targets:
@@ -81,9 +84,11 @@ def with_states(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"training": training})
 
 
-def batches_of(experiment: Experiment) -> int:
-    """Updates in an epoch."""
-    rows = experiment.split.sizes(experiment.data.row_count)["train"]
+def batches_of(experiment: Experiment, home: Path) -> int:
+    """Updates in an epoch of a training that has taken place in a store."""
+    from tasks.learning.data.tables import count_rows
+
+    rows = count_rows(Store(home).path(outputs_of(home, "split")["train"]))
     return -(-rows // (experiment.training.batch_size or rows))
 
 
@@ -117,11 +122,11 @@ def resumed_steps(out: str) -> list[int]:
 
 def digests_side_by_side(one: Path, other: Path) -> dict[str, tuple[str, str]]:
     """The digests of everything that the train stage made in two stores, by name; empty for what is not there."""
-    first, second = outputs_of(one), outputs_of(other)
+    first, second = ({name: made.digest for name, made in outputs_of(home, "train").items()} for home in (one, other))
     return {name: (first.get(name, ""), second.get(name, "")) for name in sorted({*first, *second})}
 
 
-def outputs_of(home: Path) -> dict[str, str]:
-    """The digest of everything that the only record of the train stage names."""
-    (path,) = (home / "artifacts/records/train").glob("*.json")
-    return {name: made.digest for name, made in open_envelope(path.read_bytes(), path.stem).outputs.items()}
+def outputs_of(home: Path, stage: str) -> Outputs:
+    """Everything that the only record of a stage in a store names."""
+    (path,) = (home / "artifacts/records" / stage).glob("*.json")
+    return open_envelope(path.read_bytes(), path.stem).outputs

@@ -25,8 +25,8 @@ from tasks.learning.evaluation.drift import FEWEST_BEFORE, MOST_BEFORE, Band, ba
 #: The metrics of the test rows that are watched, and what people call them.
 METRICS = {"loss": "loss", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "largest_error": "largest error"}
 
-#: The artifacts whose digests show whether two runs came to the same, each with the stage that makes it.
-DIGESTS = {"dataset": "generate", "weights": "train", "predictions": "evaluate"}
+#: The artifacts whose digests show whether two runs came to the same.
+DIGESTS = ("dataset", "weights", "predictions")
 
 #: The stages that shape the metrics: those up to the one that computes them.
 SCORED = STAGES[: STAGES.index("evaluate") + 1]
@@ -247,7 +247,7 @@ def read_run(name: str, store: Store) -> ScoredRun:
     return ScoredRun(
         folder,
         {metric: known(scores.get(metric)) for metric in METRICS},
-        {artifact: manifest.artifact(stage, artifact).digest for artifact, stage in DIGESTS.items()},
+        {artifact: manifest.made(artifact).digest for artifact in DIGESTS},
         # A run that was made before a stage was added does not have it.
         {entry.name: entry.key for entry in manifest.stages if entry.name in SCORED},
         accept_of(manifest),

@@ -110,6 +110,8 @@ class Planner:
 
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         """Decides about one stage, and returns its artifacts, known or pending."""
+        if not stage.takes_part_with(self.settings):
+            return {}
         decision = self._decide(stage, self._walk.take(stage, upstream))
         self.decisions.append(decision)
         return decision.outputs

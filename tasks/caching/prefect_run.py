@@ -169,6 +169,8 @@ class PrefectRun:
     def __call__(self, stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Expected:
         """Runs one stage, or reuses its record; returns its artifacts, or pending ones past `until`."""
         require_uninterrupted()
+        if not stage.takes_part_with(self.settings):
+            return {}
         if self.until in {report.name for report in self.reports}:
             return stage.pending()
         call = self._call(stage, self._walk.take(stage, upstream))

@@ -119,6 +119,11 @@ class StageContext:
 StageFunction = Callable[[C, Mapping[str, Reference], StageContext], Outputs]
 
 
+def always(config: StageConfig) -> bool:
+    """Whether a stage takes part that is part of every run."""
+    return True
+
+
 @dataclass(frozen=True)
 class Stage(Generic[C]):
     """One step of a flow.
@@ -134,6 +139,8 @@ class Stage(Generic[C]):
         external: files outside the store that it reads, such as a table that people edit: by name, what gives the
             absolute path of one by the stage's config; None for none. Their content is in its key.
         run_files: its outputs that each run keeps in its folder, with the names of their files there.
+        takes_part: whether it takes part in a run, by its config: two stages can make the same outputs, each for other
+            settings. One that does not makes nothing.
         schema: raised by hand when its outputs change in a way that the code does not show.
         cached: whether its result may be reused; a verification, for example, has to run every time.
     """
@@ -146,6 +153,7 @@ class Stage(Generic[C]):
     loads: tuple[str, ...] = ()
     external: Mapping[str, Callable[[C], Path | None]] = field(default_factory=dict, hash=False)
     run_files: Mapping[str, str] = field(default_factory=dict, hash=False)
+    takes_part: Callable[[C], bool] = field(default=always, hash=False)
     schema: int = 1
     cached: bool = True
 
@@ -153,6 +161,10 @@ class Stage(Generic[C]):
     def name(self) -> str:
         """The stage's name, a verb: that of its function."""
         return self.function.__name__
+
+    def takes_part_with(self, settings: BaseModel) -> bool:
+        """Whether it takes part in a run with these settings, of which its config is a part."""
+        return self.takes_part is always or self.takes_part(self.config_type.model_validate(settings.model_dump()))
 
     def external_paths(self, config: C) -> dict[str, Path]:
         """The files outside the store that it reads, by name."""
@@ -173,6 +185,7 @@ def stage(
     loads: tuple[str, ...] = (),
     external: Mapping[str, Callable[[C], Path | None]] | None = None,
     run_files: Mapping[str, str] | None = None,
+    takes_part: Callable[[C], bool] = always,
     cached: bool = True,
 ) -> Callable[[StageFunction[C]], Stage[C]]:
     """Declares a function to be a stage; see `Stage` for the arguments.
@@ -185,14 +198,23 @@ def stage(
         for name in {name.removesuffix("?") for name in inputs} & (external or {}).keys():
             raise ValueError(f"stage {function.__name__} has two inputs {name!r}")
         return Stage(
-            function, config_type, inputs, outputs, libraries, loads, external or {}, run_files or {}, cached=cached
+            function,
+            config_type,
+            inputs,
+            outputs,
+            libraries,
+            loads,
+            external or {},
+            run_files or {},
+            takes_part,
+            cached=cached,
         )
 
     return declare
 
 
 #: What a flow's wiring calls with a stage and the outputs of those before it, and which returns the stage's outputs:
-#: it runs the stage, or reuses its record, or only plans to.
+#: it runs the stage, or reuses its record, or only plans to. Of a stage that does not take part there are no outputs.
 Run = Callable[..., Mapping[str, Any]]
 
 

@@ -23,7 +23,6 @@ from flows.planning import plan_training
 from flows.services.prefect_server import server, server_process
 from flows.services.prefect_server.password import own_password
 from flows.services.prefect_server.sign_in import UiPage
-from flows.train import STAGES
 from tasks.caching.decision import Decision
 from tasks.caching.interruption import SIGNALS
 from tasks.caching.observer import Observer, extra_observers
@@ -33,6 +32,7 @@ from tasks.caching.storage.store import Store, project_store
 from tests.support.fork_server import ForkServer
 from tests.support.prefect_api import Api
 from tests.support.serving_project import Finish, ServingProject, Start
+from tests.support.stages import STAGES
 
 PROJECT = Path(__file__).parents[2]
 

@@ -12,12 +12,13 @@ import pytest
 
 from flows.config.experiments import load_experiment
 from flows.environment.identity import store_tag
-from flows.train import STAGES, pipeline
+from flows.train import pipeline
 from flows.ui.pages import cell
 from tasks.caching.observer import Observer, extra_observers
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.stage import stages
 from tasks.caching.storage.store import Store
+from tests.support.stages import STAGES
 
 #: Mini-batches, validation, early stopping, adam, cosine, clipping: what no preset has.
 ELABORATE = {

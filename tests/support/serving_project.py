@@ -9,10 +9,10 @@ from typing import Any
 
 from flows.config.experiments import load_experiment
 from flows.services import serve_process
-from flows.train import STAGES
 from tasks.caching.locking.lease import expired
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api, until_there
+from tests.support.stages import STAGES
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Finish = Callable[..., "subprocess.CompletedProcess[str]"]

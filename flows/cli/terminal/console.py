@@ -223,7 +223,7 @@ def print_presets(experiments: Mapping[str, Experiment]) -> None:
     table = plain_table("preset", "data", "model", "training", "device", title="Presets")
     for name, experiment in experiments.items():
         data, training = experiment.data, experiment.training
-        rows = f"{data.summary}, {data.row_count} rows"
+        rows = data.summary if data.row_count is None else f"{data.summary}, {data.row_count} rows"
         how = f"{training.loss}, {training.optimizer} {training.learning_rate:g}, {training.epochs} epochs"
         table.add_row(name, rows, experiment.model.kind, how, training.device)
     console.print(table)

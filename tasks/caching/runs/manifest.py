@@ -133,7 +133,9 @@ class Environment(Part):
 
 
 def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Checks that an experiment has a valid name, and otherwise only scalar settings, in at most one level of sections.
+    """Checks that an experiment has a valid name, and otherwise only settings, in at most one level of sections.
+
+    A setting is a text, a number, a truth value, nothing, or a list of these.
 
     Raises:
         ValueError: it has not.
@@ -143,8 +145,9 @@ def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
     if not re.fullmatch(NAME, name):
         raise ValueError("its name is not a valid name of an experiment")
     for name, value in experiment.items():
-        for single in value.values() if isinstance(value, dict) else (value,):
-            if not isinstance(single, str | int | float | None):
+        for setting in value.values() if isinstance(value, dict) else (value,):
+            singles = setting if isinstance(setting, list) else [setting]
+            if not all(isinstance(single, str | int | float | None) for single in singles):
                 raise ValueError(f"{name} holds something that is not a setting")
     return experiment
 
@@ -256,6 +259,17 @@ class Manifest(Part):
         if name not in outputs:
             raise ManifestError(f"the manifest of run {self.run} does not name {name} of stage {stage}")
         return outputs[name].reference()
+
+    def made(self, name: str) -> Reference:
+        """The reference to an artifact of the run, whichever of its stages made it.
+
+        Raises:
+            ManifestError: the manifest does not name it.
+        """
+        for entry in self.stages:
+            if name in entry.outputs:
+                return entry.outputs[name].reference()
+        raise ManifestError(f"the manifest of run {self.run} does not name {name}")
 
     def stage(self, name: str) -> StageEntry:
         """The entry of a stage.

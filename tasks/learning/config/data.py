@@ -1,17 +1,25 @@
 """The data section: a class for each kind of dataset, with the settings that this kind has.
 
 Each class has the field `kind` with one value, the properties `row_count` and `target_range`, by which an experiment is
-checked, and `summary`. What makes the rows of a kind is registered in `tasks.learning.data.sources`.
+checked, and `summary`. What makes the rows of a kind is registered in `tasks.learning.data.sources`; the rows of a
+table come from a file, and are read by the stage `ingest`.
 """
 
 import math
+from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.learning.config.bounds import LARGEST, MOST_ROWS, Seed
 from tasks.learning.config.section import ByKind, Real, Section
 from tasks.relevance import MattersIf
+
+#: How the names of the files end that a table can be read from.
+FORMATS = (".csv", ".parquet")
+
+#: Characters in the name of a column, at most.
+MOST_LETTERS = 100
 
 
 class LineData(Section):
@@ -76,8 +84,77 @@ class LineData(Section):
         return math.ceil(self.steps)
 
 
+def require_column_name(name: str) -> None:
+    """Checks the name of a column, which is shown in a terminal, in figures and on pages.
+
+    Raises:
+        ValueError: it is empty, too long, or has characters that cannot be printed.
+    """
+    if not 1 <= len(name) <= MOST_LETTERS or not name.isprintable():
+        raise ValueError(f"{name[:MOST_LETTERS]!r} is no name of a column: 1 to {MOST_LETTERS} printable characters")
+
+
+class TableData(Section):
+    """A table in a file: columns of numbers, of which one is the target."""
+
+    kind: Literal["table"] = Field("table", description="What the dataset is: a table in a file.")
+    path: str = Field(
+        description="The file: .csv with a header line, or .parquet. Relative paths start at the experiment's file."
+    )
+    target: str = Field(description="The column to predict.")
+    features: list[str] | None = Field(
+        None,
+        description="Columns that the model reads; all but the target and those excluded if not given.",
+    )
+    exclude: list[str] = Field([], description="Columns that are left out. Unused when features is given.")
+    delimiter: Literal[",", ";", "\t", "|"] = Field(",", description="Between the values of a CSV file.")
+    decimal: Literal[".", ","] = Field(".", description="Decimal point of a CSV file.")
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_table(cls, path: str) -> str:
+        if PurePath(path).suffix.lower() not in FORMATS:
+            raise ValueError(f"{path!r} is no table: give a file that ends in {' or '.join(FORMATS)}")
+        return path
+
+    @field_validator("target", "features", "exclude")
+    @classmethod
+    def _are_column_names(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for name in [value] if isinstance(value, str) else value or ():
+            require_column_name(name)
+        return value
+
+    @model_validator(mode="after")
+    def _columns_and_marks_differ(self) -> Self:
+        if self.features == []:
+            raise ValueError("features is empty: name a column, or leave it out for all but the target")
+        names = self.features or []
+        if self.decimal == self.delimiter:
+            raise ValueError(f"decimal and delimiter must differ (both are {self.decimal!r})")
+        if self.target in names:
+            raise ValueError(f"features names the target {self.target!r}: the model would read what it is to predict")
+        if repeated := [name for place, name in enumerate(names) if name in names[:place]]:
+            raise ValueError(f"features names {repeated[0]!r} twice")
+        return self
+
+    @property
+    def row_count(self) -> None:
+        """Not known before the file is read."""
+        return None
+
+    @property
+    def target_range(self) -> None:
+        """Not known before the file is read."""
+        return None
+
+    @property
+    def summary(self) -> str:
+        """What is predicted, and from which file."""
+        return f"{self.target} of {PurePath(self.path).name}"
+
+
 #: The kinds of dataset: a class each, the default first.
-Data = Annotated[LineData, ByKind]
+Data = Annotated[LineData | TableData, ByKind]
 
 #: The kind of a section that names none.
 DEFAULT_KIND = "line"

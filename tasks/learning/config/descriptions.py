@@ -94,9 +94,9 @@ def constraints(info: FieldInfo) -> Iterator[Any]:
 
 
 def default(value: Any) -> str:
-    """A default in words; empty where there is none."""
+    """A default in words, or that there is none."""
     if value is PydanticUndefined:
-        return ""
+        return "required"
     return "not given by default" if value is None else f"default {in_words(value)}"
 
 

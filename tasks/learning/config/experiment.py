@@ -15,7 +15,7 @@ from tasks.learning.config.data import Data, LineData
 from tasks.learning.config.model import Model
 from tasks.learning.config.section import Section
 from tasks.learning.config.split import Split
-from tasks.learning.config.training import Training
+from tasks.learning.config.training import Training, require_batch
 from tasks.learning.losses.registry import LOSSES
 from tasks.limits import CHECKPOINT, NAME
 
@@ -43,12 +43,8 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
-        train_rows = self.split.sizes(self.data.row_count)["train"]
-        if (self.training.batch_size or 0) > train_rows:
-            raise ValueError(
-                f"training.batch_size ({self.training.batch_size:,}) is above the {train_rows:,} training rows: "
-                "make it smaller, or leave it out for a full batch"
-            )
+        if self.data.row_count is not None:
+            require_batch(self.training.batch_size, self.split.sizes(self.data.row_count)["train"])
         self._require_targets_of_the_loss()
         if self.training.patience is not None and not self.split.validation:
             raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")
@@ -70,8 +66,11 @@ class Rows(BaseModel):
     split: Split
 
 
-def rows_by_part(experiment: Mapping[str, Any]) -> dict[str, int]:
+def rows_by_part(experiment: Mapping[str, Any]) -> dict[str, int] | None:
     """Rows of each part of an experiment that was read from a manifest. All but `data` and `split` is ignored.
+
+    Returns:
+        None for a table, whose rows are known only once its file is read.
 
     Raises:
         ValueError: `data` or `split` is missing or invalid; names the field.
@@ -81,4 +80,4 @@ def rows_by_part(experiment: Mapping[str, Any]) -> dict[str, int]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return found.split.sizes(found.data.row_count)
+    return None if found.data.row_count is None else found.split.sizes(found.data.row_count)

@@ -7,7 +7,7 @@ setting says by a rule (`MattersIf`) to which kinds it matters. How the kinds ar
 """
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -35,15 +35,19 @@ MODULE_NAMES = frozenset(
 #: The kinds of model, each with what it is.
 MODELS = {
     "parameters": "a line of two nn.Parameters of shape [1]",
-    "linear": "a line, nn.Linear(1, 1) held as linear_layer",
+    "linear": "a line, nn.Linear held as linear_layer; of several features, a plane",
 }
 
 #: The kinds that are a line, whose weight and bias may be given.
 LINES = ("parameters", "linear")
 
+#: How a column is scaled.
+Scaling = Literal["none", "standard", "min-max"]
+SCALINGS = "none; standard, to mean 0 and standard deviation 1; min-max, to 0 … 1"
+
 
 class Model(Section):
-    """The model, one input to one output."""
+    """The model, which predicts one target by one feature or several."""
 
     kind: Annotated[str, Choice(MODELS), Field(description=describe_choices("What is fitted", MODELS))] = "parameters"
     weight_name: Annotated[str, MattersIf(lambda model: model.kind == "parameters")] = Field(
@@ -54,6 +58,13 @@ class Model(Section):
     )
     initial_weight: Float32 | None = Field(None, description="Initial weight of a line, in place of a random one.")
     initial_bias: Float32 | None = Field(None, description="Initial bias of a line, in place of a random one.")
+    scale_features: Annotated[Scaling, MattersIf(lambda model: model.scale_features != "none")] = Field(
+        "none", description=f"How the model scales its features, by the training rows: {SCALINGS}."
+    )
+    scale_target: Annotated[Scaling, MattersIf(lambda model: model.scale_target != "none")] = Field(
+        "none",
+        description=f"How the model scales the target inside: {SCALINGS}. Its predictions are in the target's units.",
+    )
 
     @field_validator("weight_name", "bias_name")
     @classmethod

@@ -95,8 +95,10 @@ class ByKind:
         first = next(iter(kinds))
 
         def choose(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-            if not isinstance(given, Mapping):
+            if isinstance(given, tuple(kinds.values())):
                 return validate(given)
+            if not isinstance(given, Mapping):
+                return kinds[first].model_validate(given)  # which refuses it
             kind = given.get("kind", first)
             if kind not in tuple(kinds):  # it may be of any type
                 wrong = InitErrorDetails(

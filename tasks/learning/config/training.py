@@ -112,3 +112,16 @@ class SettledTraining(Training):
     """How the model is fitted on this machine: `device` is a resolved one, and the threads are counted."""
 
     threads: int = Field(ge=1, le=MOST_THREADS, description="CPU threads of torch.")
+
+
+def require_batch(size: int | None, train_rows: int) -> None:
+    """Checks that a batch is not larger than all training rows.
+
+    Raises:
+        ValueError: it is.
+    """
+    if size is not None and size > train_rows:
+        raise ValueError(
+            f"training.batch_size ({size:,}) is above the {train_rows:,} training rows: "
+            "make it smaller, or leave it out for a full batch"
+        )

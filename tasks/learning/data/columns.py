@@ -1,5 +1,6 @@
 """Columns as tensors: how values get from a table onto a device, and back."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.learning.data.schema import FEATURE, TARGET
-from tasks.learning.data.tables import read_columns
+from tasks.learning.data.schema import columns_of
+from tasks.learning.data.tables import read_columns, read_names
 
 Floats = npt.NDArray[np.float32]
+
+
+def side_by_side(columns: Mapping[str, Floats], names: Sequence[str]) -> Floats:
+    """Some columns as one array, float32 of shape [rows, columns]; a single one shares the memory of its values."""
+    first, *others = (columns[name] for name in names)
+    return np.stack([first, *others], axis=1) if others else first[:, None]
+
+
+def to_tensor(values: Floats, device: str) -> Tensor:
+    """A tensor of the same values and shape on the device; on the CPU it shares the memory of `values`, writable."""
+    return torch.from_numpy(values).to(device)
 
 
 def to_column(values: Floats, device: str) -> Tensor:
@@ -19,17 +31,18 @@ def to_column(values: Floats, device: str) -> Tensor:
     Args:
         values: float32 of shape [rows], writable.
     """
-    return torch.from_numpy(values).unsqueeze(1).to(device)
+    return to_tensor(values, device).unsqueeze(1)
 
 
 def read_batch(path: Path, device: str) -> tuple[Tensor, Tensor]:
-    """Features and targets of a table, float32 of shape [rows, 1] each, on the device.
+    """Features, float32 of shape [rows, features], and targets, of shape [rows, 1], of a part, on the device.
 
     Raises:
         ValueError: the file is no such table.
     """
-    values = read_columns(path, (FEATURE, TARGET))
-    return to_column(values[FEATURE], device), to_column(values[TARGET], device)
+    features, target = columns_of(read_names(path))
+    values = read_columns(path, (*features, target))
+    return to_tensor(side_by_side(values, features), device), to_column(values[target], device)
 
 
 def to_values(column: Tensor) -> Floats:

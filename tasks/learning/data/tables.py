@@ -127,6 +127,18 @@ def count_rows(source: Source) -> int:
     return rows
 
 
+def read_names(source: Source) -> list[str]:
+    """The names of the columns of a table, in their order.
+
+    Raises:
+        ValueError: the source is no Parquet file, or it holds what this project never writes.
+        FileNotFoundError: there is no such file.
+    """
+    with _open(source) as file:
+        names: list[str] = file.schema_arrow.names
+    return names
+
+
 def read_columns(source: Source, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
     """Read float columns into contiguous, writable float32 arrays of shape [rows], one row group at a time.
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.learning.data.schema import FEATURE, ROW
+from tasks.learning.data.schema import ROW
 from tasks.learning.data.tables import to_numpy
 
 #: Between devices a prediction may differ by rounding: another order of additions, a fused multiply-add. That is a few
@@ -16,8 +16,8 @@ ACROSS_DEVICES_RTOL = 1e-5
 #: The same where multiplication and bias cancel and the prediction itself is near 0.
 ACROSS_DEVICES_ATOL = 1e-6
 
-#: What identifies a row, and must agree before predictions can be compared.
-_IDENTITY = (ROW, "split", FEATURE, "target")
+#: The columns that are compared. All others identify a row, and must agree before that.
+_PREDICTED = ("prediction", "residual")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def compare_predictions(expected: pa.Table, actual: pa.Table, rtol: float = 0.0,
     itself included.
 
     Args:
-        expected: columns of the row's number, split, feature, target and prediction.
+        expected: columns of the row's number, split, features, target, prediction and residual.
         actual: likewise, of the same rows in the same order.
         rtol: relative tolerance.
         atol: absolute tolerance, in units of the target.
@@ -87,7 +87,9 @@ def _require_same_rows(expected: pa.Table, actual: pa.Table) -> None:
         raise ValueError(
             f"the tables hold {expected.num_rows:,} and {actual.num_rows:,} rows: they are of different data"
         )
-    for name in _IDENTITY:
+    if expected.column_names != actual.column_names:
+        raise ValueError("the tables have other columns: they are of different data")
+    for name in (name for name in expected.column_names if name not in _PREDICTED):
         if not expected[name].equals(actual[name]):
             raise ValueError(f"the tables differ in column {name}: they are of different data")
 

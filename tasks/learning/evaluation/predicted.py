@@ -37,7 +37,7 @@ def worst_rows(predictions: pa.Table) -> list[dict[str, Any]]:
     """The rows with the largest residuals, the worst first.
 
     Args:
-        predictions: of every row, with its split, feature, target, prediction and residual (target − prediction).
+        predictions: of every row, with its split, features, target, prediction and residual (target − prediction).
     """
     errors = np.abs(to_numpy(predictions["residual"]))
     count = min(MOST_ROWS, len(errors))

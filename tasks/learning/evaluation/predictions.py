@@ -10,8 +10,8 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from tasks.learning.data.columns import to_column, to_values
-from tasks.learning.data.schema import FEATURE, ROW, TARGET
+from tasks.learning.data.columns import side_by_side, to_tensor, to_values
+from tasks.learning.data.schema import AFTER, BEFORE, ROW, columns_of
 from tasks.learning.data.tables import repeat_text, to_arrow, to_numpy
 
 Floats = npt.NDArray[np.float32]
@@ -19,30 +19,18 @@ Floats = npt.NDArray[np.float32]
 #: Rows predicted at once. Fixed, because the last bit of a matrix product may depend on how many rows share it.
 CHUNK = 1 << 20
 
-SCHEMA = pa.schema(
-    [
-        (ROW, pa.int64()),
-        ("split", pa.string()),
-        (FEATURE, pa.float32()),
-        ("target", pa.float32()),
-        ("prediction", pa.float32()),
-        ("residual", pa.float32()),
-    ]
-)
-
-
 #: Turns the recording of gradients off: torch.inference_mode or torch.no_grad.
 GradientMode = Callable[[], AbstractContextManager[Any]]
 
 
 def predict(network: nn.Module, x: Floats, device: str, mode: GradientMode = torch.inference_mode) -> Floats:
-    """Predictions, float32 of shape [rows], for inputs of the same shape, by a network on the device."""
+    """Predictions, float32 of shape [rows], for inputs of shape [rows, features], by a network on the device."""
     network.eval()
-    predictions = np.empty_like(x)
+    predictions = np.empty(len(x), np.float32)
     with mode():
         for start in range(0, len(x), CHUNK):
             chunk = slice(start, start + CHUNK)
-            predictions[chunk] = to_values(network(to_column(x[chunk], device)))
+            predictions[chunk] = to_values(network(to_tensor(x[chunk], device)))
     return predictions
 
 
@@ -56,13 +44,15 @@ def predict_part(
         rows: the columns of the dataset; see `tasks.learning.data.schema`.
 
     Returns:
-        Columns row (int64), split (string), the feature, target, prediction and residual = target − prediction
+        Columns row (int64), split (string), the features, target, prediction and residual = target − prediction
         (float32).
     """
-    feature, target = (np.array(to_numpy(rows[name]), dtype=np.float32) for name in (FEATURE, TARGET))
-    prediction = predict(network, feature, device, mode)
-    floats = [to_arrow(values) for values in (feature, target, prediction, target - prediction)]
-    return pa.Table.from_arrays([rows[ROW], repeat_text(part, rows.num_rows), *floats], schema=SCHEMA)
+    features, target_name = columns_of(rows.column_names)
+    values = {name: np.array(to_numpy(rows[name]), dtype=np.float32) for name in (*features, target_name)}
+    target, prediction = values[target_name], predict(network, side_by_side(values, features), device, mode)
+    floats = (*(values[name] for name in features), target, prediction, target - prediction)
+    columns = [rows[ROW], repeat_text(part, rows.num_rows), *(to_arrow(array) for array in floats)]
+    return pa.Table.from_arrays(columns, [*BEFORE, *features, *AFTER])
 
 
 def predict_parts(

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from tasks.learning.models.scaling import INNER, MEASURED
 from tasks.learning.models.weights import Specification, load_weights
 
 #: Parameters whose values are listed, at most.
@@ -14,7 +15,7 @@ class Learned:
     """The parameters of a trained model.
 
     Attributes:
-        count: of the single numbers.
+        count: of the single numbers, without those by which features and target are scaled.
         values: by name, such as `bias` or `layer.weight[0, 1]`; empty if there are too many to list.
     """
 
@@ -32,14 +33,17 @@ def read_learned(weights: bytes, tensors: Specification) -> Learned:
     Raises:
         CheckpointError: the weights are not what the description says.
     """
-    count = sum(math.prod(tensor["shape"]) for tensor in tensors.values())
+    count = sum(math.prod(tensor["shape"]) for name, tensor in tensors.items() if name not in MEASURED)
     if count > MOST_LISTED:
         return Learned(count, {})
     values: dict[str, float] = {}
-    for name, tensor in load_weights(weights, tensors).items():
+    learned = {name: tensor for name, tensor in load_weights(weights, tensors).items() if name not in MEASURED}
+    for name, tensor in learned.items():
         numbers = tensor.flatten().tolist()
         places = [""] if len(numbers) == 1 else [f"[{place}]" for place in indices(tensor.shape)]
-        values |= {f"{name}{place}": float(number) for place, number in zip(places, numbers, strict=True)}
+        values |= {
+            f"{name.removeprefix(INNER)}{place}": float(number) for place, number in zip(places, numbers, strict=True)
+        }
     return Learned(count, values)
 
 

@@ -1,19 +1,19 @@
-"""The networks that are a line: target = weight · feature + bias."""
+"""The networks that are linear: target = weight · feature + bias, summed over the features if there are several."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Line(nn.Module):
-    """A line; feature and target are [rows, 1]."""
+    """A line; the target is [rows, 1]."""
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The two parameters, each a single number."""
+        """The parameters: the weight, a number for each feature, and the bias, a single number."""
         raise NotImplementedError
 
 
 class ParameterLine(Line):
-    """A line from two parameters of shape [1] with chosen names."""
+    """A line from two parameters of shape [1] with chosen names; the feature is [rows, 1]."""
 
     def __init__(self, weight_name: str = "weights", bias_name: str = "bias", device: str | None = None) -> None:
         super().__init__()
@@ -38,11 +38,11 @@ class ParameterLine(Line):
 
 
 class LayerLine(Line):
-    """A line from a built-in layer, `linear_layer`."""
+    """A line from a built-in layer, `linear_layer`; the features are [rows, in_features]."""
 
-    def __init__(self, device: str | None = None) -> None:
+    def __init__(self, in_features: int = 1, device: str | None = None) -> None:
         super().__init__()
-        self.linear_layer = nn.Linear(1, 1, device=device)
+        self.linear_layer = nn.Linear(in_features, 1, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
         """The line at x."""

@@ -7,40 +7,67 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from tasks.errors import ExperimentError
 from tasks.learning.config.model import Model
+from tasks.learning.data.schema import LINE, Columns
 from tasks.learning.models.lines import LayerLine, Line, ParameterLine
+from tasks.learning.models.scaling import Scaled
 
 Placement = Literal["constructor", "context", "moved"]
 
 
-#: The classes of networks by the name that `model.kind` gives. The constructor of a class takes `device`, and those
-#: settings of `[model]` for which it has a parameter of the same name.
+#: The classes of networks by the name that `model.kind` gives. The constructor of a class takes `device`, those
+#: settings of `[model]` for which it has a parameter of the same name, and `in_features`, the number of features, if
+#: the network can have more than one.
 NETWORKS: dict[str, type[nn.Module]] = {
     "parameters": ParameterLine,
     "linear": LayerLine,
 }
 
 
-def build_network(model: Model, placement: Placement, device: str, seed: int) -> nn.Module:
+def build_network(model: Model, placement: Placement, device: str, seed: int, columns: Columns = LINE) -> nn.Module:
     """A new network on the device, its parameters drawn right after seeding, in their order.
 
     Args:
         placement: pass the device to the constructor, construct under `with torch.device(…)`, or construct on the
             CPU and move. On the CPU all three give the same parameters.
+        columns: that it reads and predicts.
 
     Raises:
         ValueError: a parameter's name is one that every nn.Module has already.
+        ExperimentError: there are more features than a network of this kind can have.
     """
     torch.manual_seed(seed)
-    network = _construct(describe(model), placement, device)
-    _set_initial_values(network, model)
+    network = _construct(describe(model, columns), placement, device)
+    _set_initial_values(network.network if isinstance(network, Scaled) else network, model)
     return network
 
 
-def describe(model: Model) -> dict[str, Any]:
-    """What `rebuild` needs, as JSON: the architecture's name and the arguments of its constructor."""
-    names = [name for name in signature(NETWORKS[model.kind]).parameters if name != "device"]
-    return {"architecture": model.kind, "arguments": {name: getattr(model, name) for name in names}}
+def describe(model: Model, columns: Columns = LINE) -> dict[str, Any]:
+    """What `rebuild` needs, as JSON.
+
+    Returns:
+        The architecture's name and the arguments of its constructor; the columns that it reads and predicts; and how
+        features and target are scaled inside of it (null: they are not).
+
+    Raises:
+        ExperimentError: there are more features than a network of this kind can have.
+    """
+    parameters = [name for name in signature(NETWORKS[model.kind]).parameters if name != "device"]
+    settings = {name: getattr(model, name) for name in parameters if name != "in_features"}
+    count = len(columns.features)
+    if "in_features" in parameters:
+        settings["in_features"] = count
+    elif count > 1:
+        raise ExperimentError(f"model.kind {model.kind} has one feature, and the dataset {count}: choose another kind")
+    scaling = {"features": model.scale_features, "target": model.scale_target}
+    return {
+        "architecture": model.kind,
+        "arguments": settings,
+        "features": list(columns.features),
+        "targets": [columns.target],
+        "scaling": None if {*scaling.values()} == {"none"} else scaling,
+    }
 
 
 def rebuild(description: Mapping[str, Any], device: str) -> nn.Module:
@@ -58,14 +85,22 @@ def _construct(description: Mapping[str, Any], placement: Placement, device: str
     if build is None:
         raise ValueError(f"unknown architecture {architecture!r}: known are {', '.join(NETWORKS)}")
     try:
-        if placement == "context":
-            with torch.device(device):
-                return build(**arguments)
-        if placement == "moved":
-            return build(**arguments).to(device)
-        return build(**arguments, device=device)
+        network = _placed(build, arguments, placement, device)
     except TypeError as error:
         raise ValueError(f"architecture {architecture!r} cannot be built from {arguments!r}: {error}") from error
+    if description.get("scaling") is None:
+        return network
+    return Scaled(network, len(description["features"])).to(device)
+
+
+def _placed(build: type[nn.Module], arguments: Mapping[str, Any], placement: Placement, device: str) -> nn.Module:
+    """A network on the device, put there in one of three ways."""
+    if placement == "context":
+        with torch.device(device):
+            return build(**arguments)
+    if placement == "moved":
+        return build(**arguments).to(device)
+    return build(**arguments, device=device)
 
 
 def _set_initial_values(network: nn.Module, model: Model) -> None:

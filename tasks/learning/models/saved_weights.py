@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from tasks.learning.data.schema import FEATURE, TARGET
+from tasks.learning.data.schema import Columns
 from tasks.learning.models.networks import describe, rebuild
 from tasks.learning.models.plain_file import CheckpointError
 from tasks.learning.models.weights import apply_weights, load_weights, specify
@@ -17,25 +17,23 @@ if TYPE_CHECKING:
 
 
 def describe_weights(
-    network: nn.Module, model: "Model", training: "Training", ending: Mapping[str, Any]
+    network: nn.Module, columns: Columns, model: "Model", training: "Training", ending: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is needed to rebuild and use a fitted network, as JSON.
 
     Args:
         network: that was fitted.
+        columns: that it reads and predicts.
         model: its section of the experiment.
         training: likewise.
         ending: how the training ended; see `tasks.learning.training.loop.Fit`.
 
     Returns:
         Its architecture and arguments; its tensors by name, with shape and dtype; the columns that it reads and
-        predicts; how inputs are scaled (not at all: null); the loss; and how its training ended.
+        predicts; how they are scaled (not at all: null); the loss; and how its training ended.
     """
-    return describe(model) | {
+    return describe(model, columns) | {
         "tensors": specify(network),
-        "features": [FEATURE],
-        "targets": [TARGET],
-        "scaling": None,
         "loss": training.loss,
         **ending,
     }

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from tasks.learning.data.schema import FEATURE, TARGET
+from tasks.learning.data.schema import LINE, ROW, Columns
 from tasks.learning.data.tables import to_numpy
 from tasks.learning.losses.registry import LOSSES
 from tasks.learning.reporting.figure_style import BLUE, GREEN, INK, ORANGE, QUIET, styled, write_heading
@@ -59,61 +59,73 @@ _LOOKS = {
 }
 
 
-def draw_data(parts: Mapping[str, pa.Table], name: str) -> Figure:
-    """The rows of the dataset by part.
+def draw_data(parts: Mapping[str, pa.Table], name: str, columns: Columns = LINE) -> Figure:
+    """The rows of the dataset by part: the target over the feature, or over the row if there are several features.
 
     Args:
-        parts: feature and target of each part, by its name.
+        parts: the rows of each part, by its name.
         name: of the experiment.
+        columns: the features and the target.
     """
     total = sum(rows.num_rows for rows in parts.values())
     shares = ", ".join(f"{rows.num_rows:,} {part}" for part, rows in parts.items())
+    x = _only(columns) or ROW
     with styled():
-        figure, axes = _canvas(name, f"{total:,} rows: {shares}", FEATURE, TARGET)
+        figure, axes = _canvas(name, f"{total:,} rows: {shares}", x, columns.target)
         for part, rows in parts.items():
-            _scatter(axes, part, rows, TARGET, total)
+            _scatter(axes, part, rows, x, columns.target, total)
         _note_thinning(figure, total)
         _finish(axes)
     return figure
 
 
-def draw_predictions(predictions: pa.Table, trained: bool, name: str) -> Figure:
-    """The predictions of the trained or the untrained model over the data.
+def draw_predictions(predictions: pa.Table, trained: bool, name: str, columns: Columns = LINE) -> Figure:
+    """The predictions of the trained or the untrained model: over the data, or against the targets.
 
     Args:
-        predictions: columns split, feature, target and prediction.
+        predictions: columns split, features, target and prediction.
         trained: whether the model was.
         name: of the experiment.
+        columns: the features, and the name of the target. Several features cannot be drawn: then each prediction
+            is drawn over its target, and on the diagonal both are the same.
     """
     total = predictions.num_rows
     error = np.mean(np.abs(_numbers(predictions["target"]) - _numbers(predictions["prediction"])))
     title = f"{'After' if trained else 'Before'} training, predictions miss by {error:.3g} on average"
+    only = _only(columns)
     with styled():
-        figure, axes = _canvas(name, title, FEATURE, TARGET)
+        figure, axes = _canvas(name, title, only or columns.target, columns.target if only else "prediction")
         for part, rows in _by_part(predictions):
-            _scatter(axes, part, rows, "target", total)
-        style: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 0.8 * _marker_size(total)}
-        axes.plot(*_points(predictions, total, FEATURE, "prediction"), linestyle="none", label="predicted", **style)
+            _scatter(axes, part, rows, only or "target", "target" if only else "prediction", total)
+        if only:
+            style: dict[str, Any] = {"marker": "x", "color": INK, "markersize": 0.8 * _marker_size(total)}
+            axes.plot(*_points(predictions, total, only, "prediction"), linestyle="none", label="predicted", **style)
+        else:
+            targets = _numbers(predictions["target"])
+            ends = [targets.min(), targets.max()]
+            axes.plot(ends, ends, color=QUIET, linewidth=1, linestyle="--", label="equal")
         _note_thinning(figure, total)
         _finish(axes)
     return figure
 
 
-def draw_residuals(predictions: pa.Table, name: str) -> Figure:
-    """What the trained model's predictions leave of the targets.
+def draw_residuals(predictions: pa.Table, name: str, columns: Columns = LINE) -> Figure:
+    """What the trained model's predictions leave of the targets: over the feature, or over the predictions.
 
     Args:
-        predictions: columns split, feature and residual.
+        predictions: columns split, features, prediction and residual.
         name: of the experiment.
+        columns: the features; with several, the residuals are drawn over the predictions.
     """
     total = predictions.num_rows
     largest = np.max(np.abs(_numbers(predictions["residual"])))
+    x = _only(columns) or "prediction"
     with styled():
         title = f"No prediction misses by more than {largest:.3g}"
-        figure, axes = _canvas(name, title, FEATURE, "residual (target − prediction)")
+        figure, axes = _canvas(name, title, x, "residual (target − prediction)")
         axes.axhline(0, color=QUIET, linewidth=1)
         for part, rows in _by_part(predictions):
-            _scatter(axes, part, rows, "residual", total)
+            _scatter(axes, part, rows, x, "residual", total)
         _note_thinning(figure, total)
         _finish(axes)
     return figure
@@ -166,8 +178,13 @@ def _finish(axes: Axes) -> None:
     _legend(axes)
 
 
-def _scatter(axes: Axes, part: str, rows: pa.Table, y: str, of_all: int) -> None:
-    """The points (feature, y) of a part of `of_all` rows."""
+def _only(columns: Columns) -> str | None:
+    """The feature over which values are drawn, if there is only one."""
+    return columns.features[0] if len(columns.features) == 1 else None
+
+
+def _scatter(axes: Axes, part: str, rows: pa.Table, x: str, y: str, of_all: int) -> None:
+    """The points (x, y) of a part of `of_all` rows."""
     look = _LOOKS[part]
     style: dict[str, Any] = {
         "marker": look.marker,
@@ -175,7 +192,7 @@ def _scatter(axes: Axes, part: str, rows: pa.Table, y: str, of_all: int) -> None
         "markersize": _marker_size(of_all),
         "markeredgewidth": 0,
     }
-    axes.plot(*_points(rows, of_all, FEATURE, y), linestyle="none", label=part, **style)
+    axes.plot(*_points(rows, of_all, x, y), linestyle="none", label=part, **style)
 
 
 def _marker_size(rows: int) -> float:

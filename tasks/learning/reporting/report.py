@@ -16,7 +16,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from tasks.learning.config.acceptance import Accept, shortfalls
-from tasks.learning.data.schema import FEATURE, ROW
+from tasks.learning.data.schema import AFTER, ROW, predicted_features
 from tasks.learning.losses.registry import loss_name
 from tasks.learning.reporting.report_page import PAGE
 from tasks.learning.reporting.report_style import STYLE
@@ -35,6 +35,9 @@ LATER = {
 
 #: Significant digits of what was measured or learned. Settings are shown as they were given.
 DIGITS = 4
+
+#: Features of a row that are shown, at most.
+MOST_FEATURES = 6
 
 #: Shown of a SHA-256, the rest is in the title.
 DIGEST_LENGTH = 12
@@ -114,12 +117,11 @@ def render_report(
         device_note=manifest["environment"]["device_note"],
         outcome=_outcome(metrics["test"], named),
         learned=_learned(learned),
-        worst=[_row(row) for row in worst],
+        worst=_worst_table(worst),
         before=later("before"),
         headlines=_figures(HEADLINES, plots),
         details=_figures(DETAILS, plots),
         loss_name=named,
-        feature=FEATURE,
         metrics=_metrics_table(metrics),
         effort=_effort(manifest["stages"]),
         stages=stages,
@@ -202,9 +204,12 @@ def _learned(learned: "Learned") -> str:
     return f"{count}: {values}." if values else f"{count}."
 
 
-def _row(row: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """A row of the predictions: its split, and its numbers."""
-    return row["split"], [_number(row[name]) for name in (ROW, FEATURE, "target", "prediction", "residual")]
+def _worst_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Headings and rows of the table of the rows that are predicted worst, with their first features."""
+    features = predicted_features(list(rows[0]))[:MOST_FEATURES] if rows else ()
+    names = (ROW, *features, *AFTER)
+    headings = [name if name in features else name.capitalize() for name in names]
+    return {"headings": headings, "rows": [(row["split"], [_number(row[name]) for name in names]) for row in rows]}
 
 
 def _figures(figures: Mapping[str, Figure], plots: Mapping[str, bytes]) -> list[dict[str, str]]:

@@ -113,7 +113,7 @@ PAGE = """
   <p class="soft">The rows with the largest residuals, of all splits; predicted against actual is drawn
     <a href="#plot-predicted">above</a>.</p>
   <div class="scroll" role="region" tabindex="0" aria-labelledby="worst">
-    {{ by_split(("Row", feature, "Target", "Prediction", "Residual"), worst) }}
+    {{ by_split(worst.headings, worst.rows) }}
   </div>
 </section>
 

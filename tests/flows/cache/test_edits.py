@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from flows.train import STAGES
 from tasks.caching.records import read_record
 from tasks.caching.storage.store import Store
 from tests.support.serving_project import Finish
+from tests.support.stages import STAGES
 from tests.support.token_edits import DATED, EditRunner, recoded, stale
 
 PROJECT = Path(__file__).parents[3]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flows.train import STAGES
 from tests.flows.test_train import ELABORATE
+from tests.support.stages import STAGES
 from tests.support.token_edits import SWAPS, Edit, EditRunner, chosen, replacement, stale, token_edits
 
 PROJECT = Path(__file__).parents[3]

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.train import STAGES
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import stages_from
 from tests.support.serving_project import Finish
+from tests.support.stages import STAGES
 
 Command = Callable[..., tuple[int, str, str]]
 

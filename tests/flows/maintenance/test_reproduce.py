@@ -9,10 +9,10 @@ import pytest
 
 from flows.maintenance import reproduce
 from flows.maintenance.reproduce import Reproduction, StageComparison, compare_with
-from flows.train import STAGES
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.storage.store import Store
 from tests.flows.conftest import stages_from
+from tests.support.stages import STAGES
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.train import STAGES
 from tasks.caching.storage.ownership import own_data, read_artifacts, read_note
 from tasks.caching.storage.store import Store
 from tests.support.serving_project import Finish
+from tests.support.stages import STAGES
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -30,7 +30,7 @@ class Settings(BaseModel):
         ("optional", "Rows; all of them when not given. At least 1; not given by default."),
         ("inside", "Start. At least -3.40282e+38, at most 3.40282e+38; not given by default."),
         ("plain", "Whether. Default true."),
-        ("required", "Name."),
+        ("required", "Name. Required."),
         ("bare", "Default 1e-09."),
     ],
 )
@@ -66,7 +66,8 @@ def test_the_form_of_a_deployment_states_what_it_has():
 )
 def test_every_field_of_the_form_states_its_default_and_its_bounds(section, name):
     field = SECTIONS[section]["properties"][name]
-    assert "default" in field["description"].lower()
+    required = name in SECTIONS[section].get("required", ())
+    assert ("required" if required else "default") in field["description"].lower()
     for kind in (field, *field.get("anyOf", ())):
         for keyword, words in KEYWORDS.items():
             if keyword in kind:

@@ -1,0 +1,198 @@
+"""The dataset of a table that people bring: its columns are chosen, and every value is checked before any is used."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks.errors import ExperimentError
+from tasks.learning.config.bounds import LARGEST, MOST_ROWS
+from tasks.learning.config.data import TableData, require_column_name
+from tasks.learning.data.schema import RESERVED, ROW, Columns
+from tasks.learning.data.table_files import TableFile, listed, open_table
+from tasks.learning.data.tables import to_arrow
+
+#: Whole numbers below this are exact in float64, as which they are read; from here on, a digit may be lost.
+EXACT = 2**53
+
+
+def ingest_table(path: Path, data: TableData) -> pa.Table:
+    """The dataset in a file.
+
+    Returns:
+        Columns row (int64, from 0), the features in their order and the target, each of them float32 and finite. Truth
+        values are 0 and 1.
+
+    Raises:
+        ExperimentError: the file or a value cannot be used; all problems are named, each with its column and row.
+    """
+    file = open_table(path, data)
+    columns = choose_columns(file, data, path)
+    chosen = {name: Checked(name, is_whole(file, name)) for name in (*columns.features, columns.target)}
+    rows = 0
+    for batch in file.batches(list(chosen)):
+        for name, column in chosen.items():
+            column.add(batch[name], file.first_row + rows)
+        rows += batch.num_rows
+        if rows > MOST_ROWS:
+            raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows")
+    require_rows(path, rows, chosen, columns.target)
+    arrays = [to_arrow(np.arange(rows)), *(to_arrow(column.values()) for column in chosen.values())]
+    return pa.Table.from_arrays(arrays, [ROW, *chosen])
+
+
+def choose_columns(file: TableFile, data: TableData, path: Path) -> Columns:
+    """The features and the target that the settings ask for.
+
+    Raises:
+        ExperimentError: the columns cannot be told apart, one is missing, or one holds no numbers.
+    """
+    types = {field.name: field.type for field in file.columns}
+    require_distinct([field.name for field in file.columns], path)
+    wanted = dict.fromkeys((*(data.features or ()), data.target, *(() if data.features else data.exclude)))
+    if missing := [missing_column(name, types, data) for name in wanted if name not in types]:
+        raise ExperimentError(listed(path, missing))
+    features = data.features or [name for name in types if name != data.target and name not in data.exclude]
+    problems = [] if features else [f"no column but the target {data.target!r} is left to predict it by"]
+    problems += [problem for name in (*features, data.target) for problem in unusable_name(name, data)]
+    problems += without_numbers([name for name in (*features, data.target) if not is_numeric(types[name])], types, file)
+    if problems:
+        raise ExperimentError(listed(path, problems))
+    return Columns(tuple(features), data.target)
+
+
+def require_distinct(names: Sequence[str], path: Path) -> None:
+    """Checks that no two columns have the same name, or names that differ only in case.
+
+    Raises:
+        ExperimentError: two of them have.
+    """
+    first: dict[str, int] = {}
+    places = [(first.setdefault(name.casefold(), place), place) for place, name in enumerate(names)]
+    problems = [
+        f"two columns are named {names[one]!r} and {names[other]!r}: rename one" for one, other in places if one < other
+    ]
+    if problems:
+        raise ExperimentError(listed(path, problems))
+
+
+def missing_column(name: str, types: dict[str, pa.DataType], data: TableData) -> str:
+    """That there is no such column, and what may have been meant."""
+    if len(types) == 1 and any(mark in next(iter(types)) for mark in ",;\t|"):
+        return f"its only column is {next(iter(types))!r}: set data.delimiter, which is {data.delimiter!r}"
+    close = get_close_matches(name, types, 1, 0.5)
+    return f"there is no column {name!r}{f' (is {close[0]!r} meant?)' if close else ''}; it has {', '.join(types)}"
+
+
+def unusable_name(name: str, data: TableData) -> Iterator[str]:
+    """Why the name of a column cannot be used, if it cannot."""
+    try:
+        require_column_name(name)
+    except ValueError as error:
+        yield str(error)
+    if name in RESERVED and name != data.target:
+        yield f"column {name!r} has a name that predictions use: rename it, or leave it out with data.exclude"
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether a column holds numbers or truth values; one without any value is taken for one of missing numbers."""
+    types = pa.types
+    checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
+    return any(check(kind) for check in checks)
+
+
+def without_numbers(names: Sequence[str], types: dict[str, pa.DataType], file: TableFile) -> Iterator[str]:
+    """That columns hold no numbers, and what to do."""
+    examples = file.first_texts(names) if names else {}
+    for name in names:
+        example = f", such as {examples[name]}" if name in examples else ""
+        yield (
+            f"column {name!r} holds {described(types[name])}{example}, not numbers: "
+            "leave it out with data.exclude or data.features"
+        )
+
+
+def described(kind: pa.DataType) -> str:
+    """What a column holds that is not numeric, in words."""
+    if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    return "dates or times" if pa.types.is_temporal(kind) else f"values of type {kind}"
+
+
+def is_whole(file: TableFile, name: str) -> bool:
+    """Whether a column is one of whole numbers."""
+    return any(field.name == name and pa.types.is_integer(field.type) for field in file.columns)
+
+
+@dataclass
+class Checked:
+    """A column: its values so far as float32, and the first value of each kind that cannot be used.
+
+    Attributes:
+        name: of the column.
+        whole: whether it holds whole numbers, which must be exact.
+        problems: in words, by kind.
+        missing: how many values are.
+    """
+
+    name: str
+    whole: bool
+    problems: dict[str, str] = field(default_factory=dict)
+    missing: int = 0
+    _pieces: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, values: pa.Array, first_row: int) -> None:
+        """Take the values of a batch, whose first row has this number."""
+        if values.null_count:
+            self.missing += values.null_count
+            self._note("missing", first_row, to_mask(values.is_null()), "is missing")
+            return
+        if pa.types.is_boolean(values.type):
+            self._pieces.append(to_mask(values).astype(np.float32))
+            return
+        exact = np.from_dlpack(values)
+        self._note("infinite", first_row, ~np.isfinite(exact), "is not finite")
+        self._note("large", first_row, np.isfinite(exact) & (np.abs(exact) > LARGEST), "is too large for float32")
+        with np.errstate(over="ignore"):
+            rounded = exact.astype(np.float32)
+        if self.whole:
+            lossy = (rounded.astype(np.float64) != exact) | (np.abs(exact) >= EXACT)
+            self._note("inexact", first_row, lossy, "is a whole number that float32 cannot hold exactly")
+        self._pieces.append(rounded)
+
+    def values(self) -> npt.NDArray[np.float32]:
+        """All values, of shape [rows]."""
+        return np.concatenate(self._pieces)
+
+    def found(self) -> list[str]:
+        """All problems, each with the first row that has it."""
+        more = f" ({self.missing:,} values are)" if self.missing > 1 else ""
+        return [f"column {self.name!r}: {what}{more * (kind == 'missing')}" for kind, what in self.problems.items()]
+
+    def _note(self, kind: str, first_row: int, wrong: npt.NDArray[np.bool_], what: str) -> None:
+        if kind not in self.problems and wrong.any():
+            self.problems[kind] = f"the value in row {first_row + int(np.argmax(wrong)):,} {what}"
+
+
+def to_mask(values: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+    """Truth values without nulls as an array of numpy."""
+    return np.from_dlpack(values.cast(pa.uint8())).astype(bool)
+
+
+def require_rows(path: Path, rows: int, columns: dict[str, Checked], target: str) -> None:
+    """Checks that there are rows, that all their values can be used, and that there is something to learn.
+
+    Raises:
+        ExperimentError: there are none, a value cannot be used, or all targets are equal.
+    """
+    if not rows:
+        raise ExperimentError(f"{path.name} has no rows below its header")
+    problems: Iterable[str] = [problem for column in columns.values() for problem in column.found()]
+    if not problems and np.ptp(columns[target].values()) == 0:
+        problems = [f"the target {target!r} has the same value in every row: there is nothing to learn"]
+    if problems:
+        raise ExperimentError(listed(path, list(problems)))
