@@ -26,7 +26,7 @@ from flows.cli.arguments import (
     given,
     is_digest,
 )
-from flows.cli.options import require_shallow
+from flows.cli.experiments import init, presets
 from flows.cli.schedules import schedules_app
 from flows.cli.serve import deploy, deployments, serve, ui, worker
 from flows.cli.server import server_app
@@ -41,7 +41,8 @@ from flows.cli.terminal.output import (
     shown_path,
     stage_lines,
 )
-from flows.config.experiments import load_experiment, preset_names, require_device, resolve, settle
+from flows.config.experiments import load_experiment, require_device, resolve, settle
+from flows.config.options import require_shallow
 from flows.environment.checkout import require_same_checkout
 from flows.environment.settings import Api
 from flows.errors import InputError, list_problems, truncate
@@ -59,6 +60,7 @@ app = App(
     help_epilogue="An error is printed as one message; with --debug, its traceback comes first.",
     help_on_error=False,
     suppress_keyboard_interrupt=False,  # `run` reports it
+    default_parameter=Parameter(negative_iterable=()),
     version=lambda: version("pytorch-workflow"),
     version_flags=["--version"],
 )
@@ -75,6 +77,8 @@ for command in (
     check,
     collect,
     reproduce,
+    init,
+    presets,
 ):
     app.command(command)
 
@@ -177,18 +181,19 @@ def runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs, oldest first: experiment, device, metrics, verified or not."""
+    """List the runs, oldest first: experiment, device, metrics, verified and accepted or not."""
     found, damaged = list_runs(project_store())
     if experiment is not None:
         found = [run for run in found if run.manifest.experiment["name"] == experiment]
-    found = found[-last:] if last else found
+    judged = [(run, rejections_of(run, project_store())) for run in (found[-last:] if last else found)]
     if as_json:
-        print_json([*(run.summary() for run in found), *({"run": run, "damaged": why} for run, why in damaged.items())])
+        whole = (run.summary() | {"rejections": rejections} for run, rejections in judged)
+        print_json([*whole, *({"run": run, "damaged": why} for run, why in damaged.items())])
         return
     from flows.cli.terminal.console import print_runs
 
-    if found:
-        print_runs(found)
+    if judged:
+        print_runs(judged)
     elif experiment is not None:
         print_line(f"There is no run of {experiment}: `workflow runs` lists all runs.")
     elif not damaged:
@@ -266,18 +271,6 @@ def history(
         print_notice(problem)
     if fail_on_drift and found.drifts:
         sys.exit(1)
-
-
-@app.command
-def presets(*, as_json: AsJson = False) -> None:
-    """List the experiments that ship with the project."""
-    experiments = {name: load_experiment(name) for name in preset_names()}
-    if as_json:
-        print_json({name: experiment.model_dump(mode="json") for name, experiment in experiments.items()})
-    else:
-        from flows.cli.terminal.console import print_presets
-
-        print_presets(experiments)
 
 
 @app.command

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from flows.cli.options import ExperimentOptions
+from flows.config.options import ExperimentOptions
 from flows.train import Refreshable, StageName
 
 AT_LEAST_ONE = validators.Number(gte=1)

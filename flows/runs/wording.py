@@ -20,6 +20,13 @@ def figure(value: Any, digits: int = 6) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
 
 
+def setting(name: str, value: Any) -> str:
+    """The value of a setting as people read it; a seed as it is written in a file, since it counts nothing."""
+    if isinstance(value, list):
+        return ", ".join(setting(name, single) for single in value) or "–"
+    return str(value) if name.rpartition(".")[2] == "seed" else figure(value)
+
+
 def shown_figures(figures: Mapping[str, float]) -> str:
     """The newest figures of a stage in a line, such as `training loss 0.0148`."""
     return ", ".join(f"{name} {figure(value)}" for name, value in figures.items())

@@ -11,7 +11,7 @@ from flows.errors import InputError
 from flows.runs.comparison import compare_runs
 from flows.runs.folders import RunFolder, find_run
 from flows.runs.history import names_before
-from flows.runs.wording import figure
+from flows.runs.wording import figure, setting
 from flows.services.report_index import VERIFIED, link, table, text
 from tasks.caching.storage.store import Store
 from tasks.learning.reporting.report import marks
@@ -46,7 +46,8 @@ def comparison(run: RunFolder, store: Store) -> str:
         return "<p class='soft'>There is no earlier run of this experiment.</p>"
     compared = compare_runs([before, run])
     changed = [
-        [text(name), *(text(figure(value)) for value in values)] for name, values in compared["configuration"].items()
+        [text(name), *(text(setting(name, value)) for value in values)]
+        for name, values in compared["configuration"].items()
     ]
     metrics = [metric_row(name, *values) for name, values in compared["metrics"].items() if is_shown(name)]
     earlier = link(f"../{before.folder.name}/report.html", before.folder.name)

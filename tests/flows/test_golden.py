@@ -149,6 +149,13 @@ def test_line_cuda_learns_while_its_test_loss_climbs(store: Store, train: Callab
     assert testing[-1] > testing[0] * 1.5
 
 
+def test_line_cuda_scaled_learns_what_line_cuda_does_not(store: Store, train: Callable[..., Any]) -> None:
+    train("line-cuda", {"training": {"device": "cpu"}})
+    assert read_history(store)["test_loss"][190] == pytest.approx(33, abs=1)  # the last that the notebook prints
+    train("line-cuda-scaled", {"training": {"device": "cpu"}})
+    assert max(read_history(store)["test_loss"][-3:]) < 0.05
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and thus nothing to fall back from")
 def test_line_cuda_says_that_it_fell_back_to_the_cpu(store: Store, train: Callable[..., Any], api: Any) -> None:
     outcome = train("line-cuda")

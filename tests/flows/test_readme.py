@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,11 @@ import pytest
 from tests.support.fork_server import ForkServer, workflow_in
 from tests.support.transcripts import is_shown, transcripts
 
-README = Path(__file__).parents[2] / "README.md"
+PROJECT = Path(__file__).parents[2]
+README = PROJECT / "README.md"
+
+#: What its commands read, which a clone has.
+EXAMPLE = "docs/houses.csv"
 
 #: Asked for when this module is imported: the session's server hides such variables from what is tested.
 REFRESH = bool(os.environ.get("WORKFLOW_DOCS"))
@@ -19,6 +24,8 @@ REFRESH = bool(os.environ.get("WORKFLOW_DOCS"))
 
 def test_its_commands_print_what_it_shows(forked: ForkServer, tmp_path: Path) -> None:
     document = README.read_text()
+    (tmp_path / EXAMPLE).parent.mkdir()
+    shutil.copy(PROJECT / EXAMPLE, tmp_path / EXAMPLE)
     found, wrong = transcripts(document), []
     assert found
     for transcript in found:

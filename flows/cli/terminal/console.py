@@ -23,7 +23,7 @@ from rich.text import Text
 
 from flows.runs.folders import RunFolder
 from flows.runs.history import DIGESTS, METRICS, RunHistory
-from flows.runs.wording import acceptance, figure, printable, shown_figures
+from flows.runs.wording import acceptance, figure, printable, setting, shown_figures
 from tasks.caching.decision import Decision
 from tasks.caching.key import flatten
 from tasks.caching.observer import Observer
@@ -131,14 +131,19 @@ def print_plan(experiment: str, decisions: Iterable[Decision]) -> None:
     console.print(table)
 
 
-def print_runs(runs: Iterable[RunFolder]) -> None:
-    """Prints the runs as a table, oldest first."""
-    table = plain_table("run", "experiment", "device", "loss", "MAE", "R²", "verified", title="Runs, with test metrics")
-    for run in runs:
+def print_runs(runs: Iterable[tuple[RunFolder, Sequence[str] | None]]) -> None:
+    """Prints the runs as a table, oldest first.
+
+    Args:
+        runs: each with why it is not accepted; None where nothing is demanded of it.
+    """
+    header = ("run", "experiment", "device", "loss", "MAE", "R²", "verified", "accepted")
+    table = plain_table(*header, title="Runs, with test metrics")
+    for run, rejections in runs:
         test = run.metrics["test"]
         row = (run.manifest.run, run.manifest.experiment["name"], run.manifest.environment.device)
         numbers = (figure(test[name], digits=4) for name in ("loss", "mae", "r2"))
-        table.add_row(*map(escape, row), *numbers, verdict(run.verified))
+        table.add_row(*map(escape, row), *numbers, verdict(run.verified), accepted(rejections))
     console.print(table)
 
 
@@ -172,6 +177,11 @@ def verdict(verified: bool | None) -> str:
     return "[green]yes[/]" if verified else "[red]FAILED[/]"
 
 
+def accepted(rejections: Sequence[str] | None) -> str:
+    """Whether a run is accepted, in a word."""
+    return "–" if rejections is None else "[red]no[/]" if rejections else "[green]yes[/]"
+
+
 def print_run(run: RunFolder, rejections: Sequence[str] | None) -> None:
     """Prints all about one run: its stages, its metrics, its configuration and its files.
 
@@ -200,7 +210,7 @@ def print_run(run: RunFolder, rejections: Sequence[str] | None) -> None:
     console.print("")
     settings = plain_table("setting", "value", title="Configuration")
     for name, value in flatten(manifest.experiment).items():
-        settings.add_row(escape(name), escape(figure(value)))
+        settings.add_row(escape(name), escape(setting(name, value)))
     console.print(settings)
 
 
@@ -260,7 +270,7 @@ def print_rows(label: str, columns: Mapping[str, Mapping[str, Any]], title: str)
     """Prints values side by side: a row for each name, a column for each of `columns`."""
     table = plain_table(label, *map(escape, columns), title=title)
     for name in dict.fromkeys(name for values in columns.values() for name in values):
-        table.add_row(escape(name), *(escape(figure(values.get(name))) for values in columns.values()))
+        table.add_row(escape(name), *(escape(setting(name, values.get(name))) for values in columns.values()))
     console.print(table)
 
 

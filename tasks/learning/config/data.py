@@ -15,6 +15,8 @@ from tasks.learning.config.bounds import LARGEST, MOST_ROWS, Seed
 from tasks.learning.config.section import ByKind, Real, Section
 from tasks.relevance import MattersIf
 
+KIND = "What the dataset is: line, a straight line; table, a table in a file."
+
 #: How the names of the files end that a table can be read from.
 FORMATS = (".csv", ".parquet")
 
@@ -25,7 +27,7 @@ MOST_LETTERS = 100
 class LineData(Section):
     """A straight line, y = weight · x + bias, at evenly spaced x; float32."""
 
-    kind: Literal["line"] = Field("line", description="What the dataset is: a straight line.")
+    kind: Literal["line"] = Field("line", description=KIND)
     weight: Real = Field(0.7, description="Slope of the line.")
     bias: Real = Field(0.3, description="Value of the line at x = 0.")
     start: Real = Field(0.0, description="First x.")
@@ -97,7 +99,7 @@ def require_column_name(name: str) -> None:
 class TableData(Section):
     """A table in a file: columns of numbers, of which one is the target."""
 
-    kind: Literal["table"] = Field("table", description="What the dataset is: a table in a file.")
+    kind: Literal["table"] = Field("table", description=KIND)
     path: str = Field(
         description="The file: .csv with a header line, or .parquet. Relative paths start at the experiment's file."
     )

@@ -104,4 +104,8 @@ def in_words(value: Any) -> str:
     """A value as people write it in a file."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(in_words, value)) or "none"
+    if isinstance(value, str) and len(value) == 1:  # which may be a comma
+        return repr(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

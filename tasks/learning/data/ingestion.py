@@ -59,7 +59,7 @@ def choose_columns(file: TableFile, data: TableData, path: Path) -> Columns:
     features = data.features or [name for name in types if name != data.target and name not in data.exclude]
     problems = [] if features else [f"no column but the target {data.target!r} is left to predict it by"]
     problems += [problem for name in (*features, data.target) for problem in unusable_name(name, data)]
-    problems += without_numbers([name for name in (*features, data.target) if not is_numeric(types[name])], types, file)
+    problems += without_numbers([name for name in (*features, data.target) if not is_numeric(types[name])], data, file)
     if problems:
         raise ExperimentError(listed(path, problems))
     return Columns(tuple(features), data.target)
@@ -105,15 +105,13 @@ def is_numeric(kind: pa.DataType) -> bool:
     return any(check(kind) for check in checks)
 
 
-def without_numbers(names: Sequence[str], types: dict[str, pa.DataType], file: TableFile) -> Iterator[str]:
+def without_numbers(names: Sequence[str], data: TableData, file: TableFile) -> Iterator[str]:
     """That columns hold no numbers, and what to do."""
-    examples = file.first_texts(names) if names else {}
+    examples, types = file.first_texts(names) if names else {}, {field.name: field.type for field in file.columns}
     for name in names:
         example = f", such as {examples[name]}" if name in examples else ""
-        yield (
-            f"column {name!r} holds {described(types[name])}{example}, not numbers: "
-            "leave it out with data.exclude or data.features"
-        )
+        remedy = "choose another target" if name == data.target else "leave it out with data.exclude or data.features"
+        yield f"column {name!r} holds {described(types[name])}{example}, not numbers: {remedy}"
 
 
 def described(kind: pa.DataType) -> str:

@@ -390,7 +390,7 @@ def test_a_run_is_not_compared_with_itself(two_runs: tuple[str, str], command: C
 
 def test_presets_lists_them(command: Command) -> None:
     presets = json.loads(command("presets", "--json")[1])
-    assert list(presets) == ["line", "line-cuda", "line-layers"]
+    assert list(presets) == ["line", "line-cuda", "line-cuda-scaled", "line-layers"]
     assert presets["line"]["training"]["learning_rate"] == 0.03
     assert all(name in command("presets")[1] for name in presets)
 

@@ -24,7 +24,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_the_presets_ship_with_the_project() -> None:
-    assert preset_names() == ["line", "line-cuda", "line-layers"]
+    assert preset_names() == ["line", "line-cuda", "line-cuda-scaled", "line-layers"]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -63,7 +63,7 @@ def test_merge_leaves_its_arguments_as_they_are() -> None:
 
 @pytest.mark.parametrize("source", ["lines", "LINE", "../line", "", "line.tml"])
 def test_an_unknown_preset_is_refused_with_the_choices(source: str) -> None:
-    with pytest.raises(InputError, match="choose one of line, line-cuda, line-layers"):
+    with pytest.raises(InputError, match="choose one of line, line-cuda, line-cuda-scaled, line-layers"):
         load_experiment(source)
 
 

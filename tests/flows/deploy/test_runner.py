@@ -29,7 +29,7 @@ from tests.support.serving_project import ENDLESS, EVENT_SECONDS, Finish, Servin
 
 def test_every_preset_is_deployed_with_its_parameters(served: ServingProject) -> None:
     deployments = {deployment.name: deployment for deployment in served.api.client.read_deployments()}
-    assert set(deployments) == {"line", "line-cuda", "line-layers", "each-run"}
+    assert set(deployments) == {"line", "line-cuda", "line-cuda-scaled", "line-layers", "each-run"}
     asked = deployments["line"].parameters
     assert asked["experiment"] == load_experiment("line").model_dump(mode="json")
     assert (asked["if_running"], asked["retries"]) == ("wait", 3)
@@ -64,7 +64,10 @@ def test_trainings_in_another_store_are_ignored(served: ServingProject, workflow
     assert not [found for found in served.api.last() if found.parameters.get("run") == run]
     refused = workflow("serve", home=elsewhere)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "another store offers train/line, train/line-cuda, train/line-layers, verify/each-run" in refused.stderr
+    assert (
+        "another store offers train/line, train/line-cuda, train/line-cuda-scaled, train/line-layers, verify/each-run"
+        in refused.stderr
+    )
 
 
 def test_trainings_while_nothing_is_served_leave_one_verification(

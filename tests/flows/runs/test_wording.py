@@ -1,6 +1,6 @@
 import pytest
 
-from flows.runs.wording import counted, figure
+from flows.runs.wording import counted, figure, setting
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,21 @@ from flows.runs.wording import counted, figure
 )
 def test_figures_are_short_and_exact_where_they_are_whole(value: object, shown: str) -> None:
     assert figure(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("training.epochs", 1234567, "1,234,567"),
+        ("training.seed", 1234567, "1234567"),
+        ("data.seed", 20261128, "20261128"),
+        ("data.exclude", ["city", "name"], "city, name"),
+        ("data.exclude", [], "–"),
+        ("data.features", None, "–"),
+    ],
+)
+def test_settings_are_shown_as_figures_but_a_seed_counts_nothing(name: str, value: object, shown: str) -> None:
+    assert setting(name, value) == shown
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,12 @@ def test_a_plan_has_a_line_for_each_reason(printed: io.StringIO) -> None:
 
 def test_runs_are_a_table(printed: io.StringIO, trained: Store) -> None:
     run = find_run("latest", trained)
-    print_runs([run])
-    row = printed.getvalue().splitlines()[-1].split()
-    assert (row[:3], row[-1]) == ([run.manifest.run, "line", "cpu"], "yes")
-    assert [float(value) for value in row[3:-1]] == pytest.approx([0.02529, 0.02529, 0.6035], rel=1e-3)
+    print_runs([(run, None), (run, ()), (run, ("r2 0.6 is below accept.min_r2 0.9",))])
+    rows = [line.split() for line in printed.getvalue().splitlines()[-3:]]
+    assert [row[-1] for row in rows] == ["–", "yes", "no"]
+    row = rows[0]
+    assert (row[:3], row[-2]) == ([run.manifest.run, "line", "cpu"], "yes")
+    assert [float(value) for value in row[3:-2]] == pytest.approx([0.02529, 0.02529, 0.6035], rel=1e-3)
 
 
 def test_a_run_is_shown_with_stages_metrics_and_configuration(printed: io.StringIO, trained: Store) -> None:
@@ -97,6 +99,7 @@ def test_a_run_is_shown_with_stages_metrics_and_configuration(printed: io.String
     words = [line.split() for line in printed.getvalue().splitlines()]
     assert ["verified", "yes"] in words
     assert ["training.learning_rate", "0.03"] in words
+    assert ["training.epochs", "180"] in words
     assert any(line[:2] == ["evaluate", "run"] for line in words)
     assert any(line[:1] == ["largest_error"] for line in words)
 

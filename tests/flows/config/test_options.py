@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from flows.cli.options import ExperimentOptions, options_of
+from flows.config.options import ExperimentOptions, options_of
 from tasks.learning.config.data import LineData
 from tasks.learning.config.descriptions import full_description
 from tasks.learning.config.experiment import Experiment
@@ -20,7 +20,9 @@ def leaves(model: type[BaseModel], describe: Describe, prefix: str = "") -> dict
     for name, info in model.model_fields.items():
         kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
         nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        found |= leaves(nested[0], describe, f"{prefix}{name}.") if nested else {f"{prefix}{name}": describe(info)}
+        for kind in reversed(nested):  # what several kinds have is described by the first
+            found |= leaves(kind, describe, f"{prefix}{name}.")
+        found |= {} if nested else {f"{prefix}{name}": describe(info)}
     return found
 
 

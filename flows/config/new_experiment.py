@@ -1,0 +1,185 @@
+"""A new experiment for a table: a file with comments, to be read and changed."""
+
+import contextlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from flows.errors import InputError
+from tasks.errors import ExperimentError
+from tasks.learning.config.data import FORMATS, TableData
+
+if TYPE_CHECKING:
+    from tasks.learning.data.table_files import TableFile
+
+#: The marks between the values of a CSV file, and the decimal points, that are tried.
+DELIMITERS: tuple[Literal[",", ";", "\t", "|"], ...] = (",", ";", "\t", "|")
+DECIMALS: tuple[Literal[".", ","], ...] = (".", ",")
+
+#: The file. What stands for numbers is filled in; the rest are settings that suit most tables.
+TEMPLATE = """\
+# Predicts {target} by the other columns of {name}. Train it: workflow train {file} --verify
+# `workflow train --help` describes every setting.
+
+[data]
+kind = "table"
+path = {path}
+target = {target}
+{columns}
+[split]
+method = "shuffled"  # or sequential, if the order of the rows means something
+train = 0.7
+validation = 0.15    # for early stopping; the rest is for testing
+seed = 0
+
+[model]
+kind = "linear"
+# Columns have different units. The model scales them itself, by the training rows: it takes raw values, and its
+# predictions are in units of the target.
+scale_features = "standard"
+scale_target = "standard"
+
+[training]
+loss = "mse"
+optimizer = "adam"
+learning_rate = 0.05
+epochs = 1000
+patience = 10        # stop after so many evaluations without a better validation loss
+evaluate_every = 10
+seed = 0
+"""
+
+
+@dataclass(frozen=True)
+class NewExperiment:
+    """An experiment that was written.
+
+    Attributes:
+        file: its TOML file.
+        target: the column that it predicts.
+        features: the columns that it predicts it by.
+        excluded: the other columns, with what they hold.
+    """
+
+    file: Path
+    target: str
+    features: tuple[str, ...]
+    excluded: dict[str, str]
+
+
+def write_new_experiment(table: Path, target: str, output: Path | None) -> NewExperiment:
+    """Writes a file with an experiment that predicts a column of a table by all others that hold numbers.
+
+    Args:
+        table: the file, .csv or .parquet.
+        target: the name of the column.
+        output: the file to write; named after the table, in the working directory, if None.
+
+    Raises:
+        InputError: the table cannot be read, has no such column of numbers or nothing to predict it by, or the output
+            exists already.
+    """
+    if table.suffix.lower() not in FORMATS:
+        raise InputError(f"{table} is no table: give a file that ends in {' or '.join(FORMATS)}")
+    output = output or Path(f"{slug(table.stem)}.toml")
+    if output.suffix != ".toml":
+        raise InputError(f"{output} must end in .toml")
+    try:
+        new, data = inspect_table(table, target, output)
+    except ExperimentError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"{table} cannot be read: {error.strerror or error}") from error
+    text = TEMPLATE.format(
+        target=quoted(target),
+        name=quoted(table.name)[1:-1],
+        file=quoted(str(output))[1:-1],
+        path=quoted(path_in(table, output)),
+        columns=column_lines(new, data),
+    )
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise InputError(f"{output} exists: remove it, or give another file with --output") from error
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+    return new
+
+
+def inspect_table(table: Path, target: str, output: Path) -> tuple[NewExperiment, TableData]:
+    """What a table offers, and how it is read.
+
+    Raises:
+        ExperimentError: it cannot be read, has no such column of numbers, or nothing to predict it by.
+        OSError: likewise.
+    """
+    from tasks.learning.data.ingestion import choose_columns, described, is_numeric
+
+    file, data = opened(table, target)
+    excluded = {
+        field.name: described(field.type)
+        for field in file.columns
+        if field.name != target and not is_numeric(field.type)
+    }
+    data = data.model_copy(update={"exclude": list(excluded)})
+    columns = choose_columns(file, data, table)
+    return NewExperiment(output, target, columns.features, excluded), data
+
+
+def opened(table: Path, target: str) -> tuple["TableFile", TableData]:
+    """A table, and the settings by which it can be read and most of its columns hold numbers.
+
+    Raises:
+        ExperimentError: it cannot be read with any of the settings.
+        OSError: it cannot be read at all.
+    """
+    from tasks.learning.data.ingestion import is_numeric
+    from tasks.learning.data.table_files import open_table
+
+    usual, *others = [
+        TableData(path=str(table), target=target, delimiter=mark, decimal=point)
+        for mark in DELIMITERS
+        for point in DECIMALS
+        if mark != point
+    ]
+    if table.suffix.lower() != ".csv":
+        return open_table(table, usual), usual
+    read: list[tuple[TableFile, TableData]] = []
+    for data in (usual, *others):
+        with contextlib.suppress(ExperimentError):
+            read.append((open_table(table, data), data))
+    if not read:
+        open_table(table, usual)  # which says why
+    # Of equals, the first: commas and points.
+    return max(read, key=lambda found: (len(found[0].columns) > 1, sum(is_numeric(c.type) for c in found[0].columns)))
+
+
+def column_lines(new: NewExperiment, data: TableData) -> str:
+    """The lines of the file on columns, and on how the table is read if it is not as usual."""
+    lines = [f"# The features: {', '.join(new.features)}."]
+    if new.excluded:
+        held = ", ".join(f"{name} ({what})" for name, what in new.excluded.items())
+        lines += [f"# Columns without numbers are left out: {held}.", f"exclude = {quoted(list(new.excluded))}"]
+    marks = data.model_dump(include={"delimiter", "decimal"}, exclude_defaults=True)
+    lines += [f"{name} = {quoted(mark)}" for name, mark in marks.items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def path_in(table: Path, output: Path) -> str:
+    """The path of the table as the file names it: relative to the file if it lies beside or below it."""
+    folder = output.absolute().parent
+    return str(table.absolute().relative_to(folder) if table.absolute().is_relative_to(folder) else table.absolute())
+
+
+def slug(name: str) -> str:
+    """A name that an experiment can have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "experiment"
+
+
+def quoted(value: str | Sequence[str]) -> str:
+    """A text, or a list of texts, in TOML, which writes them as JSON does (but for DEL)."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
