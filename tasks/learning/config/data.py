@@ -108,7 +108,9 @@ class TableData(Section):
         None,
         description="Columns that the model reads; all but the target and those excluded if not given.",
     )
-    exclude: list[str] = Field([], description="Columns that are left out. Unused when features is given.")
+    exclude: Annotated[list[str], MattersIf(lambda data: data.features is None)] = Field(
+        [], description="Columns that are left out. Unused when features is given."
+    )
     delimiter: Literal[",", ";", "\t", "|"] = Field(",", description="Between the values of a CSV file.")
     decimal: Literal[".", ","] = Field(".", description="Decimal point of a CSV file.")
 
