@@ -50,6 +50,10 @@ def repair_lines(repair: Repair) -> list[str]:
     """A repair in lines for people."""
     return [
         *(in_one_line(f"set aside  {path}, now in {place}") for path, place in repair.set_aside.items()),
+        *(
+            in_one_line(f"forgotten  {path}, now in {place}: the record that it names is gone")
+            for path, place in repair.forgotten.items()
+        ),
         *(in_one_line(f"removed    {path}") for path in repair.removed),
         *(in_one_line(f"restored   {path}") for path in repair.restored),
         *inspection_lines(repair.remaining),
@@ -67,6 +71,7 @@ def as_json(inspection: Inspection, repair: Repair | None) -> dict[str, Any]:
         if repair is None
         else {
             "set_aside": repair.set_aside,
+            "forgotten": repair.forgotten,
             "removed": repair.removed,
             "restored": repair.restored,
             "remaining": [vars(finding) for finding in repair.remaining.findings],

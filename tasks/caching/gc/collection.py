@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from tasks.caching.gc.garbage import VERIFIED, Garbage, Keep, is_wanted_now, named_by_records
 from tasks.caching.gc.inspection import IN_USE_SECONDS, is_older_than
-from tasks.caching.gc.inventory import artifacts_of, read_manifests, runs_among
+from tasks.caching.gc.inventory import artifacts_of, last_used, read_manifests, runs_among
 from tasks.caching.gc.uses import find_uses
 from tasks.caching.locking.lock import FlockManager
 from tasks.caching.storage.durable import fsync_folder
@@ -60,14 +60,15 @@ def collect(store: Store, garbage: Garbage, on_item: Callable[[], None] = lambda
 
 
 def remove_record(store: Store, path: str) -> bool:
-    """Removes a record, unless a flow uses it; True if it was removed."""
+    """Removes a record, unless a flow uses it or has used it since it was found; True if it was removed."""
     name = str(PurePosixPath(path).relative_to("artifacts/records"))
     locks = FlockManager(store.locks)
     if not locks.acquire_lock(name, HOLDER, acquire_timeout=0):
         return False
     try:
         # A flow that begins to use it from now on waits for the lock, and then finds no record.
-        if path in find_uses(store).paths:
+        # Uses first: a flow notes what it used last before it ends, and its use with it.
+        if path in find_uses(store).paths or path in dict(last_used(store, stage=PurePosixPath(name).parts[0])):
             return False
         store.locate(path).unlink(missing_ok=True)
         return True

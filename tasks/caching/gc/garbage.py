@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.caching.external import NOTES
 from tasks.caching.gc.inspection import IN_USE_SECONDS, is_older_than
 from tasks.caching.gc.inventory import (
     UnreadableStoreError,
     artifacts_of,
+    last_used,
     published,
     read_manifests,
     read_records,
+    require_last,
     require_named,
     require_runs,
     require_saved,
@@ -23,7 +24,6 @@ from tasks.caching.gc.inventory import (
     unreadable,
 )
 from tasks.caching.gc.uses import InUse, find_uses
-from tasks.caching.key import digest_of
 from tasks.caching.runs.manifest import Manifest
 from tasks.caching.runs.verification import VERIFICATION
 from tasks.caching.storage.contents import files, temporaries
@@ -107,9 +107,10 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
     require_named(manifests, store)
     require_saved(manifests, store)
     require_runs(manifests, records, store)
+    require_last(store)
     old = is_older_than(min(time.time() - IN_USE_SECONDS, uses.since))
     kept = reasons_to_keep(manifests, store, keep, uses, old)
-    wanted = {*records_of(manifests[run] for run in kept), *last_used(store), *uses.paths}
+    wanted = {*records_of(manifests[run] for run in kept), *dict(last_used(store)), *uses.paths}
     rest = {path for path in records if path in wanted or not old(store.locate(path))}
     named = artifacts_of(records[path] for path in rest)
     # The record of stage save names its run: neither is removed without the other.
@@ -171,23 +172,6 @@ def records_of(manifests: Iterable[Manifest]) -> set[str]:
 def named_by_records(store: Store) -> set[str]:
     """The paths of all artifacts that the present records name."""
     return artifacts_of(record for _, record in read_records(store))
-
-
-def last_used(store: Store) -> Iterator[str]:
-    """The records that each experiment last used: without them its next run would compute everything again.
-
-    Raises:
-        UnreadableStoreError: the list of what an experiment last used cannot be read.
-    """
-    for path in files(store.records / "last"):
-        if path.name.startswith(".tmp-") or path.name.endswith(NOTES):
-            continue
-        try:
-            yield f"artifacts/records/{path.stem}/{digest_of(parse_object(read_file(path)))}.json"
-        except FileNotFoundError:
-            continue
-        except (UnusableFileError, ValueError) as error:
-            raise unreadable(store.relative(path)) from error
 
 
 def abandoned_states(store: Store) -> Iterator[str]:

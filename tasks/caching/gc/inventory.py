@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from tasks.caching.external import NOTES
+from tasks.caching.key import digest_of
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.runs.pointers import is_pointer
@@ -76,12 +78,18 @@ def require_together(manifests: Mapping[str, Manifest], records: Mapping[str, Re
     """Checks that artifacts/ is there with its records, which name the tables: its disk may not be mounted.
 
     Raises:
-        UnreadableStoreError: there are tables, but no run or record; or there are runs, but no record.
+        UnreadableStoreError: there are tables, but no run or record; or there are runs, but no record; or records,
+            but nothing that says which of them were used last.
     """
     if manifests and not records:
         raise UnreadableStoreError(
             "collection refused: artifacts/records has no record, though there are runs: restore its content, or train "
             "once if that is gone for good"
+        )
+    if records and is_missing(store.records / "last"):
+        raise UnreadableStoreError(
+            "collection refused: artifacts/records/last is missing, though there are records, and says which of them "
+            "are needed: restore it, or train once if it is gone for good"
         )
     if not (manifests or records or saved_runs(store)) and any(path.startswith("data/") for path in published(store)):
         raise UnreadableStoreError(
@@ -155,6 +163,78 @@ def require_runs(manifests: Mapping[str, Manifest], records: Mapping[str, Record
             saved = store.runs / run
             if (saved.is_symlink() or not (saved / MANIFEST).exists()) and store.locate(path).exists():
                 raise unreadable(PurePosixPath("artifacts/runs", run, MANIFEST))
+
+
+def last_used(store: Store, stage: str | None = None) -> Iterator[tuple[str, str]]:
+    """The path of each record that an experiment last used, with that of the note which names it.
+
+    Args:
+        store: where they lie.
+        stage: whose records they are; those of all stages if not given.
+
+    Raises:
+        UnreadableStoreError: what an experiment last used cannot be read.
+    """
+    for path in files(store.records / "last"):
+        if not path.name.startswith(".tmp-") and stage in {None, path.stem} and (named := named_by_note(path, store)):
+            yield named, str(store.relative(path))
+
+
+def named_by_note(path: Path, store: Store) -> str:
+    """The path of the record that an experiment last used, by the note of it; empty if it is gone, or not such a note.
+
+    Raises:
+        UnreadableStoreError: the note cannot be read.
+    """
+    if path.name.endswith(NOTES):  # the external inputs of the stage
+        return ""
+    try:
+        return f"artifacts/records/{path.stem}/{digest_of(parse_object(read_file(path)))}.json"
+    except FileNotFoundError:
+        return ""
+    except (UnusableFileError, ValueError) as error:
+        raise unreadable(store.relative(path)) from error
+
+
+def missing_last(store: Store) -> Iterator[tuple[str, str]]:
+    """The path of each record that an experiment last used and that is missing, with that of the note which names it.
+
+    Raises:
+        OSError: it cannot be told whether one is missing.
+        UnreadableStoreError: what an experiment last used cannot be read.
+    """
+    for path, note in last_used(store):
+        # The note may have been replaced by now, and the record that it named have been removed by a collection.
+        if is_missing(store.locate(path)) and named_by_note(store.locate(note), store) == path:
+            yield path, note
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing is at a path, not even a link that leads nowhere.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
+
+
+def require_last(store: Store) -> None:
+    """Checks that each record that an experiment last used exists: one that was moved away may be put back.
+
+    Raises:
+        OSError: it cannot be told whether one exists.
+        UnreadableStoreError: a record is missing, or what an experiment last used cannot be read.
+    """
+    for path, note in missing_last(store):
+        raise UnreadableStoreError(
+            f"collection refused: {path} is missing, though {note} says that it was used last, and may name files that "
+            "are needed: restore it, or abandon it with `workflow check --repair`, after which a collection removes "
+            "what only that record named"
+        )
 
 
 def foreign(path: PurePosixPath) -> ForeignStoreError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tasks.caching.gc.inspection import Finding, Inspection, inspect_store
+from tasks.caching.gc.inventory import UnreadableStoreError, missing_last
 from tasks.caching.records import record_of
 from tasks.caching.runs.manifest import MANIFEST, REPORT, Manifest, ManifestError
 from tasks.caching.runs.sums import SUMS, rebuilt
@@ -23,12 +24,14 @@ class Repair:
 
     Attributes:
         set_aside: the old and the new place of each item, relative to the root.
+        forgotten: likewise, of each note that a missing record was used last.
         removed: left-over temporary files.
         restored: lists of digests that were rebuilt as their runs' records say they were.
         remaining: the inspection afterwards.
     """
 
     set_aside: dict[str, str] = field(default_factory=dict)
+    forgotten: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     remaining: Inspection = field(default_factory=Inspection)
@@ -38,6 +41,8 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
     """Sets aside what is damaged, and every record that names a damaged or missing file; removes left-over files.
 
     A list of digests that is damaged or missing is rebuilt if its run is intact.
+
+    What says that a missing record was used last is set aside too: a collection is refused as long as it is there.
 
     A run that names a missing artifact stays: its checkpoint is intact, and training again restores the artifact.
     """
@@ -52,6 +57,7 @@ def repair_store(store: Store, inspection: Inspection) -> Repair:
             with contextlib.suppress(FileNotFoundError):
                 if (there := store.locate(path)).exists() or there.is_symlink():
                     repair.set_aside[path] = store.set_aside(there)
+        repair.forgotten |= forget_missing(store, repair.remaining)
         repair.removed += remove_left_over(store, repair.remaining)
         repair.remaining = inspect_store(store)
         if not targets:
@@ -98,6 +104,21 @@ def run_of(path: str) -> str:
     parts = PurePosixPath(path).parts
     inside = parts[:2] == ("artifacts", "runs") and len(parts) > 2 and parts[-1] != "verification.json"
     return "/".join(parts[:3]) if inside else ""
+
+
+def forget_missing(store: Store, inspection: Inspection) -> dict[str, str]:
+    """Sets aside what says that a missing record was used last; returns the old and the new place of each note.
+
+    A missing record is a stage that has not run, but until its note is gone, it may be put back.
+    """
+    forgotten: dict[str, str] = {}
+    if any(finding.kind == "linked" for finding in inspection.problems):  # the record may be behind the link
+        return forgotten
+    # What cannot be read stays as it is.
+    with contextlib.suppress(UnreadableStoreError, OSError):
+        for _, note in missing_last(store):
+            forgotten[note] = store.set_aside(store.locate(note))
+    return forgotten
 
 
 def remove_left_over(store: Store, inspection: Inspection) -> list[str]:

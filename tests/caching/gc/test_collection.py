@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tasks.caching.gc import garbage as garbage_module
+from tasks.caching.gc import inventory as inventory_module
 from tasks.caching.gc.collection import HOLDER, collect
 from tasks.caching.gc.garbage import VERIFIED, Garbage, Keep, find_garbage
 from tasks.caching.gc.inspection import inspect_store
@@ -147,6 +148,7 @@ def test_what_an_experiment_used_last_stays(store: Store, records: dict[str, lis
     shutil.rmtree(store.runs / "line-3")
     store.forget_run("line-3")
     store.locate(records["line-3"][2]).unlink()
+    last_file("line", "save", store).unlink()
     free(store)
     for path in records["line-3"][:2]:
         assert is_whole(store, path)
@@ -591,6 +593,7 @@ def test_a_run_is_missed_whose_record_was_replaced(
 ) -> None:
     """The record of a save is that of the newest run with its key."""
     store.locate(records["line-3"][2]).unlink()
+    last_file("line", "save", store).unlink()
     run, aside = store.runs / "line-3", tmp_path / "aside"
     run.rename(aside)
     if moved == "its files":
@@ -603,6 +606,92 @@ def test_a_run_is_missed_whose_record_was_replaced(
     free(store)
     assert "line-3" in runs(store)
     require_clean(store)
+
+
+@pytest.fixture
+def unsaved(store: Store, records: dict[str, list[str]]) -> Path:
+    """The record of a training that was used last, and that no run was saved of: it alone names the weights."""
+    outputs = {"weights": StageContext("train", store).publish("weights.pth", b"weights of days")}
+    path = put_record(store, "train", {"number": 99}, outputs, "line")
+    age_all(store)
+    return store.locate(path)
+
+
+def test_a_collection_is_refused_while_a_record_that_was_used_last_is_moved_away(
+    store: Store, unsaved: Path, tmp_path: Path
+) -> None:
+    aside, named = tmp_path / "aside", store.relative(unsaved)
+    unsaved.rename(aside)
+    before = contents(store)
+    with pytest.raises(UnreadableStoreError, match=rf"refused: {named} is missing, though .*/last/line/train\.json"):
+        free(store)
+    assert contents(store) == before
+    aside.rename(unsaved)
+    age_all(store)
+    free(store)
+    assert is_whole(store, str(named))
+    require_clean(store)
+
+
+def test_a_record_that_is_gone_for_good_is_forgotten_by_a_repair(store: Store, unsaved: Path) -> None:
+    put_record(store, "train", {"number": 99}, {}, "curve")  # both experiments used it last
+    unsaved.unlink()
+    repair = repair_store(store, inspect_store(store))
+    assert repair.remaining.problems == []
+    assert set(repair.forgotten) == {f"artifacts/records/last/{name}/train.json" for name in ("line", "curve")}
+    age_all(store)
+    free(store)
+    require_clean(store)
+
+
+def test_a_record_that_was_damaged_and_used_last_is_no_hindrance_after_a_repair(store: Store, unsaved: Path) -> None:
+    unsaved.write_text("{")
+    assert repair_store(store, inspect_store(store)).remaining.problems == []
+    age_all(store)
+    free(store)
+    require_clean(store)
+
+
+def test_a_collection_is_refused_while_what_says_what_was_used_last_is_away(
+    store: Store, unsaved: Path, tmp_path: Path
+) -> None:
+    last = store.records / "last"
+    last.rename(tmp_path / "aside")
+    with pytest.raises(UnreadableStoreError, match="artifacts/records/last is missing, though there are records"):
+        free(store)
+    (tmp_path / "aside").rename(last)
+    free(store)
+    assert unsaved.exists()
+
+
+def test_a_record_that_a_flow_has_used_since_it_was_found_stays(store: Store, records: dict[str, list[str]]) -> None:
+    """The flow has ended, and with it its use; what it used last would be missing for the next collection."""
+    path = records["line-1"][1]
+    garbage = find_garbage(store, Keep(last=1))
+    assert path in garbage.records
+    record = open_envelope(store.locate(path).read_bytes(), store.locate(path).stem)
+    last_file("line", "train", store).write_text(json.dumps(record.ingredients))
+    assert path not in collect(store, garbage).records
+    assert is_whole(store, path)
+    age_all(store)
+    free(store)
+    require_clean(store)
+
+
+def test_a_record_that_was_replaced_as_the_last_while_the_store_is_read_is_no_hindrance(
+    store: Store, unsaved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run follows, and then another collection, which removes the record that the first one used."""
+    look = inventory_module.is_missing
+
+    def replaced(path: Path) -> bool:
+        if path == unsaved and unsaved.exists():
+            put_record(store, "train", {"number": 100}, {}, "line")
+            unsaved.unlink()
+        return look(path)
+
+    monkeypatch.setattr(inventory_module, "is_missing", replaced)
+    assert "artifacts/runs/line-1" in find_garbage(store, Keep(last=1)).runs
 
 
 def test_a_run_that_is_gone_for_good_is_forgotten_by_a_repair(store: Store, records: dict[str, list[str]]) -> None:
@@ -644,8 +733,8 @@ def test_a_collection_is_refused_while_a_run_is_behind_a_link(
 
 
 def test_a_collection_is_refused_while_a_run_has_another_name(store: Store, records: dict[str, list[str]]) -> None:
-    for path in store.records.glob("save/*.json"):  # of an older run with its key, the record is gone
-        path.unlink()
+    for path in (*store.records.glob("save/*.json"), *store.records.glob("last/*/save.json")):
+        path.unlink()  # of an older run with its key, the record is gone
     renamed = (store.runs / "line-1").rename(store.runs / "a good run")
     age_all(store)
     with pytest.raises(UnreadableStoreError, match="artifacts/runs/a good run is the run 'line-1' under another name"):

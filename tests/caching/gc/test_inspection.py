@@ -312,6 +312,7 @@ def test_what_another_version_made_is_told_and_left(store, table):
         "artifacts/runs/line-1": "foreign",
     }
     (store.root / next(finding.named_by for finding in inspection.problems)).unlink()
+    (store.records / "last/line/save.json").unlink()
     repair = repair_store(store, inspect_store(store))
     assert (repair.set_aside, repair.remaining.problems) == ({}, [])
     assert before.items() >= {path: path.read_bytes() for path in everything(store)}.items()
@@ -418,6 +419,7 @@ def put_reference(store, run, reference):
     for record in store.records.glob("save/*.json"):
         if f"runs/{run}/" in record.read_text():
             record.unlink()
+            (store.records / "last/line/save.json").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(

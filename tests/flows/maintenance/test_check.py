@@ -88,3 +88,18 @@ def test_latest_moves_to_the_newest_run_that_is_left(trained: Store, command: Co
     assert command("check", "--repair")[0] == 0
     assert (trained.runs / "latest").readlink() == first
     assert (trained.runs / "line-latest").readlink() == first
+
+
+def test_a_record_that_is_gone_for_good_is_forgotten_so_that_a_collection_can_take_place(
+    trained: Store, command: Command
+) -> None:
+    next(trained.records.glob("train/*.json")).unlink()
+    code, _, error = command("collect", "--apply")
+    assert code == 1
+    assert error.startswith("error: collection refused: artifacts/records/train/")
+    assert "restore it, or abandon it with `workflow check --repair`" in error
+    code, out, _ = command("check", "--repair")
+    assert code == 0
+    assert out.startswith("forgotten  artifacts/records/last/line/train.json, now in artifacts/set-aside/")
+    assert command("collect", "--apply")[0] == 0
+    assert json.loads(command("check", "--repair", "--json")[1])["repair"]["forgotten"] == {}
