@@ -1,17 +1,30 @@
-"""What runs: one module a flow, and the command line."""
+"""What runs: one module a flow, and the command line.
 
-import signal
+A command is silent when Ctrl-C ends it, from this first line of the project's code on: its imports take a while, and
+Python would print a traceback. What comes before belongs to Python: it starts, and imports what site-packages asks for.
+"""
+
+# What `signal` is made of: a part of the interpreter, which takes no time to import.
+import _signal  # type: ignore[import-not-found]
+import os
 import sys
 
-#: What the name of a program ends with that is a command of ours: the script `workflow`, or Python with `-m`, as long
-#: as it looks for the module.
-COMMANDS = ("/workflow", "-m")
+#: The modules that are commands, and the name of the console script.
+COMMANDS = ("flows.cli", "flows.cli.isolated", "flows.cli.stop", "flows.train", "flows.verify")
+SCRIPT = "workflow"
 
-# Until a command has its own handlers, Ctrl-C ends it without a traceback. If another program imports this package, it
-# is none of ours to say what Ctrl-C does.
-if sys.argv and sys.argv[0].endswith(COMMANDS) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from tasks.caching.code.sources import install  # noqa: E402 (which takes a few milliseconds)
+def is_command() -> bool:
+    """Whether this process is one of the commands, and not a program that imports the project."""
+    if sys.argv[:1] == ["-m"]:  # as long as Python looks for the module
+        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") in COMMANDS
+    return os.path.basename(sys.argv[0]) == SCRIPT if sys.argv else False  # noqa: PTH119 (pathlib takes a while)
+
+
+# A signal that is ignored stays so. `flows.cli.main` installs the handlers of all signals.
+if is_command() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, lambda number, frame: os._exit(128 + number))
+
+from tasks.caching.code.sources import install  # noqa: E402 (it takes a while)
 
 install()

@@ -51,6 +51,7 @@ from flows.runs.history import SHOWN, read_history, rejections_of
 from flows.signals import Interrupted, interruptible
 from flows.train import require_reached, require_run
 from tasks.caching.key import version
+from tasks.caching.runs.manifest import ManifestError
 from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.store import project_store
 
@@ -185,7 +186,12 @@ def runs(
     found, damaged = list_runs(project_store())
     if experiment is not None:
         found = [run for run in found if run.manifest.experiment["name"] == experiment]
-    judged = [(run, rejections_of(run, project_store())) for run in (found[-last:] if last else found)]
+    judged = []
+    for run in found[-last:] if last else found:
+        try:
+            judged.append((run, rejections_of(run, project_store())))
+        except (InputError, ManifestError) as error:
+            damaged[run.folder.name] = str(error)
     if as_json:
         whole = (run.summary() | {"rejections": rejections} for run, rejections in judged)
         print_json([*whole, *({"run": run, "damaged": why} for run, why in damaged.items())])
