@@ -1,5 +1,9 @@
 """Code that is loaded dynamically, by names that are computed at run time: no key can cover it."""
 
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
 #: What loads or reaches code by names that are computed at run time.
 DYNAMIC = (
     "builtins.__import__",
@@ -34,7 +38,7 @@ DYNAMIC = (
 
 
 class UnseenCodeError(ValueError):
-    """A stage loads code by a name that is computed at run time, so that its key cannot cover the code."""
+    """A stage can run code that its key does not cover, for example because it computes the name of a module."""
 
 
 def find_dynamic(origin: str) -> str:
@@ -45,3 +49,25 @@ def find_dynamic(origin: str) -> str:
     """
     found = next((known for known in DYNAMIC if f"{origin}.".startswith(f"{known}.")), "")
     return found or (origin if origin in ("importlib", "builtins") else "")
+
+
+def require_plain(function: Callable[..., Any]) -> None:
+    """Checks that the code of a stage is found where its function says it is: at the top level of its module.
+
+    What a decorator or a factory returns is made of other code, wherever that lies, and `functools.wraps` gives it the
+    name of the function that it wraps.
+
+    Raises:
+        UnseenCodeError: it is no function that is defined at the top level of a module.
+    """
+    if isinstance(function, FunctionType) and not hasattr(function, "__wrapped__"):
+        made = (function.__globals__.get("__name__"), function.__code__.co_qualname)
+        if made == (function.__module__, function.__qualname__) and made[1].isidentifier():
+            return
+    code = getattr(function, "__code__", None)
+    where = f" ({code.co_filename}, line {code.co_firstlineno})" if code else ""
+    raise UnseenCodeError(
+        f"stage {getattr(function, '__name__', function)!s} is no function that is defined at the top level of a "
+        f"module, but was made by a decorator or by another function{where}, so that an edit of it would not be "
+        "noticed. Define the stage with `def` at the top level, and call there what the decorator did"
+    )
