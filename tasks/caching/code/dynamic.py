@@ -11,7 +11,11 @@ DYNAMIC = (
     "builtins.eval",
     "builtins.exec",
     "builtins.globals",
+    "builtins.__loader__",
     "builtins.locals",
+    "gc.get_objects",
+    "gc.get_referents",
+    "gc.get_referrers",
     "importlib.__import__",
     "importlib.import_module",
     "importlib.machinery",
@@ -20,6 +24,7 @@ DYNAMIC = (
     "importlib.reload",
     "importlib.util.module_from_spec",
     "inspect.currentframe",
+    "inspect.getclosurevars",
     "inspect.getmodule",
     "inspect.stack",
     "pkgutil",
@@ -27,6 +32,7 @@ DYNAMIC = (
     "pydoc.locate",
     "runpy",
     "site.addsitedir",
+    "sys._current_frames",
     "sys._getframe",
     "sys.meta_path",
     "sys.modules",
@@ -34,6 +40,25 @@ DYNAMIC = (
     "sys.path_hooks",
     "types.FunctionType",
     "zipimport",
+)
+
+#: Attributes, of whatever object, that lead to all that a module holds, or to where Python looks for modules; as names
+#: in a module, they are its own.
+REVEALING = frozenset(
+    {
+        "__builtins__",
+        "__globals__",
+        "__loader__",
+        "__path__",
+        "ag_frame",
+        "cr_frame",
+        "f_back",
+        "f_builtins",
+        "f_globals",
+        "f_locals",
+        "gi_frame",
+        "tb_frame",
+    }
 )
 
 
@@ -47,8 +72,14 @@ def find_dynamic(origin: str) -> str:
     Args:
         origin: the full name, for example `importlib.import_module`.
     """
-    found = next((known for known in DYNAMIC if f"{origin}.".startswith(f"{known}.")), "")
+    # Of a module that another one imports, too: os.sys.modules is sys.modules.
+    found = next((known for known in DYNAMIC if f".{known}." in f".{origin}."), "")
     return found or (origin if origin in ("importlib", "builtins") else "")
+
+
+def has_dynamic(module: str) -> bool:
+    """Whether an entry of `DYNAMIC` can be reached through a module that is passed on as a whole."""
+    return any(known.startswith(f"{module}.") for known in DYNAMIC)
 
 
 def require_plain(function: Callable[..., Any]) -> None:

@@ -84,21 +84,24 @@ def is_project_code(path: Path) -> bool:
     return INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(folder) for folder in STANDARD)
 
 
-def edited_elsewhere(name: str) -> Path | None:
-    """The path, without a suffix, of a top-level module or package that is project code outside the project."""
+def edited_elsewhere(name: str) -> tuple[Path, ...]:
+    """The paths, without a suffix, of a top-level module or package that is project code outside the project.
+
+    They are several for a package without `__init__.py` that lies in several folders.
+    """
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):  # a module without a spec, such as `__main__`
-        return None
+        return ()
     if spec is None:
-        return None
+        return ()
     if spec.submodule_search_locations:
-        place = Path(next(iter(spec.submodule_search_locations)))
-    elif spec.origin and spec.origin.endswith(".py"):
-        place = Path(spec.origin).with_suffix("")
+        places = [Path(folder).resolve() for folder in spec.submodule_search_locations]
+    elif spec.origin and spec.has_location:
+        places = [(Path(spec.origin).parent / name).resolve()]
     else:
-        return None
-    return place.resolve() if is_project_code(place.resolve()) else None
+        places = []
+    return tuple(dict.fromkeys(filter(is_project_code, places)))
 
 
 class PinnedLoader(SourceFileLoader):
