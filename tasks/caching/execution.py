@@ -29,7 +29,7 @@ def perform(call: StageCall, context: StageContext) -> Record:
         # An input that changed while the stage read it must not be cached under the old input's key.
         context.store.path(reference)
     for file in call.external.values():
-        file.require_unchanged()
+        file.require_same_content()
     if edited := edited_meanwhile(call.stage):
         context.notice(edited)
     seconds = round(time.perf_counter() - started, 6)

@@ -6,6 +6,7 @@ unchanged costs a `stat`, however large it is.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -61,6 +62,17 @@ class ExternalFile:
         if identity_of(self.name, self.path) != self.identity:
             raise changed(self.name, self.path)
 
+    def require_same_content(self) -> None:
+        """Checks, by reading the file, that it is as it was: a write through a memory map may not touch its times.
+
+        Raises:
+            ExternalInputError: it is another, was touched, or is gone.
+        """
+        self.require_unchanged()
+        if read_digest(self.name, self.path) != self.digest:
+            raise changed(self.name, self.path)
+        self.require_unchanged()
+
 
 def look_at(stage: str, experiment: str, paths: Mapping[str, Path], store: Store) -> dict[str, ExternalFile]:
     """The external inputs of a stage as they are now, by name.
@@ -99,17 +111,43 @@ def digest_of_file(name: str, path: Path) -> str:
     if (known := _digests.get((str(path), identity))) is not None:
         return known
     began = time.time()
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unusable(name, path, error) from error
+    digest = read_digest(name, path)
     if identity_of(name, path) != identity:
         raise changed(name, path)
     _, _, modified, status_changed = identity
     if max(modified, status_changed) / 1e9 < began - SETTLED_SECONDS:
         _digests[str(path), identity] = digest
     return digest
+
+
+def read_digest(name: str, path: Path) -> str:
+    """SHA-256 of an external input, of which everything is written first.
+
+    Once a page of a memory map is written, the next write through the map touches the times of the file again, so that
+    a digest that is remembered holds. Not so in memory (tmpfs), where such a write never touches them.
+
+    Raises:
+        ExternalInputError: it is not there, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            write_out(file.fileno())
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unusable(name, path, error) from error
+
+
+def write_out(descriptor: int) -> None:
+    """Waits until all of a file is written; not where nothing can be, as in a read-only file system.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def identity_of(name: str, path: Path) -> Identity:

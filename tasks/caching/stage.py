@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.caching.code.dynamic import require_plain
 from tasks.caching.interruption import postponed_interruption, require_uninterrupted
 from tasks.caching.reasons import Reason, RunStatus
 from tasks.caching.storage.durable import Content
@@ -191,12 +192,14 @@ def stage(
     """Declares a function to be a stage; see `Stage` for the arguments.
 
     Raises:
+        UnseenCodeError: the function was made by a decorator or by another function.
         ValueError: an external input has the name of another input.
     """
 
     def declare(function: StageFunction[C]) -> Stage[C]:
         for name in {name.removesuffix("?") for name in inputs} & (external or {}).keys():
             raise ValueError(f"stage {function.__name__} has two inputs {name!r}")
+        require_plain(function)
         return Stage(
             function,
             config_type,

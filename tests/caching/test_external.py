@@ -1,9 +1,12 @@
 """External inputs: a stage depends on what a file outside the store holds, and looking at the file costs nothing."""
 
+import contextlib
+import errno
 import json
+import mmap
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,6 +158,61 @@ def test_a_file_that_changes_and_is_restored_while_the_stage_runs_fails_the_stag
         perform(call, StageContext("load", store, external={"source": source}))
 
 
+@pytest.fixture
+def mapped(source: Path) -> Iterator[mmap.mmap]:
+    """The table in memory, where it was written just now: another write to it does not touch the times of the file."""
+    with source.open("r+b") as file, mmap.mmap(file.fileno(), 0) as table:
+        table[4:5] = b"0"
+        yield table
+
+
+def notes_mapped_writes(path: Path) -> bool:
+    """Whether a write through a memory map touches the time of a file that was written before; makes the file."""
+    path.write_bytes(b"00")
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        os.fsync(file.fileno())
+        before = path.stat()
+        time.sleep(0.05)  # more than a tick of the kernel's clock
+        content[0:1] = b"1"
+        return path.stat().st_mtime_ns != before.st_mtime_ns
+
+
+def test_a_file_that_changes_through_a_memory_map_while_the_stage_runs_fails_the_stage(
+    store: Store, source: Path, mapped: mmap.mmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external.os, "fsync", lambda descriptor: None)  # as in a file system that keeps no times
+    settings = Settings(path=source)
+    call = stage_call(load, settings, {}, look_outside(load, settings, "line", store))
+    before = source.stat()
+    mapped[4:5] = b"9"
+    assert source.stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(ExternalInputError, match=r"people\.csv changed while it was read: run again"):
+        perform(call, StageContext("load", store, external={"source": source}))
+
+
+def test_a_write_through_a_memory_map_is_noticed_after_the_digest_was_remembered(
+    store: Store, source: Path, mapped: mmap.mmap, tmp_path: Path
+) -> None:
+    if not notes_mapped_writes(tmp_path / "probe"):
+        pytest.skip("a file system in memory never notes a write through a memory map")
+    run(store, source)
+    assert decide(store, source) == ("reused", ("unchanged",))
+    mapped[4:5] = b"9"
+    assert decide(store, source) == ("will run", ("input source changed",))
+
+
+@pytest.mark.parametrize(("code", "is_refused"), [(errno.EROFS, False), (errno.EIO, True)])
+def test_a_disk_that_fails_to_write_the_file_is_told(
+    source: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_refused: bool
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(external.os, "fsync", fail)
+    with pytest.raises(ExternalInputError, match="Input/output error") if is_refused else contextlib.nullcontext():
+        digest_of_file("source", source)
+
+
 def test_a_file_that_changes_while_it_is_hashed_is_refused(
     store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,10 +246,10 @@ def test_a_later_process_does_not_read_the_file(
     store: Store, source: Path, hashed: list[str], fresh_digests: Callable[[], None]
 ) -> None:
     run(store, source)
-    assert hashed == ["people.csv"]
+    assert hashed == ["people.csv"] * 2, "for the key, and when the stage had read it"
     fresh_digests()
     assert decide(store, source) == ("reused", ("unchanged",))
-    assert hashed == ["people.csv"]
+    assert hashed == ["people.csv"] * 2
 
 
 def test_the_digest_of_a_file_that_was_just_written_is_not_remembered(

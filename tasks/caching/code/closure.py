@@ -3,26 +3,18 @@
 import builtins
 import functools
 import hashlib
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tasks.caching.code.dynamic import UnseenCodeError, find_dynamic
+from tasks.caching.code.dynamic import REVEALING, UnseenCodeError, find_dynamic, has_dynamic
+from tasks.caching.code.locating import Locator
 from tasks.caching.code.names import ENTRY, IMPORTS, ORDER, Chain, Import, defined_words
 from tasks.caching.code.reader import Form
-from tasks.caching.code.sources import INSTALLED, edited_elsewhere
 from tasks.caching.code.syntax import Module, parse, short_hash
 
-#: The packages that are project code where the project is installed among other packages.
-PACKAGES = ("flows", "tasks")
-
-#: Suffixes of module files, in the order in which Python looks for them. Of one that is not source, all bytes count.
-SUFFIXES = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
-
 #: Attributes that every module has, and that do not lead to anything defined in it.
-OF_ANY_MODULE = frozenset({"__doc__", "__file__", "__name__", "__package__", "__path__", "__spec__"})
+OF_ANY_MODULE = frozenset({"__doc__", "__file__", "__name__", "__package__", "__spec__"})
 
 #: Reads a file of the project.
 Read = Callable[[Path], bytes]
@@ -42,17 +34,15 @@ class Closure:
     def __init__(
         self, project: Path, read: Read, settings: frozenset[str], machinery: str, *, allows_dynamic: bool
     ) -> None:
-        self.project, self.read, self.settings = project, read, settings
+        self.locator, self.read, self.settings = Locator(project), read, settings
         self.machinery, self.allows_dynamic = machinery, allows_dynamic
         self.modules: dict[str, Module] = {}
         self.reached: dict[str, dict[int, Form]] = {}
         self.imported: dict[str, set[str]] = {}
         self.whole: set[str] = set()
         self.has_hooks = False
-        self.located: dict[str, tuple[tuple[str, Path], ...]] = {}
-        self._listed: dict[Path, frozenset[str]] = {}
-        self._tops: dict[str, Path | None] = {}
         self._waiting: list[tuple[str, int, Form]] = []
+        self._followed: set[tuple[str, Chain, Form]] = set()
 
     def places(self) -> dict[str, str]:
         """What was reached: hashes by place, in the order of the files."""
@@ -88,7 +78,7 @@ class Closure:
 
     def _run_by(self, name: str, imported: Iterable[str]) -> set[str]:
         """The project modules that a module runs by importing others, except the packages that contain it."""
-        found = {run for module in imported for run, _ in self.files(module)}
+        found = {run for module in imported for run, _ in self.locator.files(module)}
         return {run for run in found & self.modules.keys() if not f"{name}.".startswith(f"{run}.")}
 
     @functools.cached_property
@@ -102,61 +92,9 @@ class Closure:
 
     # --- Modules
 
-    def files(self, name: str) -> tuple[tuple[str, Path], ...]:
-        """The modules that importing `name` runs, with their files: its packages and itself, if it is project code."""
-        if name not in self.located:
-            self.located[name] = tuple(self._find_files(name))
-        return self.located[name]
-
-    def _find_files(self, name: str) -> Iterator[tuple[str, Path]]:
-        package, _, _ = name.rpartition(".")
-        yield from self.files(package) if package else ()
-        top, *inner = name.split(".")
-        if (found := self._top(top)) is None:
-            return
-        place = found.joinpath(*inner)
-        for folder, stem in ((place, "__init__"), (place.parent, place.name)):
-            listed = self._list(folder)
-            for suffix in SUFFIXES:
-                if f"{stem}{suffix}" in listed:
-                    yield name, folder / f"{stem}{suffix}"
-                    return
-
-    def _list(self, folder: Path) -> frozenset[str]:
-        """The names of the entries of a folder; none if there is no such folder."""
-        if folder not in self._listed:
-            try:
-                self._listed[folder] = frozenset(os.listdir(folder))  # noqa: PTH208 (names, which Path would make paths of)
-            except (FileNotFoundError, NotADirectoryError):
-                self._listed[folder] = frozenset()
-        return self._listed[folder]
-
-    def _top(self, name: str) -> Path | None:
-        """The path of a top-level module or package, without a suffix; None if it is not project code."""
-        if name not in self._tops:
-            self._tops[name] = self._find_top(name)
-        return self._tops[name]
-
-    def _find_top(self, name: str) -> Path | None:
-        place = self.project / name
-        if self.project.name in INSTALLED:
-            return place if name in PACKAGES else None
-        if name in PACKAGES:
-            return place
-        has_code = (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file()
-        if name in sys.stdlib_module_names and not has_code:
-            return None
-        # Python may find another one of the name first, through PYTHONPATH, and any before a namespace package.
-        return edited_elsewhere(name) or (place if has_code or place.is_dir() else None)
-
     def _place(self, name: str) -> str:
-        """The path of a module's file as messages show it: relative to the folder of its top-level package."""
-        path, top = self.modules[name].path, self._top(name.partition(".")[0])
-        return path.relative_to(self.project if top is None else top.parent).as_posix()
-
-    def is_module(self, name: str) -> bool:
-        """Whether a dotted name is that of a project module."""
-        return any(found == name for found, _ in self.files(name))
+        """The path of a module's file as messages show it."""
+        return self.locator.shown(self.modules[name].path, name)
 
     def is_machinery(self, name: str) -> bool:
         """Whether a module belongs to the package that is left out."""
@@ -164,7 +102,7 @@ class Closure:
 
     def touch(self, name: str) -> None:
         """Counts what importing a module does: the statements with side effects, in it and in all that it imports."""
-        for found, path in self.files(name):
+        for found, path in self.locator.files(name):
             if found in self.modules or self.is_machinery(found):
                 continue
             package = found if path.name.startswith("__init__.") else found.rpartition(".")[0]
@@ -182,12 +120,15 @@ class Closure:
                     self._note(found, imported)  # it may have effects, such as a registration
             for star in module.stars:
                 self._touch_star(found, star)
-            for index in module.effective:
+            # Where Python looks for modules in a package counts, even if nothing reads it.
+            for index in (*module.effective, *module.binders.get("__path__", ())):
                 self._reach(found, index, "code")
+            if "__getattr__" in module.binders:  # it can stand for any name, before a module of that name does
+                self.reach_all(found)
             self.has_hooks |= module.has_hooks
 
     def _is_ours(self, name: str) -> bool:
-        return bool(self.files(name))
+        return bool(self.locator.files(name))
 
     def _touch_import(self, imported: Import) -> None:
         self.touch(imported.module)
@@ -195,11 +136,15 @@ class Closure:
             self.touch(imported.origin)
 
     def _touch_star(self, name: str, star: str) -> None:
-        """Follows a star import, which imports submodules too if `__all__` lists them."""
+        """Follows a star import, which imports submodules too if `__all__` lists them: any, if that is computed."""
         self.imported[name].add(f"* is {star}")
         self.reach_all(star)
-        for exported in self.modules[star].exported if star in self.modules else ():
-            self.reach_all(f"{star}.{exported}")
+        if star not in self.modules:
+            return
+        listed = self.modules[star].exported
+        submodules = self.locator.submodules(star) if listed is None else (f"{star}.{part}" for part in listed)
+        for submodule in submodules:
+            self.reach_all(submodule)
 
     def _note(self, name: str, imported: Import) -> None:
         """Notes what a name that a module imports stands for."""
@@ -216,7 +161,7 @@ class Closure:
 
     def reach_all(self, name: str) -> None:
         """Reaches every statement of a module."""
-        if name in self.whole or self.is_machinery(name) or not self.is_module(name):
+        if name in self.whole or self.is_machinery(name) or not self.locator.is_module(name):
             return
         self.whole.add(name)
         self.touch(name)
@@ -282,8 +227,8 @@ class Closure:
             local: what the statement itself imports.
         """
         module, (head, *rest) = self.modules[name], chain
-        if "__globals__" in rest:
-            self._refuse_dynamic(name, "builtins.globals", line)
+        for revealing in REVEALING.intersection(chain):
+            self._refuse(name, revealing, line)
         known = False
         for imported in local:
             if imported.alias == head:
@@ -296,7 +241,7 @@ class Closure:
                 known = True
         for index in module.binders.get(head, ()):
             registered = module.registered(index) if rest[:1] == [ENTRY] else ()
-            if registered and all(self.is_module(imported.origin) for imported in registered):
+            if registered and all(self.locator.is_module(imported.origin) for imported in registered):
                 self._reach(name, index, "registry")
                 for imported in registered:
                     self._note(name, imported)
@@ -311,6 +256,8 @@ class Closure:
         """Follows a name that an import binds, and the attributes that are read of it."""
         if not self._is_ours(imported.module):
             self._refuse_dynamic(name, ".".join([imported.origin, *rest]), line)
+            if line and rest[:1] in ((), ("__dict__",)) and has_dynamic(imported.origin):
+                self._refuse(name, f"{imported.origin}, passed on as a whole,", line)
         elif imported.member is None:
             self._follow_module(imported.binds, rest, form)
         else:
@@ -318,15 +265,16 @@ class Closure:
 
     def _follow_module(self, name: str, rest: Chain, form: Form) -> None:
         """Follows the attributes that are read of a module; all of it if the module itself is passed on."""
-        if self.is_machinery(name) or not self.is_module(name):
+        if (name, rest, form) in self._followed or self.is_machinery(name) or not self.locator.is_module(name):
             return
+        self._followed.add((name, rest, form))  # a package may import a module of its own by its own name
         self.touch(name)
         if not rest:
             self.reach_all(name)
             return
         head, *further = rest
         module, known = self.modules[name], False
-        if self.is_module(f"{name}.{head}"):
+        if self.locator.is_module(f"{name}.{head}"):
             self._follow_module(f"{name}.{head}", tuple(further), form)
             known = True
         if head in module.binders:
@@ -341,9 +289,12 @@ class Closure:
         Raises:
             UnseenCodeError: it is such a name.
         """
-        if not self.allows_dynamic and (dynamic := find_dynamic(origin)):
+        if dynamic := find_dynamic(origin):
+            self._refuse(name, dynamic.removeprefix("builtins."), line)
+
+    def _refuse(self, name: str, what: str, line: int) -> None:
+        if not self.allows_dynamic:
             raise UnseenCodeError(
-                f"{self._place(name)}, line {line}: {dynamic.removeprefix('builtins.')} can run code that the cache "
-                "does not see, so that an edit of it would not be noticed. Import by name, or list the modules in the "
-                "stage's `loads`"
+                f"{self._place(name)}, line {line}: {what} can run code that the cache does not see, so that an edit "
+                "of it would not be noticed. Import by name, or list the modules in the stage's `loads`"
             )

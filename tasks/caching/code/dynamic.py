@@ -1,5 +1,9 @@
 """Code that is loaded dynamically, by names that are computed at run time: no key can cover it."""
 
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
 #: What loads or reaches code by names that are computed at run time.
 DYNAMIC = (
     "builtins.__import__",
@@ -7,7 +11,11 @@ DYNAMIC = (
     "builtins.eval",
     "builtins.exec",
     "builtins.globals",
+    "builtins.__loader__",
     "builtins.locals",
+    "gc.get_objects",
+    "gc.get_referents",
+    "gc.get_referrers",
     "importlib.__import__",
     "importlib.import_module",
     "importlib.machinery",
@@ -16,6 +24,7 @@ DYNAMIC = (
     "importlib.reload",
     "importlib.util.module_from_spec",
     "inspect.currentframe",
+    "inspect.getclosurevars",
     "inspect.getmodule",
     "inspect.stack",
     "pkgutil",
@@ -23,6 +32,7 @@ DYNAMIC = (
     "pydoc.locate",
     "runpy",
     "site.addsitedir",
+    "sys._current_frames",
     "sys._getframe",
     "sys.meta_path",
     "sys.modules",
@@ -32,9 +42,28 @@ DYNAMIC = (
     "zipimport",
 )
 
+#: Attributes, of whatever object, that lead to all that a module holds, or to where Python looks for modules; as names
+#: in a module, they are its own.
+REVEALING = frozenset(
+    {
+        "__builtins__",
+        "__globals__",
+        "__loader__",
+        "__path__",
+        "ag_frame",
+        "cr_frame",
+        "f_back",
+        "f_builtins",
+        "f_globals",
+        "f_locals",
+        "gi_frame",
+        "tb_frame",
+    }
+)
+
 
 class UnseenCodeError(ValueError):
-    """A stage loads code by a name that is computed at run time, so that its key cannot cover the code."""
+    """A stage can run code that its key does not cover, for example because it computes the name of a module."""
 
 
 def find_dynamic(origin: str) -> str:
@@ -43,5 +72,33 @@ def find_dynamic(origin: str) -> str:
     Args:
         origin: the full name, for example `importlib.import_module`.
     """
-    found = next((known for known in DYNAMIC if f"{origin}.".startswith(f"{known}.")), "")
+    # Of a module that another one imports, too: os.sys.modules is sys.modules.
+    found = next((known for known in DYNAMIC if f".{known}." in f".{origin}."), "")
     return found or (origin if origin in ("importlib", "builtins") else "")
+
+
+def has_dynamic(module: str) -> bool:
+    """Whether an entry of `DYNAMIC` can be reached through a module that is passed on as a whole."""
+    return any(known.startswith(f"{module}.") for known in DYNAMIC)
+
+
+def require_plain(function: Callable[..., Any]) -> None:
+    """Checks that the code of a stage is found where its function says it is: at the top level of its module.
+
+    What a decorator or a factory returns is made of other code, wherever that lies, and `functools.wraps` gives it the
+    name of the function that it wraps.
+
+    Raises:
+        UnseenCodeError: it is no function that is defined at the top level of a module.
+    """
+    if isinstance(function, FunctionType) and not hasattr(function, "__wrapped__"):
+        made = (function.__globals__.get("__name__"), function.__code__.co_qualname)
+        if made == (function.__module__, function.__qualname__) and made[1].isidentifier():
+            return
+    code = getattr(function, "__code__", None)
+    where = f" ({code.co_filename}, line {code.co_firstlineno})" if code else ""
+    raise UnseenCodeError(
+        f"stage {getattr(function, '__name__', function)!s} is no function that is defined at the top level of a "
+        f"module, but was made by a decorator or by another function{where}, so that an edit of it would not be "
+        "noticed. Define the stage with `def` at the top level, and call there what the decorator did"
+    )

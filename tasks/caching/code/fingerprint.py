@@ -55,7 +55,7 @@ def fingerprint(
         ValueError: the module is not project code.
     """
     closure = Closure(project, read, frozenset(settings), machinery, allows_dynamic=bool(loads))
-    if not closure.is_module(module):
+    if not closure.locator.is_module(module):
         raise ValueError(f"{module} is not a module of this project: a stage must be defined in {project}")
     closure.reach(module, name)
     for name in loads:
@@ -65,7 +65,7 @@ def fingerprint(
         require_pinned(closure.modules)
         for found, code in closure.modules.items():
             pin_place(found, code.path)
-        for sought, files in closure.located.items():
+        for sought, files in closure.locator.located.items():
             if files and all(found != sought for found, _ in files):
                 pin_absent(sought)
     return closure.places()

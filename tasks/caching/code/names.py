@@ -14,6 +14,9 @@ ORDER = "order of statements"
 #: Stands in a dotted name for an entry that is read by its key: `LOSSES[name].LABEL` is ("LOSSES", ENTRY, "LABEL").
 ENTRY = "[]"
 
+#: Stands in a dotted name for an unknown object: `make().__globals__` is (UNKNOWN, "__globals__"), as is its text.
+UNKNOWN = "?"
+
 #: A dotted name as the code has it, for example ("torch", "nn", "Linear").
 Chain = tuple[str, ...]
 

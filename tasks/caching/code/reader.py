@@ -11,11 +11,13 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
+from tasks.caching.code.dynamic import REVEALING
 from tasks.caching.code.effects import is_idle, is_quiet_decorator
 from tasks.caching.code.names import (
     DECLARATION,
     ENTRY,
     FIELD,
+    UNKNOWN,
     Chain,
     Import,
     dotted,
@@ -136,11 +138,18 @@ class Reader:
             self.read(node.value.slice)
         else:
             self.text.append(f".{node.attr}")
+            self._note(node.attr, node.lineno)
             self.read(node.value)
 
+    def _note(self, attribute: object, line: int) -> None:
+        """Notes an attribute that leads to code by whatever object it is read of."""
+        if isinstance(attribute, str) and attribute in REVEALING:
+            self._found.setdefault((UNKNOWN, attribute), line)
+
     def read_constant(self, node: ast.Constant) -> None:
-        """Reads a constant, without the `u` that a string may have before it."""
+        """Reads a constant, without the `u` that a string may have before it; it may name an attribute for getattr."""
         self.text.append(f"const {node.value!r}")
+        self._note(node.value, node.lineno)
 
     def read_context(self, node: ast.AST) -> None:
         """Skips the context of a name, read or written, which its place shows."""

@@ -15,7 +15,15 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    ExtensionFileLoader,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from importlib.util import MAGIC_NUMBER, find_spec, source_hash, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -63,9 +71,8 @@ def _read_once(path: Path) -> bytes:
 
 
 def pin_place(name: str, path: Path) -> None:
-    """Pins a module to the file that a key is made from: its source is in memory, even if the file is removed."""
-    if path.suffix == ".py":
-        _places.setdefault(name, path)
+    """Pins a module to the file that a key is made from: its code is in memory, even if the file is removed."""
+    _places.setdefault(name, path)
 
 
 def pin_absent(name: str) -> None:
@@ -84,21 +91,24 @@ def is_project_code(path: Path) -> bool:
     return INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(folder) for folder in STANDARD)
 
 
-def edited_elsewhere(name: str) -> Path | None:
-    """The path, without a suffix, of a top-level module or package that is project code outside the project."""
+def edited_elsewhere(name: str) -> tuple[Path, ...]:
+    """The paths, without a suffix, of a top-level module or package that is project code outside the project.
+
+    They are several for a package without `__init__.py` that lies in several folders.
+    """
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):  # a module without a spec, such as `__main__`
-        return None
+        return ()
     if spec is None:
-        return None
+        return ()
     if spec.submodule_search_locations:
-        place = Path(next(iter(spec.submodule_search_locations)))
-    elif spec.origin and spec.origin.endswith(".py"):
-        place = Path(spec.origin).with_suffix("")
+        places = [Path(folder).resolve() for folder in spec.submodule_search_locations]
+    elif spec.origin and spec.has_location:
+        places = [(Path(spec.origin).parent / name).resolve()]
     else:
-        return None
-    return place.resolve() if is_project_code(place.resolve()) else None
+        places = []
+    return tuple(dict.fromkeys(filter(is_project_code, places)))
 
 
 class PinnedLoader(SourceFileLoader):
@@ -137,6 +147,45 @@ class PinnedLoader(SourceFileLoader):
         super().set_data(path, self.header + data[HEADER:], **options)
 
 
+def state_of(path: Path) -> tuple[int, int, int]:
+    """What the file system says of a file, which changes when it is written or replaced."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+
+class PinnedBytecodeLoader(SourcelessFileLoader):
+    """Likewise, runs a module that has no source."""
+
+    def get_data(self, path: str) -> bytes:
+        """The bytes of the module, as this process first read them."""
+        return source_of(Path(path))
+
+
+class PinnedExtensionLoader(ExtensionFileLoader):
+    """Loads a compiled module if its file still has the bytes that keys are made of: only the system can load it."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Loads the module.
+
+        Raises:
+            ImportError: the file was replaced, before or while it was loaded.
+        """
+        path = Path(self.path)
+        expected, before = source_of(path), state_of(path)
+        if path.read_bytes() == expected:
+            module = super().create_module(spec)
+            if state_of(path) == before:
+                return module
+        raise ImportError(
+            f"{path} was replaced after a stage's key was made from it: run again", name=spec.name, path=self.path
+        )
+
+
+#: The loaders of Python, and those that keep to the bytes that keys are made of.
+UNPINNED = (SourceFileLoader, SourcelessFileLoader, ExtensionFileLoader)
+PINNED = (PinnedLoader, PinnedBytecodeLoader, PinnedExtensionLoader)
+
+
 class ProjectFinder(MetaPathFinder):
     """Finds pinned modules in their files, others with later finders; loads project code with a `PinnedLoader`."""
 
@@ -145,7 +194,7 @@ class ProjectFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         """The spec of a module; None if no finder knows it."""
         if (place := _places.get(fullname)) is not None:
-            return spec_from_file_location(fullname, place, loader=PinnedLoader(fullname, str(place)))
+            return spec_from_file_location(fullname, place, loader=pinned_loader(fullname, str(place)))
         if fullname in _absent:
             raise ModuleNotFoundError(
                 f"{fullname} did not exist when a stage's key was made from the code", name=fullname
@@ -162,17 +211,24 @@ def imported_otherwise(name: str) -> bool:
     if name in BEFORE:
         return False
     loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
-    return isinstance(loader, SourceFileLoader | SourcelessFileLoader) and not isinstance(loader, PinnedLoader)
+    return isinstance(loader, UNPINNED) and not isinstance(loader, PINNED)
 
 
 def pinned(spec: ModuleSpec) -> ModuleSpec:
-    """A spec with a `PinnedLoader`, if it is that of a source file of the project.
+    """A spec whose loader keeps to the bytes that keys are made of, if it is that of a file of the project.
 
     Import hooks such as beartype's use loaders of their own, which read the file again.
     """
-    if isinstance(spec.loader, SourceFileLoader) and spec.origin and lies_in_project(Path(spec.origin)):
-        spec.loader = PinnedLoader(spec.name, spec.origin)
+    if isinstance(spec.loader, UNPINNED) and spec.origin and lies_in_project(Path(spec.origin)):
+        spec.loader = pinned_loader(spec.name, spec.origin)
     return spec
+
+
+def pinned_loader(name: str, path: str) -> PinnedLoader | PinnedBytecodeLoader | PinnedExtensionLoader:
+    """The loader of a project file."""
+    if path.endswith(tuple(EXTENSION_SUFFIXES)):
+        return PinnedExtensionLoader(name, path)
+    return PinnedBytecodeLoader(name, path) if path.endswith(tuple(BYTECODE_SUFFIXES)) else PinnedLoader(name, path)
 
 
 def lies_in_project(file: Path) -> bool:

@@ -111,14 +111,23 @@ class Module:
         return self._run_by[index]
 
     @functools.cached_property
-    def exported(self) -> tuple[str, ...]:
-        """The names that its `__all__` lists as literals."""
-        return tuple(
-            node.value
-            for index in self.binders.get("__all__", ())
-            for node in ast.walk(self.body[index])
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        )
+    def exported(self) -> tuple[str, ...] | None:
+        """The names that its `__all__` lists; None if they are not all written out."""
+        binders = self.binders.get("__all__", ())
+        found: list[str] = []
+        for index, node in enumerate(self.body):
+            match node:
+                case ast.Assign(value=value) | ast.AnnAssign(value=value) | ast.AugAssign(value=value) if (
+                    index in binders and isinstance(value, ast.List | ast.Tuple)
+                ):
+                    texts = [part.value for part in value.elts if isinstance(part, ast.Constant)]
+                    found += [text for text in texts if isinstance(text, str)]
+                    is_listed = len(texts) == len(value.elts)
+                case _:
+                    is_listed = "__all__" not in names_in(node)
+            if not is_listed:
+                return None
+        return tuple(found)
 
     def position(self, index: int) -> tuple[int, int]:
         """The position of a statement in the file; of an import that was split, that of its name."""
@@ -211,6 +220,13 @@ def parse(path: Path, source: bytes, package: str) -> Module:
         or (b"metaclass" in source and has_metaclass(tree, aliases))
     )
     return Module(path, body, binders, imports, stars, effective, frozenset(order), has_hooks, package, keeps_typing)
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """The names in a syntax tree, and those that imports bind."""
+    inner = list(ast.walk(node))
+    names = {part.id for part in inner if isinstance(part, ast.Name)}
+    return names | {part.asname or part.name for part in inner if isinstance(part, ast.alias)}
 
 
 def short_hash(text: str) -> str:

@@ -623,6 +623,47 @@ UNLIKE = {
 }
 
 
+GIVING = "def __getattr__(name):\n  {}\n"
+FROM_LISTED = "from models import *\ndef draw(): return a.N"
+UNLIKE |= {
+    "a module that a computed __all__ lists": (
+        FROM_LISTED,
+        FROM_LISTED,
+        LISTED | {"models/__init__.py": "__all__ = [name for name in 'a']"},
+    ),
+    "a module that an __all__ from elsewhere lists": (
+        FROM_LISTED,
+        FROM_LISTED,
+        LISTED | {"models/__init__.py": "from .names import __all__", "models/names.py": "__all__ = ['a']"},
+    ),
+    "a module that is put into __all__": (
+        FROM_LISTED,
+        FROM_LISTED,
+        LISTED | {"models/__init__.py": "__all__ = []\n__all__.append(chr(97))"},
+    ),
+    "a module that is added to __all__": (
+        FROM_LISTED,
+        FROM_LISTED,
+        LISTED | {"models/__init__.py": "__all__ = ['b']\n__all__ += ['a']", "models/b.py": ""},
+    ),
+    "a name that a package gives instead of a module": (
+        "from models import b\ndef draw(): return b.N",
+        "from models import b\ndef draw(): return b.N",
+        {"models/__init__.py": GIVING.format("from models import a; return a"), "models/b.py": "N = 3"}
+        | {"models/a.py": "N = 1"},
+    ),
+    "what a package does when it is asked for a name": (
+        "import models.a\ndef draw(): return models.a.N",
+        "import models.a\ndef draw(): return models.a.N",
+        {
+            "models/__init__.py": "from models import b\n" + GIVING.format("return b.M"),
+            "models/b.py": "from models.a import N as M",
+        }
+        | {"models/a.py": "X = 0\nN = 1"},
+    ),
+}
+
+
 @pytest.mark.parametrize("kind", UNLIKE)
 def test_what_makes_something_else_has_another_fingerprint(project: Path, kind: str) -> None:
     one, other, files = UNLIKE[kind]
@@ -687,6 +728,21 @@ DYNAMIC = [
     "def draw(): return compile('a', 'a', 'exec')",
     "from importlib.metadata import EntryPoint\ndef draw(): return EntryPoint('a', 'a:b', 'g').load()",
     "from pydantic import ImportString\ndef draw(): return ImportString",
+    "import inspect\ndef draw(f): return inspect.unwrap(f).__globals__",
+    "import inspect\ndef draw(f): return inspect.getclosurevars(f)",
+    "def draw(f): return getattr(f, '__globals__')",
+    "from operator import attrgetter\ndef draw(f): return attrgetter('__globals__')(f)",
+    "def draw(error): return error.__traceback__.tb_frame.f_globals",
+    "def draw(work): return work().gi_frame",
+    "def draw(): return __builtins__['exec']('a')",
+    "def draw(): return __loader__",
+    "import gc\ndef draw(): return gc.get_objects()",
+    "import sys\ndef draw(): return getattr(sys, 'modules')['a']",
+    "import sys\ndef draw(): return sys.__dict__['modules']",
+    "import sys as s\nkept = s\ndef draw(): return kept.modules",
+    "import os\ndef draw(): return os.sys.modules['a']",
+    "import json\ndef draw(): return json.__path__",
+    "import json\njson.__path__.append('a')\ndef draw(): return 1",
 ]
 
 
@@ -703,12 +759,26 @@ def test_code_that_is_loaded_by_a_computed_name_is_refused_with_the_line(project
         "import importlib.metadata\ndef draw(): return importlib.metadata.version('a')",
         "import importlib.util\ndef draw(): return importlib.util.find_spec('a')",
         "import sys\ndef draw(): return sys.maxsize",
+        "import gc\ndef draw(): return gc.collect()",
+        "import inspect\ndef draw(f): return inspect.signature(f)",
+        "def draw(x): return x.__dict__, x.__class__.__name__",
+        "'__globals__'\ndef draw(): 'See __globals__.'",
         "def eval(x): return x\ndef draw(): return eval(1)",
         "def other(): return exec('a')\ndef draw(): return 1",
     ],
 )
 def test_what_loads_no_code_is_not_refused(project: Path, code: str) -> None:
     assert "draw" in drawn(project, code)
+
+
+@pytest.mark.parametrize(
+    "line", ["__path__ = ['a']", "__path__.append('a')", "__path__ += ['a']", "__path__[:] = ['a']"]
+)
+def test_a_package_that_changes_where_its_modules_are_found_is_refused(project: Path, line: str) -> None:
+    write(project, "models/__init__.py", f"X = 1\n{line}")
+    write(project, "models/a.py", "N = 1")
+    with pytest.raises(UnseenCodeError, match=r"^models/__init__\.py, line 2: __path__ can run code that the cache"):
+        drawn(project, "from models.a import N\ndef draw(): return N")
 
 
 def test_a_module_that_is_not_the_projects_is_refused(project: Path) -> None:
@@ -895,6 +965,22 @@ def test_what_is_imported_from_elsewhere_without_an_installation_is_its_code_too
     assert changed(before, drawn(project, code)) == {f"{file}: far"}
 
 
+@pytest.mark.parametrize("inner", ["", "inner/"])
+def test_a_package_without_code_of_its_own_is_followed_in_each_of_its_folders(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, inner: str
+) -> None:
+    folders = [tmp_path_factory.mktemp("portion") for _ in range(2)]
+    for folder, name in zip(folders, ("one", "two"), strict=True):
+        write(folder, f"spread/{inner}{name}.py", "N = 1")
+        monkeypatch.syspath_prepend(folder)
+    package = f"spread.{inner}".replace("/", ".")
+    code = f"from {package}one import N as one\nfrom {package}two import N as two\ndef draw(): return one, two"
+    for folder, name in zip(folders, ("one", "two"), strict=True):
+        before = drawn(project, code)
+        write(folder, f"spread/{inner}{name}.py", "N = 2")
+        assert changed(before, drawn(project, code)) == {f"spread/{inner}{name}.py: N"}
+
+
 def test_what_is_installed_elsewhere_is_not(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -916,6 +1002,14 @@ def test_modules_that_import_each_other_are_read_once(project: Path) -> None:
     write(project, "tasks/learning/constants.py", "import tasks.learning.loop\nimport tasks.fit\nRATE = tasks.fit.fit")
     places = [place.partition(": ")[0] for place in fingerprint(project)]
     assert set(places) == {"tasks/fit.py", "tasks/learning/loop.py", "tasks/learning/constants.py"}
+
+
+@pytest.mark.parametrize("line", ["from . import a", "from models import a", "import models.a as a"])
+def test_a_package_may_import_a_module_of_its_own(project: Path, line: str) -> None:
+    write(project, "models/__init__.py", f"{line}\ndef f(): return a.N")
+    write(project, "models/a.py", "N = 1")
+    assert "models/a.py: N" in drawn(project, "from models import f\ndef draw(): return f()")
+    assert "models/a.py: N" in drawn(project, "import models\ndef draw(): return models.a.N")
 
 
 def test_a_change_of_where_a_definition_lies_is_a_change(project: Path) -> None:

@@ -1,7 +1,9 @@
 """The code that runs is the code in the key, whatever happens to the files while a process runs."""
 
+import importlib.util
 import json
 import os
+import py_compile
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -143,6 +145,75 @@ def test_a_module_that_comes_after_the_key_is_not_imported(copy: Path, python: C
     )
     assert python(MOVED.replace("{edit}", 'Path("tasks/fast.py").write_text("RATE = 0.2")')) == 0.1
     assert python(MOVED.replace("{edit}", "")) == 0.2
+
+
+#: Prints what a stage that imports a compiled module while it runs returns, after that was replaced.
+COMPILED = """
+import json
+from pathlib import Path
+from tasks.caching.code.fingerprint import fingerprint
+import tasks.lazy
+before = fingerprint("tasks.lazy", "fit")
+{edit}
+try:
+    result = tasks.lazy.fit()
+except ImportError as error:
+    result = str(error)
+print(json.dumps([result, before == fingerprint("tasks.lazy", "fit")]))
+"""
+
+
+def compile_rates(copy: Path, rate: float, target: str) -> None:
+    source = copy / "source.py"
+    source.write_text(f"RATE = {rate}\n")
+    py_compile.compile(str(source), str(copy / target), doraise=True)
+
+
+def test_bytecode_without_source_is_run_as_it_was_for_the_key(copy: Path, python: Callable[..., Any]) -> None:
+    (copy / "tasks" / "rates.py").unlink()
+    compile_rates(copy, 0.1, "tasks/rates.pyc")
+    compile_rates(copy, 0.2, "other.pyc")
+    replacing = 'Path("other.pyc").replace("tasks/rates.pyc")'
+    assert python(COMPILED.replace("{edit}", replacing)) == [0.1, True]
+    assert python(COMPILED.replace("{edit}", 'Path("tasks/rates.pyc").unlink()'))[0] == 0.2
+
+
+def test_a_compiled_module_that_was_replaced_since_its_key_is_not_imported(
+    copy: Path, python: Callable[..., Any]
+) -> None:
+    """The system loads it from its file: what it had between then and now is unknown."""
+    original = Path(importlib.util.find_spec("_bisect").origin)  # type: ignore[union-attr, arg-type]
+    compiled = copy / "tasks" / original.name
+    compiled.write_bytes(original.read_bytes())
+    (copy / "tasks" / "lazy.py").write_text(
+        "def fit():\n    from tasks._bisect import bisect_right\n    return bisect_right([1], 2)\n"
+    )
+    assert python(COMPILED.replace("{edit}", "")) == [1, True]
+    replacing = f'path = Path("tasks/{original.name}"); path.write_bytes(path.read_bytes() + b"0")'
+    told = f"{compiled} was replaced after a stage's key was made from it: run again"
+    assert python(COMPILED.replace("{edit}", replacing)) == [told, True]
+
+
+def test_a_compiled_module_that_was_imported_before_the_finder_is_refused(
+    copy: Path, python: Callable[..., Any]
+) -> None:
+    original = Path(importlib.util.find_spec("_bisect").origin)  # type: ignore[union-attr, arg-type]
+    (copy / "models").mkdir()
+    (copy / "models" / original.name).write_bytes(original.read_bytes())
+    (copy / "tasks" / "lazy.py").write_text(
+        "def fit():\n    from models._bisect import bisect_right\n    return bisect_right([1], 2)\n"
+    )
+    code = """
+        import json, sys
+        import models._bisect
+        import tasks.lazy
+        from tasks.caching.code.fingerprint import fingerprint
+        try:
+            print(json.dumps(list(fingerprint("tasks.lazy", "fit"))))
+        except ValueError as error:
+            print(json.dumps(str(error)))
+        """
+    assert python(code).startswith("models._bisect was imported before flows and tasks,")
 
 
 def test_the_module_that_python_finds_is_the_one_in_the_key(copy: Path, python: Callable[..., Any]) -> None:
