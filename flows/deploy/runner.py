@@ -90,7 +90,7 @@ class ForkingStarter:
 async def serve(
     deployments: Iterable[RunnerDeployment], limit: int, on_ready: Callable[[], None], housekeeping: Callable[[], None]
 ) -> None:
-    """Serves deployments until a signal stops it; active runs then have half a minute to save their checkpoints.
+    """Serves deployments until a signal stops it; active runs then have half a minute to save training checkpoints.
 
     Args:
         deployments: To serve.

@@ -9,13 +9,13 @@ from flows.errors import InputError
 from flows.maintenance.isolated_training import finish, homes_elsewhere, train_elsewhere, training, write_experiment
 from flows.maintenance.training_messages import read_messages
 from tasks.caching.records import open_envelope
-from tasks.caching.storage.states import step_of
+from tasks.caching.storage.stage_checkpoints import step_of
 from tasks.learning.config.experiment import Experiment
 
 #: What Prefect shows of the trainings.
 PURPOSE = "selftest"
 
-#: States in the course of a training, about: enough to be killed anywhere, few enough to cost little.
+#: Training checkpoints in the course of a training, about: enough to be killed anywhere, few enough to cost little.
 STATES = 1000
 
 #: Seconds between two looks at how far a training has come.
@@ -75,7 +75,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
 
 
 def with_states(experiment: Experiment) -> Experiment:
-    """The experiment with states kept so often that it can be killed anywhere."""
+    """The experiment with training checkpoints kept so often that it can be killed anywhere."""
     every = max(1, experiment.training.epochs // STATES)
     training = experiment.training.model_copy(update={"checkpoint_every": f"{every} epochs"})
     return experiment.model_copy(update={"training": training})
@@ -88,14 +88,14 @@ def batches_of(experiment: Experiment) -> int:
 
 
 def kill_after(updates: int, source: Path, home: Path) -> list[int]:
-    """Kills a training once it has kept a state of so many updates; the steps that it had resumed from.
+    """Kills a training once it has kept a training checkpoint of so many updates; the steps that it had resumed from.
 
     Raises:
         InputError: it ended before.
         TrainingError: it failed.
     """
     with training(source, home, "train", PURPOSE) as process:
-        while newest_state(home) < updates:
+        while newest_training_checkpoint(home) < updates:
             if process.poll() is not None:
                 finish(process)
                 raise InputError("the training ended before it could be killed: give it more --training.epochs")
@@ -105,13 +105,13 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
     return resumed_steps(out)
 
 
-def newest_state(home: Path) -> int:
-    """Updates in the newest state of the training in a store; -1 if there is none."""
+def newest_training_checkpoint(home: Path) -> int:
+    """Updates in the newest training checkpoint of the training in a store; -1 if there is none."""
     return max(map(step_of, (home / "artifacts/states/train").glob("*/*.pth")), default=-1)
 
 
 def resumed_steps(out: str) -> list[int]:
-    """The steps of the states that a training has resumed from, as it reported; empty if it began at the start."""
+    """The steps from which a training has resumed, as it reported; empty if it began at the start."""
     return [message.step for message in read_messages(out)]
 
 

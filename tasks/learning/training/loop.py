@@ -18,11 +18,11 @@ from tasks.learning.optimizers.registry import build_optimizer
 from tasks.learning.training.history import History
 from tasks.learning.training.lr_schedule import learning_rate_at, set_learning_rate
 from tasks.learning.training.resumption import (
-    Checkpointer,
-    CheckpointInterval,
     Position,
     Resumption,
     RunningFit,
+    TrainingCheckpointer,
+    TrainingCheckpointInterval,
     clone_tensors,
 )
 from tasks.learning.training.targets import require_targets
@@ -75,7 +75,7 @@ def fit(
     train: Batch,
     held_out: Mapping[str, Batch],
     on_progress: OnProgress | None = None,
-    checkpointer: Checkpointer | None = None,
+    checkpointer: TrainingCheckpointer | None = None,
 ) -> Fit:
     """Fit a network in place.
 
@@ -117,7 +117,7 @@ def fit(
             best.offer(epoch, losses)
         position.end_epoch()
         if resumption is not None:
-            resumption.offer()
+            resumption.keep_if_due()
         progress.report(epoch, loss)
     best.restore()
     _require_finite_parameters(network, position.epoch - 1)
@@ -126,12 +126,12 @@ def fit(
 
 
 def _resumption(
-    running: RunningFit, training: Training, checkpointer: Checkpointer | None, batches: int
+    running: RunningFit, training: Training, checkpointer: TrainingCheckpointer | None, batches: int
 ) -> Resumption | None:
     """What keeps training checkpoints and stops the fit, once the newest is restored; None without a checkpointer."""
     if checkpointer is None:
         return None
-    resumption = Resumption(running, CheckpointInterval(training.checkpoint_every), checkpointer, batches)
+    resumption = Resumption(running, TrainingCheckpointInterval(training.checkpoint_every), checkpointer, batches)
     resumption.resume()
     return resumption
 
@@ -146,7 +146,7 @@ def _train_epoch(step: "_Step", batches: Batches, position: Position, resumption
         position.end_batch(loss, len(x))
         # After the last batch the epoch is to be evaluated and recorded first.
         if resumption is not None and position.batch < len(batches):
-            resumption.offer()
+            resumption.keep_if_due()
     # For a full batch this is its loss exactly: a float32 times fewer than 2²⁹ rows fits into a float64.
     return position.loss_sum / position.rows
 
