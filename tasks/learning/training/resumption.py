@@ -22,7 +22,7 @@ from torch import Tensor, nn, optim
 
 from tasks.learning.models.plain_file import PlainFileError, load_plain
 from tasks.learning.models.weights import require_specified, specify
-from tasks.learning.training.history import History
+from tasks.learning.training.history import FitHistory
 
 #: Raised when the form of a training checkpoint changes; one of another schema is not restored.
 SCHEMA = 1
@@ -99,11 +99,11 @@ class TrainingCheckpointError(ValueError):
 class Best(Protocol):
     """The best weights so far, as the loop keeps them."""
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Its content, as tensors and plain values."""
 
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Restore what `memory` returned."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
 
 
 @dataclass
@@ -122,7 +122,7 @@ class RunningFit:
     network: nn.Module
     optimizer: optim.Optimizer
     best: Best
-    history: History
+    history: FitHistory
     position: Position
     owner: str
 
@@ -134,7 +134,7 @@ class RunningFit:
             "position": asdict(self.position),
             "network": clone_tensors(self.network.state_dict()),
             "optimizer": deepcopy(self.optimizer.state_dict()),
-            "best": self.best.memory(),
+            "best": self.best.state_dict(),
             "history": capture_history(self.history),
             "random": capture_random(self._device()),
         }
@@ -164,7 +164,7 @@ class RunningFit:
             raise TrainingCheckpointError(f"{len(self.history.train_loss)} losses of {self.position.epoch} epochs")
         self.network.load_state_dict(captured["network"], strict=True)
         self.optimizer.load_state_dict(captured["optimizer"])
-        self.best.recall(captured["best"])
+        self.best.load_state_dict(captured["best"])
         restore_random(captured["random"], self._device())
 
     def _device(self) -> torch.device:
@@ -265,7 +265,7 @@ def clone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
-def capture_history(history: History) -> dict[str, Any]:
+def capture_history(history: FitHistory) -> dict[str, Any]:
     """A history's flat arrays as tensors: float64, and int64 for the epochs."""
     return {
         "train_loss": to_tensor(history.train_loss),
@@ -275,7 +275,7 @@ def capture_history(history: History) -> dict[str, Any]:
     }
 
 
-def restore_history(history: History, captured: dict[str, Any]) -> None:
+def restore_history(history: FitHistory, captured: dict[str, Any]) -> None:
     """Fills a history with what `capture_history` took."""
     history.train_loss = to_array(captured["train_loss"])
     history.learning_rate = to_array(captured["learning_rate"])
