@@ -55,6 +55,7 @@ from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store, UnusableFileError, project_store
 from tasks.learning.config.devices import DEVICE, fallback_notice
 from tasks.learning.config.experiment import Experiment
+from tasks.train import train as train_stage
 
 #: Where a flow does its work, as it may be asked for.
 Device = Annotated[str, Field(pattern=rf"^({DEVICE})$")]
@@ -201,7 +202,7 @@ def describe_saved(folder: Path, reports: Sequence[StageReport], store: Store) -
         store: that the run is in.
     """
     run, is_new = find_run(folder.name, store), reports[-1].status == "run"
-    trained = any(report.name == "train" and report.status == "run" for report in reports)
+    trained = any(report.name == train_stage.name and report.status == "run" for report in reports)
     if not is_new:
         return SavedRun(folder, trained, is_new, rejections_of(run, store), drift=())
     row = read_row(run, store)

@@ -88,7 +88,7 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
         source = home / "reproduce.toml"
         write_experiment(experiment, source)
         notify(f"training {experiment.name} on {experiment.training.device} once more, in an empty store")
-        train_elsewhere(source, home, "save", PURPOSE)
+        train_elsewhere(source, home, STAGES[-1], PURPOSE)
         return compare_with(manifest, store, Store(home))
 
 

@@ -11,12 +11,13 @@ from flows.maintenance.training_messages import read_messages
 from tasks.caching.records import open_envelope
 from tasks.caching.storage.stage_checkpoints import step_of
 from tasks.learning.config.experiment import Experiment
+from tasks.train import train
 
 #: What Prefect shows of the trainings.
 PURPOSE = "selftest"
 
 #: Training checkpoints in the course of a training, about: enough to be killed anywhere, few enough to cost little.
-STATES = 1000
+TRAINING_CHECKPOINTS = 1000
 
 #: Seconds between two looks at how far a training has come.
 LOOK_SECONDS = 0.002
@@ -62,21 +63,21 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         source = folder / "selftest.toml"
         write_experiment(with_states(experiment), source)
         notify(f"training {experiment.name} without a kill")
-        train_elsewhere(source, folder / "without", "train", PURPOSE)
+        train_elsewhere(source, folder / "without", train.name, PURPOSE)
         resumed: list[int] = []
         targets = [epochs * number // (kills + 1) for number in range(1, kills + 1)]
         for target in targets:
             notify(f"killing it after epoch {target:,} of {epochs:,}")
             resumed += kill_after(target * batches, source, folder / "killed")
         notify("letting it end")
-        resumed += resumed_steps(train_elsewhere(source, folder / "killed", "train", PURPOSE))
+        resumed += resumed_steps(train_elsewhere(source, folder / "killed", train.name, PURPOSE))
         resumed_after = [step // batches for step in resumed]
         return ResumeReport(targets, resumed_after, digests_side_by_side(folder / "without", folder / "killed"))
 
 
 def with_states(experiment: Experiment) -> Experiment:
     """The experiment with training checkpoints kept so often that it can be killed anywhere."""
-    every = max(1, experiment.training.epochs // STATES)
+    every = max(1, experiment.training.epochs // TRAINING_CHECKPOINTS)
     training = experiment.training.model_copy(update={"checkpoint_every": f"{every} epochs"})
     return experiment.model_copy(update={"training": training})
 
@@ -94,7 +95,7 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
         InputError: it ended before.
         TrainingError: it failed.
     """
-    with training(source, home, "train", PURPOSE) as process:
+    with training(source, home, train.name, PURPOSE) as process:
         while newest_training_checkpoint(home) < updates:
             if process.poll() is not None:
                 finish(process)
@@ -107,7 +108,7 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
 
 def newest_training_checkpoint(home: Path) -> int:
     """Updates in the newest training checkpoint of the training in a store; -1 if there is none."""
-    return max(map(step_of, (home / "artifacts/states/train").glob("*/*.pth")), default=-1)
+    return max(map(step_of, (home / "artifacts/states" / train.name).glob("*/*.pth")), default=-1)
 
 
 def resumed_steps(out: str) -> list[int]:

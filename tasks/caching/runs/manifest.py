@@ -27,6 +27,9 @@ from tasks.limits import CHECKPOINT, FILE, MOST_THREADS, NAME, RUN
 #: Name of the manifest in the run folder.
 MANIFEST = "run.json"
 
+#: The stage that saves runs: its records have the digests of the manifest and the other files of a run folder.
+SAVED_BY = "save"
+
 #: Name of the report beside it, which the manifest cannot list, since the report is made from the manifest.
 REPORT = "report.html"
 
@@ -256,6 +259,17 @@ class Manifest(Part):
         if name not in outputs:
             raise ManifestError(f"the manifest of run {self.run} does not name {name} of stage {stage}")
         return outputs[name].reference()
+
+    def made(self, name: str) -> Reference:
+        """The reference to an artifact of the run, whichever of its stages made it.
+
+        Raises:
+            ManifestError: the manifest does not name it.
+        """
+        for entry in self.stages:
+            if name in entry.outputs:
+                return entry.outputs[name].reference()
+        raise ManifestError(f"the manifest of run {self.run} does not name {name}")
 
     def stage(self, name: str) -> StageEntry:
         """The entry of a stage.
