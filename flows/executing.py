@@ -1,4 +1,4 @@
-"""Carries out one flow run in a process of its own, which `workflow serve` forks for it and a worker starts for it.
+"""Executes one flow run in a process of its own, which `workflow serve` forks for it and a worker starts for it.
 
 It is forked from a process that has imported Prefect, which takes a second, but nothing of the project: each run finds
 the code as it is when it begins.
@@ -26,8 +26,8 @@ PRELOADED = [
 FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 
 
-def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
-    """Carries out a flow run, in a process that was forked for it.
+def execute_in_fork(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
+    """Executes a flow run, in a process that was forked for it.
 
     Args:
         flow_run_id: in Prefect.
@@ -37,11 +37,11 @@ def execute(flow_run_id: UUID, environment: Mapping[str, str]) -> None:
     os.setsid()
     end_without_a_trace()
     os.environ.update(environment)
-    carry_out(flow_run_id)
+    execute_flow_run(flow_run_id)
 
 
-def carry_out(flow_run_id: UUID) -> None:
-    """Carries out a flow run to its end, as `python -m prefect.engine` does, but as a `LastingFlow`."""
+def execute_flow_run(flow_run_id: UUID) -> None:
+    """Executes a flow run to its end, as `python -m prefect.engine` does, but as a `LeasedFlow`."""
     from prefect.engine import handle_engine_signals
     from prefect.flow_engine import load_flow, load_flow_run
     from prefect.logging.loggers import flow_run_logger
@@ -60,7 +60,7 @@ def carry_out(flow_run_id: UUID) -> None:
         except Exception:
             log.exception("The flow cannot be loaded")
             raise
-        flow.carry_out(flow_run)
+        flow.execute(flow_run)
 
 
 def end_without_a_trace() -> None:
@@ -75,13 +75,13 @@ def end_without_a_trace() -> None:
 
 
 def main() -> None:
-    """Carries out the flow run that the environment names."""
+    """Executes the flow run that the environment names."""
     end_without_a_trace()
     from flows.environment.settings import configure_prefect
     from tasks.caching.storage.store import project_store
 
     configure_prefect(project_store().root)
-    carry_out(UUID(os.environ[FLOW_RUN]))
+    execute_flow_run(UUID(os.environ[FLOW_RUN]))
 
 
 if __name__ == "__main__":

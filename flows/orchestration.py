@@ -23,13 +23,13 @@ from flows.config.experiments import SettledExperiment, resolve
 from flows.environment.identity import identity
 from flows.runs.folders import find_folder, find_run
 from flows.runs.history import read_row, rejections_of
-from flows.runs.latest import point_unless_outrun, take_sequence_number
+from flows.runs.latest import point_if_newest, take_sequence_number
 from flows.runs.layout import require_layout
 from flows.runs.verifications import is_pending, is_triggered, is_verified, was_verified
 from flows.runs.wording import in_one_line
 from flows.runtime.concurrency import IfRunning, one_at_a_time
-from flows.runtime.connection import ask
-from flows.runtime.engine import LastingFlow
+from flows.runtime.connection import try_request
+from flows.runtime.engine import LeasedFlow
 from flows.runtime.events import CONFIRMED, REVERIFIED, TRAINED, VERIFIED
 from flows.runtime.observers import RunEvents, RunLog, emit_run_event
 from flows.runtime.run_names import tag_run, train_run_name, verify_run_name
@@ -55,6 +55,7 @@ from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store, UnusableFileError, project_store
 from tasks.learning.config.devices import DEVICE, fallback_notice
 from tasks.learning.config.experiment import Experiment
+from tasks.train import train as train_stage
 
 #: Where a flow does its work, as it may be asked for.
 Device = Annotated[str, Field(pattern=rf"^({DEVICE})$")]
@@ -97,7 +98,7 @@ def emit_trained(flow: Flow[..., Any], flow_run: FlowRun, state: State[str | Non
         return
     if is_verified(find_run(run, store)):
         emit_run_event(CONFIRMED, run)
-    elif not ask(lambda: has_pending_verification(run, store)):
+    elif not try_request(lambda: has_pending_verification(run, store)):
         emit_run_event(TRAINED, run)
 
 
@@ -107,7 +108,7 @@ def has_pending_verification(run: str, store: Store) -> bool:
         return is_pending(client, run, store.root)
 
 
-@partial(LastingFlow, name="train", flow_run_name=train_run_name, persist_result=False, on_completion=[emit_trained])
+@partial(LeasedFlow, name="train", flow_run_name=train_run_name, persist_result=False, on_completion=[emit_trained])
 def train(
     experiment: Experiment = EXPERIMENT,
     refresh: list[Refreshable] = [],  # noqa: B006 (a form's default)
@@ -156,7 +157,7 @@ def run_training(request: TrainingRequest, store: Store, retries: int, notes: st
     require_pointers(name, store)
     number = take_sequence_number(store)
     tags = (name, settled.training.device, *(f"refreshed {stage}" for stage in request.refresh))
-    ask(lambda: tag_run(tags))
+    try_request(lambda: tag_run(tags))
     observer = Observers(
         RunLog(notes and f"notes: {in_one_line(notes)}", fallback_note(settled)),
         RunPages(name, store, notes),
@@ -187,7 +188,7 @@ def update_latest(folder: Path, experiment: str, store: Store, number: int) -> b
     if has_ended_in_prefect(flow_run.id):
         get_run_logger().warning("this run was marked as ended while it ran: latest does not move to %s", folder.name)
         return False
-    if not point_unless_outrun(folder, experiment, store, number):
+    if not point_if_newest(folder, experiment, store, number):
         get_run_logger().info("a run that began later finished first: latest does not move to %s", folder.name)
     return True
 
@@ -201,14 +202,14 @@ def describe_saved(folder: Path, reports: Sequence[StageReport], store: Store) -
         store: that the run is in.
     """
     run, is_new = find_run(folder.name, store), reports[-1].status == "run"
-    trained = any(report.name == "train" and report.status == "run" for report in reports)
+    trained = any(report.name == train_stage.name and report.status == "run" for report in reports)
     if not is_new:
         return SavedRun(folder, trained, is_new, rejections_of(run, store), drift=())
     row = read_row(run, store)
     return SavedRun(folder, trained, is_new, row.rejections, row.flags)
 
 
-@partial(LastingFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
+@partial(LeasedFlow, name="verify", flow_run_name=verify_run_name, persist_result=False)
 def verify(
     run: str = LATEST,
     device: Device = "auto",
@@ -247,7 +248,7 @@ def run_verification(run: str, device: str, retries: int, expect: str | None, st
     require_layout(store, [stage.name for stage in stages(verify_pipeline)])
     settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=readable_digest(folder))
     again = was_verified(folder, settings.digest)
-    ask(lambda: tag_run((experiment_name(folder), settings.device)))
+    try_request(lambda: tag_run((experiment_name(folder), settings.device)))
     observer = Observers(RunLog(), *extra_observers.get())
     with observer.shown_failure(), store_in_use(store) as use:
         use(str(store.relative(folder)))

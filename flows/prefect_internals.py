@@ -2,7 +2,7 @@
 
 Each of them is as in Prefect 3.8.8 and httpx 0.28; pyproject.toml allows no other minor version of Prefect. On an
 update, compare each name below with Prefect's source. No other module imports or touches a private name
-(`tests/test_architecture.py`), but for `tasks/caching/prefect_run.py`: the cache does not import from `flows`.
+(`tests/test_architecture.py`), but for three that it lists: the cache does not import from `flows`.
 
 It lies below all packages of `flows`, because those of them need it that do not import each other. It imports Prefect
 only as its functions are called, since `workflow plan` has no time for that.

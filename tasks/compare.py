@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.caching.key import flatten, version
 from tasks.caching.records import DamagedArtifactError, check_record, record_of
-from tasks.caching.runs.manifest import MANIFEST, REPORT, Environment, Manifest
+from tasks.caching.runs.manifest import MANIFEST, REPORT, SAVED_BY, Environment, Manifest
 from tasks.caching.runs.sums import SUMS, find_altered
 from tasks.caching.runs.verification import Check, VerificationError, read_checks, write_checks
 from tasks.caching.stage import StageConfig, StageContext, stage
@@ -114,7 +114,7 @@ def check_folder(manifest: Manifest, store: Store) -> Check:
     """
     if altered := find_altered(store, manifest.run, {*manifest.files, MANIFEST, REPORT}):
         return Check("record", False, "; ".join(f"{name}: {wrong}" for name, wrong in altered.items()))
-    record = record_of(run_path(manifest.run, MANIFEST), "save", store)
+    record = record_of(run_path(manifest.run, MANIFEST), SAVED_BY, store)
     if record is None:
         return Check("record", True, f"every file is as {SUMS} says; no record of the save is left to compare with")
     try:

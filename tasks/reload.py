@@ -10,6 +10,7 @@ from tasks.caching.runs.verification import Check, VerificationError, write_chec
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.caching.storage.store import DamagedArtifactError, Store
+from tasks.learning.config.split import PARTS
 from tasks.learning.reporting.plots import PLOTS
 
 #: Files that every run folder has beside its checkpoint, its manifest and its report. It has more where a stage that
@@ -41,8 +42,9 @@ def reload(config: ReloadConfig, inputs: Mapping[str, Reference], context: Stage
     require_consistent(manifest)
     first = (manifest.checkpoint, *EXPECTED)
     files = [manifest.file(name) for name in (*first, *sorted(manifest.files.keys() - set(first)))]
-    artifacts = {"predictions": manifest.artifact("evaluate", "predictions")}
-    artifacts |= {part: entry.reference() for part, entry in manifest.stage("split").outputs.items()}
+    artifacts = {"predictions": manifest.made("predictions")}
+    named = {name for entry in manifest.stages for name in entry.outputs}
+    artifacts |= {part: manifest.made(part) for part in PARTS if part in named}
     for reference in (*files, *artifacts.values()):
         require_intact_artifact(context.store, reference)
     checkpoint, model, metrics, *_ = files
@@ -88,7 +90,7 @@ def require_consistent(manifest: Manifest) -> None:
     require_equal(manifest, "seed", manifest.seed, flatten(manifest.experiment).get("training.seed"))
     expected = {manifest.checkpoint, *EXPECTED}
     require_equal(manifest, "files", sorted(expected & manifest.files.keys()), sorted(expected))
-    trained = manifest.artifact("train", "weights").digest
+    trained = manifest.made("weights").digest
     require_equal(manifest, "the digest of its checkpoint", manifest.file(manifest.checkpoint).digest, trained)
 
 

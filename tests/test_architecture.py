@@ -33,9 +33,13 @@ TRUSTING_BUILTINS = {"eval", "exec"}
 MOST_MODULES = 12
 MOST_LINES = 350
 
-#: The one module of the flows that touches private names of Prefect, and what those look like.
+#: The one module that touches private names of Prefect, and what those look like.
 INTERNALS = "flows.prefect_internals"
 PRIVATE = re.compile(r"prefect(\.\w+)*\._[a-z]\w*(\.\w+)*")
+
+#: The private names in another module, since the cache does not import from the flows: a method that Prefect's result
+#: store calls, and an attribute of our own, which pydantic wants private.
+EXEMPT = {"tasks.caching.prefect_run": {"RecordFiles._resolve_path", "self._resolve_path", "self._failure"}}
 
 SHAPELESS = {"utils", "helpers", "common", "core"}
 
@@ -241,8 +245,9 @@ def private_names(project: Path) -> set[str]:
     return {
         f"{module} has {name}"
         for module, path in modules(project).items()
-        if part(module) == "flows" and module != INTERNALS
+        if module != INTERNALS and (part(module) == "flows" or "prefect" in libraries(module, project))
         for name in private_names_in(ast.parse(path.read_bytes(), str(path))) | private_imports(module, project)
+        if name not in EXEMPT.get(module, ())
     }
 
 
@@ -334,6 +339,8 @@ class TestTheProject:
 
     def test_private_names_of_prefect_are_in_one_module(self) -> None:
         assert private_names(PROJECT) == set()
+        for module, exempt in EXEMPT.items():
+            assert exempt <= private_names_in(ast.parse(modules(PROJECT)[module].read_bytes())), "no longer needed"
         assert private_names_in(ast.parse((PROJECT / "flows/prefect_internals.py").read_bytes()))
 
 
@@ -518,11 +525,19 @@ class TestTheChecks:
         write(project, "flows/runner.py", code)
         assert found in {name.removeprefix("flows.runner has ") for name in private_names(project)}
         write(project, "flows/runner.py", "")
+        write(project, "tasks/caching/prefect_run.py", f"import prefect\n{code}")
+        assert found in {name.removeprefix("tasks.caching.prefect_run has ") for name in private_names(project)}
+        write(project, "tasks/caching/prefect_run.py", "")
         write(project, "flows/prefect_internals.py", code)
         assert private_names(project) == set()
 
     def test_what_is_not_private_or_not_of_prefect_is_not_found(self, project: Path) -> None:
         code = "import os, prefect\nfrom prefect import Flow\nos._exit(0)\nprefect.__version__\n"
         write(project, "flows/runner.py", f"{code}class Own:\n    def f(self):\n        self._mine = self._f")
-        write(project, "tasks/caching/key.py", "from prefect._internal.engine import x")
+        write(project, "tasks/caching/key.py", "import json\njson.decoder._x")
+        write(
+            project,
+            "tasks/caching/prefect_run.py",
+            "from prefect import Files\nclass RecordFiles(Files):\n    def _resolve_path(self): ...",
+        )
         assert private_names(project) == set()

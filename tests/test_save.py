@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from flows.config.experiments import load_experiment, settle
+from tasks.caching.runs.manifest import SAVED_BY
 from tasks.caching.storage.store import Store
-from tasks.save import SaveConfig, kept_files
+from tasks.save import SaveConfig, kept_files, save
 
 
 @pytest.mark.parametrize("file", ["run.json", "model.json", "report.html", "SHA256SUMS", "own.pth"])
@@ -25,3 +26,7 @@ def test_what_the_stages_before_keep_is_taken_as_it_is(tmp_path: Path) -> None:
     config = SaveConfig.model_validate(settle(load_experiment("line")).model_dump())
     kept = {"weights": store.publish("train", "weights.pth", b"w"), "a/b.txt": store.publish("rank", "x.json", b"{}")}
     assert kept_files(config, kept, store) == {"a/b.txt": b"{}"}
+
+
+def test_the_stage_has_the_name_by_which_its_records_are_found() -> None:
+    assert save.name == SAVED_BY

@@ -1,4 +1,4 @@
-"""The commands that offer the flows: `workflow serve`, `ui`, `worker`, `deploy` and `deployments`."""
+"""The commands that serve the flows: `workflow serve`, `ui`, `worker`, `deploy` and `deployments`."""
 
 import os
 import sys
@@ -75,8 +75,8 @@ def serve(
         refresh=refresh,
         dated=dated,
     )
-    offers = experiments_to_deploy(sources or (), schedule)
-    serve_offers(offers, limit, take_over=take_over)
+    deployed = experiments_to_deploy(sources or (), schedule)
+    serve_experiments(deployed, limit, take_over=take_over)
 
 
 def worker(
@@ -109,18 +109,18 @@ def deploy(sources: Sources = None, /, *, take_over: TakeOver = False) -> None:
 
     from flows.runtime.session import prefect_session
 
-    offers, store = experiments_to_deploy(sources or ()), project_store()
+    deployed, store = experiments_to_deploy(sources or ()), project_store()
     owned = named_api(store.root) is None
     with prefect_session(store.root, notify=print_notice) as api:
         from flows.deploy.deployments import POOL, make_deployments
         from flows.deploy.registration import deploy_to, prepare
 
-        made = asyncio.run(make_deployments(offers, identity(store.root)))
+        made = asyncio.run(make_deployments(deployed, identity(store.root)))
         paused = prepare(made, POOL, store.root, print_notice, take_over=take_over or owned)
         deploy_to(POOL, made)
         link = UiPage(api, "/deployments").link(sys.stdout) if api else ""
-    for offer in offers:
-        print_line(offer_line(offer, paused))
+    for one in deployed:
+        print_line(deployed_line(one, paused))
     print_line("verify/each-run  after each training")
     print_line(f"`workflow worker` carries out their runs. Prefect UI  {link}")
 
@@ -162,8 +162,8 @@ def given_schedule(**options: str | list[Any] | None) -> Schedule | None:
         raise list_problems(error, "the command line", "schedule") from error
 
 
-def serve_offers(offers: list[DeployedExperiment], limit: int, *, take_over: bool) -> None:
-    """Offers trainings and verifications until Ctrl-C or SIGTERM.
+def serve_experiments(deployed: list[DeployedExperiment], limit: int, *, take_over: bool) -> None:
+    """Serves trainings and verifications until Ctrl-C or SIGTERM.
 
     Raises:
         InputError: another store offers one of them on the same server, and its place is not to be taken over.
@@ -189,35 +189,35 @@ def serve_offers(offers: list[DeployedExperiment], limit: int, *, take_over: boo
 
         def on_ready() -> None:
             ready(reports)
-            for line in serving_lines(offers, api, paused):
+            for line in serving_lines(deployed, api, paused):
                 print_line(line)
 
-        deployments = asyncio.run(make_deployments(offers, identity(store.root)))
+        deployments = asyncio.run(make_deployments(deployed, identity(store.root)))
         paused = prepare(deployments, None, store.root, print_notice, take_over=take_over or owned)
         asyncio.run(serve_deployments(deployments, limit, on_ready, lambda: reap(store.root, print_notice)))
 
 
-def serving_lines(offers: list[DeployedExperiment], api: Api | None, paused: set[str]) -> list[str]:
+def serving_lines(deployed: list[DeployedExperiment], api: Api | None, paused: set[str]) -> list[str]:
     """What `serve` prints when it is ready, in lines.
 
     Args:
-        offers: the trainings.
+        deployed: the trainings.
         api: whose UI shows them.
         paused: the experiments whose schedules stay paused, as a person has them.
     """
     ui = [f"Prefect UI  {UiPage(api, '/deployments').link(sys.stdout)}"] if api else []
     return [
-        *map(partial(offer_line, paused=paused), offers),
+        *map(partial(deployed_line, paused=paused), deployed),
         "verify/each-run  after each training",
         *ui,
-        "Ctrl-C ends it; runs that are under way then keep their state.",
+        "Ctrl-C ends it; runs that are under way save a training checkpoint first.",
     ]
 
 
-def offer_line(offer: DeployedExperiment, paused: set[str]) -> str:
-    """A training that is offered, in a line."""
-    state = "  paused in the Prefect UI" if offer.experiment.name in paused else ""
-    return f"train/{offer.experiment.name}  {offer.schedule.words or 'when asked to'}{state}"
+def deployed_line(one: DeployedExperiment, paused: set[str]) -> str:
+    """A training that is served, in a line."""
+    state = "  paused in the Prefect UI" if one.experiment.name in paused else ""
+    return f"train/{one.experiment.name}  {one.schedule.words or 'when asked to'}{state}"
 
 
 def show_log() -> None:

@@ -21,7 +21,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every record, artifact, run and resumable state; exits with 1 if something is damaged or missing."""
+    """Check every record, artifact, run and stage checkpoint; exits with 1 if something is damaged or missing."""
     from flows.maintenance import check
 
     store = project_store()

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flows.config.schedule import duration
-from flows.environment.identity import ANY_STORE
+from flows.environment.identity import ANY_STORE, identity_tag
 from flows.environment.identity import PREFIX as STORE_PREFIX
 from flows.errors import InputError
 from flows.runtime.events import (
@@ -131,7 +131,9 @@ def automations(block_id: Any, store: str, about: AlertSettings) -> list["Automa
 
     def alert(name: str, trigger: "Trigger", subject: str, body: str) -> AutomationCore:
         action = SendNotification(block_document_id=block_id, subject=subject, body=body)
-        return AutomationCore(name=f"{PREFIX}{name}", tags=[TAG, store_tag(store)], trigger=trigger, actions=[action])
+        return AutomationCore(
+            name=f"{PREFIX}{name}", tags=[TAG, identity_tag(store)], trigger=trigger, actions=[action]
+        )
 
     made = [
         alert("a training failed", failure_trigger("train", store), FAILURE_SUBJECT, FAILURE_BODY),
@@ -168,7 +170,7 @@ def failure_trigger(flow: str, store: str) -> "Trigger":
             ResourceSpecification(
                 {
                     "prefect.resource.role": "tag",
-                    "prefect.resource.id": [f"prefect.tag.{tag}" for tag in (store_tag(store), ANY_STORE)],
+                    "prefect.resource.id": [f"prefect.tag.{tag}" for tag in (identity_tag(store), ANY_STORE)],
                 }
             ),
         ],
@@ -203,7 +205,7 @@ def read_alerts(client: "SyncPrefectClient", store: str) -> "list[Automation]":
     found = [
         automation
         for automation in client.read_automations(automations=ours)
-        if store_tag(store) in automation.tags or not any(tag.startswith(STORE_PREFIX) for tag in automation.tags)
+        if identity_tag(store) in automation.tags or not any(tag.startswith(STORE_PREFIX) for tag in automation.tags)
     ]
     return sorted(found, key=lambda automation: automation.name)
 
@@ -226,7 +228,7 @@ def remove_alerts(client: "SyncPrefectClient", store: str) -> int:
     alerts = read_alerts(client, store)
     for automation in alerts:
         client.delete_automation(automation.id)
-    for block in (block_name(store), *(BLOCK for alert in alerts if store_tag(store) not in alert.tags)):
+    for block in (block_name(store), *(BLOCK for alert in alerts if identity_tag(store) not in alert.tags)):
         with contextlib.suppress(ObjectNotFound):
             client.delete_block_document(client.read_block_document_by_name(block, BLOCK_TYPE).id)
     return len(alerts)
@@ -235,11 +237,6 @@ def remove_alerts(client: "SyncPrefectClient", store: str) -> int:
 def block_name(store: str) -> str:
     """Returns the name of the block with the URL of a store's alerts."""
     return f"{BLOCK}-{store}"
-
-
-def store_tag(store: str) -> str:
-    """Returns the tag of a store's flow runs, which its alerts have, too."""
-    return f"{STORE_PREFIX}{store}"
 
 
 def plain_text_url(url: str) -> str:

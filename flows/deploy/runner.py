@@ -21,7 +21,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 
 from flows.deploy.run_order import runs_to_start
-from flows.executing import PRELOADED, execute
+from flows.executing import PRELOADED, execute_in_fork
 from flows.prefect_internals import ControlChannel, order_polled_runs, process_handle, replace_starter
 from flows.signals import blocked, handled_signals
 
@@ -73,7 +73,7 @@ class ForkingStarter:
     ) -> None:
         """Starts the process, reports it, and waits for its end."""
         environment = self._channel.register(flow_run.id)
-        process = self._forks.Process(target=execute, args=(flow_run.id, environment))
+        process = self._forks.Process(target=execute_in_fork, args=(flow_run.id, environment))
         try:
             # Blocked in the new process until it can shut down gracefully: it takes up to a second to start, and the
             # runner considers it crashed if a signal ends it in that time. Blocked forever in the process it is forked
@@ -90,7 +90,7 @@ class ForkingStarter:
 async def serve(
     deployments: Iterable[RunnerDeployment], limit: int, on_ready: Callable[[], None], housekeeping: Callable[[], None]
 ) -> None:
-    """Serves deployments until a signal stops it; active runs then have half a minute to save their checkpoints.
+    """Serves deployments until a signal stops it; active runs then have half a minute to save training checkpoints.
 
     Args:
         deployments: To serve.

@@ -21,7 +21,7 @@ from flows.deploy.runner import run_periodically
 from flows.prefect_internals import order_worker_runs
 from flows.signals import handled_signals
 
-#: Seconds that flow runs have to save their checkpoints, and the worker to report their final states.
+#: Seconds that flow runs have to save training checkpoints, and the worker to report their final states.
 GRACE_SECONDS, REPORT_SECONDS = 60.0, 1.0
 
 

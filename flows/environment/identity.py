@@ -72,7 +72,12 @@ def inodes_of(path: Path, descriptor: int) -> list[int]:
 
 def store_tag(root: Path) -> str:
     """Returns the tag of flow runs and deployments of a project's store."""
-    return f"{PREFIX}{identity(root)}"
+    return identity_tag(identity(root))
+
+
+def identity_tag(of_store: str) -> str:
+    """Returns the tag of flow runs, deployments and alerts of the store with an identity."""
+    return f"{PREFIX}{of_store}"
 
 
 def is_ours(tags: Iterable[str], root: Path) -> bool:

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from flows.runs.folders import list_runs
-from flows.runs.wording import counted, in_one_line
+from flows.runs.wording import counted_kind, in_one_line
 from tasks.caching.gc.inspection import Inspection, inspect_store
 from tasks.caching.gc.repair import Repair, repair_store
 from tasks.caching.runs.pointers import point, pointers, what_is_wrong
@@ -40,7 +40,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     lines = dict.fromkeys(
         in_one_line(f"{finding.kind:<10} {finding.path}: {finding.what}") for finding in inspection.findings
     )
-    looked_at = ", ".join(counted(count, what) for what, count in sorted(inspection.counts.items())) or "nothing"
+    looked_at = ", ".join(counted_kind(count, what) for what, count in sorted(inspection.counts.items())) or "nothing"
     problems = len({finding.path for finding in inspection.problems})
     verdict = f"not clean, {problems} to mend" if problems else "clean"
     return [*lines, f"{verdict}; looked at {looked_at}"]

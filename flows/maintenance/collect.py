@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from flows.runs.wording import counted, in_one_line
+from flows.runs.wording import counted, counted_kind, in_one_line
 from tasks.caching.gc.collection import collect
 from tasks.caching.gc.garbage import Garbage
 from tasks.caching.storage.store import Store
@@ -29,7 +29,7 @@ def garbage_lines(garbage: Garbage, *, applied: bool) -> list[str]:
     lines = [f"keeps {counted(count, 'runs')}: {why}" for why, count in Counter(garbage.kept.values()).items()]
     verb = "removed" if applied else "would remove"
     lines += [in_one_line(f"{verb} {run.rpartition('/')[2]}, {decimal(size)}") for run, size in garbage.runs.items()]
-    parts = (counted(len(found), kind) for kind, found in garbage.by_kind.items() if found)
+    parts = (counted_kind(len(found), kind) for kind, found in garbage.by_kind.items() if found)
     total = total_bytes(garbage)
     what = ", ".join(parts)
     if not what:

@@ -83,12 +83,13 @@ def reproduce_run(manifest: Manifest, store: Store, device: str, notify: Callabl
     """
     experiment = experiment_to_repeat(manifest, device)
     require_device(experiment)
-    require_intact_run(manifest, stages_of(experiment), store)
+    stages = stages_of(experiment)
+    require_intact_run(manifest, stages, store)
     with homes_elsewhere("reproduce") as home:
         source = home / "reproduce.toml"
         write_experiment(experiment, source)
         notify(f"training {experiment.name} on {experiment.training.device} once more, in an empty store")
-        train_elsewhere(source, home, "save", PURPOSE)
+        train_elsewhere(source, home, stages[-1], PURPOSE)
         return compare_with(manifest, store, Store(home))
 
 

@@ -10,15 +10,17 @@ from flows.maintenance.isolated_training import finish, homes_elsewhere, train_e
 from flows.maintenance.training_messages import read_messages
 from tasks.caching.records import open_envelope
 from tasks.caching.storage.reference import Outputs
-from tasks.caching.storage.states import step_of
+from tasks.caching.storage.stage_checkpoints import step_of
 from tasks.caching.storage.store import Store
 from tasks.learning.config.experiment import Experiment
+from tasks.split import split
+from tasks.train import train
 
 #: What Prefect shows of the trainings.
 PURPOSE = "selftest"
 
-#: States in the course of a training, about: enough to be killed anywhere, few enough to cost little.
-STATES = 1000
+#: Training checkpoints in the course of a training, about: enough to be killed anywhere, few enough to cost little.
+TRAINING_CHECKPOINTS = 1000
 
 #: Seconds between two looks at how far a training has come.
 LOOK_SECONDS = 0.002
@@ -64,7 +66,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         source = folder / "selftest.toml"
         write_experiment(with_states(experiment), source)
         notify(f"training {experiment.name} without a kill")
-        train_elsewhere(source, folder / "without", "train", PURPOSE)
+        train_elsewhere(source, folder / "without", train.name, PURPOSE)
         batches = batches_of(experiment, folder / "without")
         resumed: list[int] = []
         targets = [epochs * number // (kills + 1) for number in range(1, kills + 1)]
@@ -72,14 +74,14 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
             notify(f"killing it after epoch {target:,} of {epochs:,}")
             resumed += kill_after(target * batches, source, folder / "killed")
         notify("letting it end")
-        resumed += resumed_steps(train_elsewhere(source, folder / "killed", "train", PURPOSE))
+        resumed += resumed_steps(train_elsewhere(source, folder / "killed", train.name, PURPOSE))
         resumed_after = [step // batches for step in resumed]
         return ResumeReport(targets, resumed_after, digests_side_by_side(folder / "without", folder / "killed"))
 
 
 def with_states(experiment: Experiment) -> Experiment:
-    """The experiment with states kept so often that it can be killed anywhere."""
-    every = max(1, experiment.training.epochs // STATES)
+    """The experiment with training checkpoints kept so often that it can be killed anywhere."""
+    every = max(1, experiment.training.epochs // TRAINING_CHECKPOINTS)
     training = experiment.training.model_copy(update={"checkpoint_every": f"{every} epochs"})
     return experiment.model_copy(update={"training": training})
 
@@ -88,19 +90,19 @@ def batches_of(experiment: Experiment, home: Path) -> int:
     """Updates in an epoch of a training that has taken place in a store."""
     from tasks.learning.data.tables import count_rows
 
-    rows = count_rows(Store(home).path(outputs_of(home, "split")["train"]))
+    rows = count_rows(Store(home).path(outputs_of(home, split.name)["train"]))
     return -(-rows // (experiment.training.batch_size or rows))
 
 
 def kill_after(updates: int, source: Path, home: Path) -> list[int]:
-    """Kills a training once it has kept a state of so many updates; the steps that it had resumed from.
+    """Kills a training once it has kept a training checkpoint of so many updates; the steps that it had resumed from.
 
     Raises:
         InputError: it ended before.
         TrainingError: it failed.
     """
-    with training(source, home, "train", PURPOSE) as process:
-        while newest_state(home) < updates:
+    with training(source, home, train.name, PURPOSE) as process:
+        while newest_training_checkpoint(home) < updates:
             if process.poll() is not None:
                 finish(process)
                 raise InputError("the training ended before it could be killed: give it more --training.epochs")
@@ -110,19 +112,21 @@ def kill_after(updates: int, source: Path, home: Path) -> list[int]:
     return resumed_steps(out)
 
 
-def newest_state(home: Path) -> int:
-    """Updates in the newest state of the training in a store; -1 if there is none."""
-    return max(map(step_of, (home / "artifacts/states/train").glob("*/*.pth")), default=-1)
+def newest_training_checkpoint(home: Path) -> int:
+    """Updates in the newest training checkpoint of the training in a store; -1 if there is none."""
+    return max(map(step_of, (home / "artifacts/states" / train.name).glob("*/*.pth")), default=-1)
 
 
 def resumed_steps(out: str) -> list[int]:
-    """The steps of the states that a training has resumed from, as it reported; empty if it began at the start."""
+    """The steps from which a training has resumed, as it reported; empty if it began at the start."""
     return [message.step for message in read_messages(out)]
 
 
 def digests_side_by_side(one: Path, other: Path) -> dict[str, tuple[str, str]]:
     """The digests of everything that the train stage made in two stores, by name; empty for what is not there."""
-    first, second = ({name: made.digest for name, made in outputs_of(home, "train").items()} for home in (one, other))
+    first, second = (
+        {name: made.digest for name, made in outputs_of(home, train.name).items()} for home in (one, other)
+    )
     return {name: (first.get(name, ""), second.get(name, "")) for name in sorted({*first, *second})}
 
 

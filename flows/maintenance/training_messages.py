@@ -9,12 +9,12 @@ from tasks.caching.observer import Observer
 
 
 class Resumed(BaseModel):
-    """A stage has resumed from the state that an earlier process has left.
+    """A stage has resumed from the checkpoint that an earlier process has left.
 
     Attributes:
         kind: of message.
         stage: that resumed.
-        step: of the state.
+        step: of that checkpoint.
     """
 
     kind: Literal["resumed"] = "resumed"

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ValidationError
 from flows.errors import InputError, list_problems
 from flows.runs.folders import RunFolder, find_run
 from flows.runs.wording import figure
-from flows.train import STAGES
+from flows.train import STAGES, pipeline
 from tasks.caching.ingredients import Ingredient, Ingredients, labelled, of_kinds
 from tasks.caching.key import flatten
 from tasks.caching.reasons import differences
 from tasks.caching.records import UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import MANIFEST, Manifest, ManifestError
+from tasks.caching.stage import stages
 from tasks.caching.storage.run_name import RunName
 from tasks.caching.storage.store import Store
 from tasks.learning.config.acceptance import Accept, shortfalls
@@ -29,7 +30,7 @@ METRICS = {"loss": "loss", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "largest_e
 DIGESTS = ("dataset", "weights", "predictions")
 
 #: The stages that shape the metrics: those up to the one that computes them.
-SCORED = STAGES[: STAGES.index("evaluate") + 1]
+SCORED = STAGES[: next(at for at, stage in enumerate(stages(pipeline), 1) if "metrics" in stage.outputs)]
 
 #: How many runs are shown unless more are asked for: the newest.
 SHOWN = 30

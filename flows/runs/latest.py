@@ -25,7 +25,7 @@ def take_sequence_number(store: Store) -> int:
         return numbers[BEGUN]
 
 
-def point_unless_outrun(folder: Path, experiment: str, store: Store, number: int) -> bool:
+def point_if_newest(folder: Path, experiment: str, store: Store, number: int) -> bool:
     """Makes the pointers of an experiment point to a run, except those that a flow has set which began later.
 
     Returns:

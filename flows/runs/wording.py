@@ -3,6 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: What the store calls other than people do.
+_IN_WORDS = {"states": "stage checkpoints"}
+
+
+def counted_kind(number: int, kind: str) -> str:
+    """A number of things of the store, by the name of their kind there."""
+    return counted(number, _IN_WORDS.get(kind, kind))
+
 
 def counted(number: int, things: str) -> str:
     """A number of things, whose plural ends in s: 1 run, 2 runs, 1,000 runs."""

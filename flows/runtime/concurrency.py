@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.states import Running
 
-from flows.runtime.connection import ask
+from flows.runtime.connection import try_request
 from flows.runtime.zombie_runs import has_ended_in_prefect
 from tasks.caching.locking.exclusive import RunSkippedError, Scheduled, exclusive
 from tasks.caching.storage.store import Store
@@ -60,4 +60,4 @@ def set_state(run: FlowRun, state: State[None]) -> None:
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run.id, state, force=True)
 
-    ask(request)
+    try_request(request)

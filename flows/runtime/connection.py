@@ -89,7 +89,7 @@ def keeping_contact(notify: Callable[[str], None] | None) -> Iterator[None]:
             logging.raiseExceptions = raising
 
 
-def ask(request: Callable[[], T]) -> T | None:
+def try_request(request: Callable[[], T]) -> T | None:
     """Makes a request that the work can do without; None if the server does not answer, or did not a moment ago."""
     mine, started = contact.get(), time.monotonic()
     if started < mine.paused_until:

@@ -57,8 +57,8 @@ LARGEST = 2**63 - 1
 NOWHERE = Path(os.devnull)
 
 
-class LastingFlow(Flow[..., Any]):
-    """A Prefect flow that runs in a `LastingEngine`."""
+class LeasedFlow(Flow[..., Any]):
+    """A Prefect flow that runs in a `LeasedFlowRunEngine`."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # Else Prefect looks for the storage that a setting, a profile or the server names, which may not be there.
@@ -73,16 +73,16 @@ class LastingFlow(Flow[..., Any]):
 
     def __call__(self, *arguments: Any, return_state: bool = False, **options: Any) -> Any:
         """Runs the flow, as Prefect does."""
-        engine = LastingEngine(flow=self, parameters=get_call_parameters(self.fn, arguments, options))
-        engine.carry_out()
+        engine = LeasedFlowRunEngine(flow=self, parameters=get_call_parameters(self.fn, arguments, options))
+        engine.execute()
         return engine.state if return_state else engine.result()
 
-    def carry_out(self, flow_run: FlowRun) -> State[Any]:
-        """Carries out a run that Prefect knows already, to its end; how it ended."""
+    def execute(self, flow_run: FlowRun) -> State[Any]:
+        """Executes a run that Prefect knows already, to its end; how it ended."""
         filled = fill_empty_fields(flow_run)
-        engine = LastingEngine(flow=self, parameters=flow_run.parameters, flow_run=flow_run)
+        engine = LeasedFlowRunEngine(flow=self, parameters=flow_run.parameters, flow_run=flow_run)
         engine.filled = filled
-        engine.carry_out()
+        engine.execute()
         return engine.state
 
 
@@ -116,7 +116,7 @@ class NamingClient:
         return self._client.create_flow_run(**options, name=self._name)
 
 
-class LastingEngine(FlowRunEngine[..., Any]):
+class LeasedFlowRunEngine(FlowRunEngine[..., Any]):
     """Runs a flow to its end, whether or not that can be reported to Prefect."""
 
     lease: Lease | None = None
@@ -129,7 +129,7 @@ class LastingEngine(FlowRunEngine[..., Any]):
         """The log that the run's page shows. Prefect's `logger` is another one until the flow itself begins."""
         return flow_run_logger(cast(FlowRun, self.flow_run))
 
-    def carry_out(self) -> None:
+    def execute(self) -> None:
         """Runs the flow, as Prefect does."""
         try:
             with self.start():

@@ -7,7 +7,7 @@ from prefect.logging import get_run_logger
 from flows.environment.identity import identity
 from flows.runs.folders import find_run
 from flows.runtime import repetition
-from flows.runtime.connection import ask
+from flows.runtime.connection import try_request
 from flows.runtime.events import DRIFTED, REJECTED, emit
 from tasks.caching.decision import Decision
 from tasks.caching.observer import Observer, SavedRun
@@ -68,4 +68,4 @@ def emit_run_event(event: str, run: str, why: str = "") -> None:
         return
     store = project_store()
     experiment = find_run(run, store).manifest.experiment["name"]
-    ask(lambda: emit(event, experiment, run, identity(store.root), why))
+    try_request(lambda: emit(event, experiment, run, identity(store.root), why))

@@ -144,10 +144,10 @@ def has_ended_in_prefect(flow_run_id: UUID) -> bool:
     """Whether Prefect has a final state for a flow run that is still running; False if Prefect does not answer."""
     from prefect.context import SyncClientContext
 
-    from flows.runtime.connection import ask
+    from flows.runtime.connection import try_request
 
     with SyncClientContext.get_or_create() as context:
-        flow_run = ask(lambda: context.client.read_flow_run(flow_run_id))
+        flow_run = try_request(lambda: context.client.read_flow_run(flow_run_id))
     return flow_run is not None and flow_run.state is not None and flow_run.state.is_final()
 
 

@@ -21,7 +21,7 @@ from tasks.caching.locking.lock import LockFile
 
 COMMAND = (sys.executable, "-P", "-m", "flows.cli", "serve")
 
-#: Timeouts for starting and stopping; of the latter, its runs have thirty seconds to save their checkpoints.
+#: Timeouts for starting and stopping; of the latter, its runs have thirty seconds to save training checkpoints.
 STARTUP_SECONDS, STOP_SECONDS = 120.0, 60.0
 POLL_SECONDS = 0.05
 

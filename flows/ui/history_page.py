@@ -81,7 +81,7 @@ def history_page(history: RunHistory, png: bytes | None = None) -> str:
     ]
     made = [(row.run, row.when, row.device, *(digest[:12] for digest in row.digests.values())) for row in rows]
     sections = [
-        f"# RunHistory of {cell(history.experiment)}",
+        f"# Runs of {cell(history.experiment)}",
         f"**{cell(history.verdict)}.**",
         "\n".join(flags),
         "" if png is None else embedded(png, "Test metrics over the runs"),

@@ -26,13 +26,13 @@ class Curve:
 
     def __init__(self) -> None:
         self.points: list[Point] = []
-        self._stride, self._offered = 1, 0
+        self._stride, self._added = 1, 0
 
     def add(self, epoch: int, loss: float) -> None:
-        """Offers the loss of an epoch after all those before."""
-        if self._offered % self._stride == 0:
+        """Adds the loss of an epoch, which comes after all those before."""
+        if self._added % self._stride == 0:
             self.points.append((epoch, loss))
-        self._offered += 1
+        self._added += 1
         if len(self.points) >= 2 * POINTS:
             del self.points[1::2]
             self._stride *= 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flows.environment.identity import identity, is_ours
 from flows.runtime import repetition
-from flows.runtime.connection import ask
+from flows.runtime.connection import try_request
 from flows.ui.pages import artifact_key
 from tasks.caching.storage.store import project_store
 
@@ -50,7 +50,7 @@ def is_shared(experiment: str, root: Path) -> bool:
         with get_client(sync_client=True) as client:
             return is_of_another(client, artifact_key(experiment, PLAN), root)
 
-    return bool(ask(look))
+    return bool(try_request(look))
 
 
 def is_of_another(client: "SyncPrefectClient", key: str, root: Path) -> bool:

@@ -13,7 +13,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
 from flows.runs.wording import shown_figures
-from flows.runtime.connection import ask
+from flows.runtime.connection import try_request
 from flows.ui.loss_curve import Curve, draw_curve
 from flows.ui.page_keys import page_key
 from flows.ui.pages import cell
@@ -106,9 +106,9 @@ class TrainingProgress(Observer):
             markdown += f"\n\n![Training loss](data:image/svg+xml;base64,{image})\n\n{MEANING}"
         if self._page is None:
             key = page_key(self._experiment, "training")
-            self._page = ask(lambda: cast(UUID, create_markdown_artifact(markdown, key=key, description=words)))
+            self._page = try_request(lambda: cast(UUID, create_markdown_artifact(markdown, key=key, description=words)))
         else:
-            ask(lambda: update_page(cast(UUID, self._page), markdown, words))
+            try_request(lambda: update_page(cast(UUID, self._page), markdown, words))
 
 
 def with_figures(words: str, figures: Mapping[str, float]) -> str:

@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.runs.folders import find_run
 from flows.runs.history import read_history
-from flows.runtime.connection import ask
+from flows.runtime.connection import try_request
 from flows.services.report_server import report_url
 from flows.ui import pages
 from flows.ui.history_page import history_page
@@ -45,10 +45,10 @@ class RunPages(Observer):
 def show_page(experiment: str, page: str, markdown: str, summary: str) -> None:
     """Shows a page; the list of them has its summary."""
     key = page_key(experiment, page)
-    ask(lambda: create_markdown_artifact(markdown, key=key, description=pages.cell(summary)))
+    try_request(lambda: create_markdown_artifact(markdown, key=key, description=pages.cell(summary)))
 
 
 def show_table(experiment: str, page: str, rows: list[dict[str, Any]], summary: str) -> None:
     """Shows a table, whose rows have the same columns; the list of pages has its summary."""
     key = page_key(experiment, page)
-    ask(lambda: create_table_artifact(rows, key=key, description=pages.cell(summary)))
+    try_request(lambda: create_table_artifact(rows, key=key, description=pages.cell(summary)))

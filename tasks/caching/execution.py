@@ -51,9 +51,9 @@ def import_libraries(names: Iterable[str]) -> None:
 
 
 def _check_outputs(stage: Stage[Any], outputs: Mapping[str, Reference]) -> None:
-    promised = {name.removesuffix("?") for name in stage.outputs}
-    if RUN_FILES in promised:
-        promised |= outputs.keys()
-    owed = {name for name in stage.outputs if not name.endswith("?")} - {RUN_FILES}
-    if not owed <= outputs.keys() <= promised:
-        raise RuntimeError(f"stage {stage.name} must make {sorted(promised)}, but made {sorted(outputs)}")
+    declared = {name.removesuffix("?") for name in stage.outputs}
+    if RUN_FILES in declared:
+        declared |= outputs.keys()
+    required = {name for name in stage.outputs if not name.endswith("?")} - {RUN_FILES}
+    if not required <= outputs.keys() <= declared:
+        raise RuntimeError(f"stage {stage.name} must make {sorted(declared)}, but made {sorted(outputs)}")

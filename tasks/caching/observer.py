@@ -46,7 +46,7 @@ class Observer:
         """The running stage reports something that a person should know."""
 
     def on_resume(self, stage: str, step: int, where: str) -> None:
-        """The running stage resumes from the state that an earlier run has left at a step; a notice, if not more."""
+        """The running stage resumes from its checkpoint at a step, left by an earlier run; a notice, if not more."""
         self.on_notice(stage, f"resumes after {where}, where an earlier run ended")
 
     def on_stage_end(self, report: StageReport) -> None:

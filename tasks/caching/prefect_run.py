@@ -44,7 +44,7 @@ from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.errors import describe_error, is_transient, require_no_folder, require_room
 from tasks.caching.storage.ownership import own_data
 from tasks.caching.storage.reference import Expected, Reference
-from tasks.caching.storage.states import States
+from tasks.caching.storage.stage_checkpoints import StageCheckpoints
 from tasks.caching.storage.store import Store, project_store, read_file
 
 #: Seconds before the first retry of a stage; they double from one retry to the next.
@@ -228,8 +228,8 @@ class PrefectRun:
         # Prefect only logs it. That there is a record says nothing: it may be an older one, or not yet be on the disk.
         if not reused and isinstance(records, RecordFiles) and records.failure:
             raise StageError(f"stage {call.stage.name} ran, but its record could not be written: {records.failure}")
-        if context.states is not None:
-            context.states.clear()
+        if context.stage_checkpoints is not None:
+            context.stage_checkpoints.clear()
         return finished.record, reused
 
     def _work(self, call: StageCall, context: StageContext, forced: bool) -> Callable[[list[Finished]], Finished]:
@@ -237,8 +237,8 @@ class PrefectRun:
 
         def work(upstream: list[Finished]) -> Finished:
             attempt = current_attempt()
-            if forced and context.states is not None and attempt == 1:
-                context.states.clear()
+            if forced and context.stage_checkpoints is not None and attempt == 1:
+                context.stage_checkpoints.clear()
             try:
                 if not self._has_room:
                     require_room(self.store)
@@ -258,10 +258,10 @@ class PrefectRun:
     def _context(self, call: StageCall, lineage: tuple[StageReport, ...]) -> StageContext:
         """Where a stage works in this run."""
         name = call.stage.name
-        states = States(self.store, name, call.key) if call.stage.cached else None
+        checkpoints = StageCheckpoints(self.store, name, call.key) if call.stage.cached else None
         notice, resume = partial(self.observer.on_notice, name), partial(self.observer.on_resume, name)
         external = {input_name: file.path for input_name, file in call.external.items()}
-        return StageContext(name, self.store, self.observer.on_progress, notice, states, external, lineage, resume)
+        return StageContext(name, self.store, self.observer.on_progress, notice, checkpoints, external, lineage, resume)
 
     def _report(self, call: StageCall, record: Record, reasons: tuple[Reason, ...], *, reused: bool) -> None:
         """Keeps what became of a stage, and shows it to the observer."""

@@ -13,7 +13,7 @@ from tasks.caching.interruption import postponed_interruption, require_uninterru
 from tasks.caching.reasons import Reason, RunStatus
 from tasks.caching.storage.durable import Content
 from tasks.caching.storage.reference import Outputs, Pending, Reference
-from tasks.caching.storage.states import Checkpointer, States
+from tasks.caching.storage.stage_checkpoints import StageCheckpointer, StageCheckpoints
 from tasks.caching.storage.store import Store
 
 
@@ -80,12 +80,12 @@ class StageContext:
         store: where artifacts lie.
         progress: reports how far the stage has come.
         notice: passes a message on to people, such as from where a training resumes.
-        states: where the stage keeps its state, to resume from it after it was killed; None where it cannot, as in a
-            stage that is never cached.
+        stage_checkpoints: what the stage keeps to resume from after it was killed; None where it cannot keep any, as
+            in a stage that is never cached.
         external: the paths of the files outside the store that it reads, by the names that it declares.
         lineage: what became of the stages before it in this run, and last its own report, still "running". It is meant
             for the manifest. It is no part of the key, so it must not shape any other artifact.
-        resume: called when the stage resumes from a state of an earlier run: with the step of that state, and in words
+        resume: called when the stage resumes from a stage checkpoint of an earlier run: with its step, and in words
             where that is.
     """
 
@@ -93,23 +93,23 @@ class StageContext:
     store: Store
     progress: Progress = lambda done, total, figures: None
     notice: Callable[[str], None] = lambda text: None
-    states: States | None = None
+    stage_checkpoints: StageCheckpoints | None = None
     external: Mapping[str, Path] = field(default_factory=dict)
     lineage: tuple[StageReport, ...] = ()
     resume: Callable[[int, str], None] = lambda step, where: None
 
     @contextlib.contextmanager
-    def resumable(self) -> Iterator[Checkpointer | None]:
-        """Yields what saves the states of the work inside, and has those of an earlier run that was killed.
+    def resumable(self) -> Iterator[StageCheckpointer | None]:
+        """Yields what keeps stage checkpoints of the work inside, and has those of an earlier run that was killed.
 
-        Yields None for a stage that keeps none. Ctrl-C, SIGTERM and SIGHUP wait until the work has saved its state.
+        Yields None for a stage that keeps none. Ctrl-C, SIGTERM and SIGHUP wait until the work has kept one.
         """
-        if self.states is None:
+        if self.stage_checkpoints is None:
             yield None
             return
         require_uninterrupted()
         with postponed_interruption() as is_interrupted:
-            yield Checkpointer(self.states, self.notice, is_interrupted, self.resume)
+            yield StageCheckpointer(self.stage_checkpoints, self.notice, is_interrupted, self.resume)
 
     def publish(self, name: str, content: Content) -> Reference:
         """Publishes an artifact of this stage; see `Store.publish`."""

@@ -16,7 +16,7 @@ import pytest
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.durable import HashingSink, replace_link
 from tasks.caching.storage.run_name import RunName
-from tasks.caching.storage.states import States
+from tasks.caching.storage.stage_checkpoints import StageCheckpoints
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import fault_at, finish
 
@@ -28,12 +28,12 @@ MOST = 200
 
 
 def work(store: Store) -> None:
-    """Everything that a run does to the store: artifacts, record, states, run folder and pointer."""
-    states = States(store, "make", "a" * 64)
+    """Everything that a run does to the store: artifacts, record, stage checkpoints, run folder and pointer."""
+    checkpoints = StageCheckpoints(store, "make", "a" * 64)
     for step in (1, 2, 3):
-        states.keep(step, b"state %d" % step)
+        checkpoints.keep(step, b"state %d" % step)
     finish(store)
-    states.clear()
+    checkpoints.clear()
     if not saved_run(store):
         with store.reserved_run(RunName("line", "1")) as run:
             store.publish_run(run, {"run.txt": b"run", "plots/a.svg": b"<svg/>"})

@@ -13,7 +13,7 @@ from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.records import read_record
 from tasks.caching.runs.sums import SUMS
 from tasks.caching.runs.verification import Check, write_verification
-from tasks.caching.storage.states import States, whole_content
+from tasks.caching.storage.stage_checkpoints import StageCheckpoints, whole_content
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import save_run
 from tests.support.file_damage import DAMAGES, FLIPS, flipped, put_back
@@ -29,11 +29,11 @@ FILES = {
     "checkpoint": "artifacts/runs/line-2/line.pth",
     "list of digests": "artifacts/runs/line-2/SHA256SUMS",
     "verification": "artifacts/runs/line-2/verification.json",
-    "state": "artifacts/states/train/*/*.pth",
+    "stage checkpoint": "artifacts/states/train/*/*.pth",
 }
 
 #: Kinds of which none has to be there: nothing was made, verified or kept, then.
-OPTIONAL = {"record", "last ingredients", "verification", "state"}
+OPTIONAL = {"record", "last ingredients", "verification", "stage checkpoint"}
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store(store: Store) -> Store:
     (*_, save) = save_run(store, "line-2", 2)
     store.locate(save).unlink()
     write_verification(store.runs / "line-2", [Check("digests", True, "all well")], {"device": "cpu"})
-    States(store, "train", "a" * 64).keep(1, b"a state")
+    StageCheckpoints(store, "train", "a" * 64).keep(1, b"a stage checkpoint")
     assert inspect_store(store).findings == []
     return store
 
@@ -110,8 +110,8 @@ HARMLESS: dict[str, Callable[[Path, bytes], bool]] = {
 }
 
 
-def test_no_damaged_state_is_offered(store: Store) -> None:
-    path = file_of(store, "state")
+def test_no_damaged_stage_checkpoint_is_used(store: Store) -> None:
+    path = file_of(store, "stage checkpoint")
     whole = path.read_bytes()
     assert whole_content(path) == whole
     for name, damage in DAMAGES.items():

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows.runs.latest import point_unless_outrun, take_sequence_number
+from flows.runs.latest import point_if_newest, take_sequence_number
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
 from tests.flows.cache.test_caching import states_in
@@ -150,5 +150,5 @@ def test_turns_begin_anew_if_their_file_is_garbage(store: Store, content: bytes)
     file.write_bytes(content)
     turn = take_sequence_number(store)
     assert turn == 1
-    assert point_unless_outrun(store.runs / "line-1", "line", store, turn)
+    assert point_if_newest(store.runs / "line-1", "line", store, turn)
     assert set(pointed_to(store).values()) == {"line-1"}

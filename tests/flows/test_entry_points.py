@@ -29,7 +29,7 @@ def test_a_deployment_that_exists_finds_its_flow(
     monkeypatch.chdir(PROJECT)
     flow: Any = load_flow_from_entrypoint(entry_point)
     assert flow.name == re.split(r"[.:]", entry_point)[-1]
-    assert callable(flow.carry_out), "a worker carries it out as ours, so that nothing of it is lost"
+    assert callable(flow.execute), "a worker carries it out as ours, so that nothing of it is lost"
 
 
 def test_a_deployment_that_exists_names_parameters_that_there_are(prefect: None) -> None:

@@ -32,7 +32,7 @@ from tasks.caching.storage.ownership import require_own_data, require_sole_owner
 from tasks.caching.storage.store import Store, UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_object
 
-#: Seconds after which a killed training counts as abandoned, and its resumable states are garbage: 30 days.
+#: Seconds after which a killed stage counts as abandoned, and its stage checkpoints are garbage: 30 days.
 ABANDONED_SECONDS = 30 * 24 * 3600.0
 
 
@@ -63,7 +63,7 @@ class Garbage:
         runs: folders.
         records: of stages that no kept run went through.
         artifacts: that nothing names once those are gone.
-        states: of trainings that were killed long ago.
+        stage_checkpoints: of stages that were killed long ago.
         left_over: temporary files of runs that were killed.
         kept: the reason why each other run stays.
         keep: which runs to keep, as requested.
@@ -72,7 +72,7 @@ class Garbage:
     runs: dict[str, int] = field(default_factory=dict)
     records: dict[str, int] = field(default_factory=dict)
     artifacts: dict[str, int] = field(default_factory=dict)
-    states: dict[str, int] = field(default_factory=dict)
+    stage_checkpoints: dict[str, int] = field(default_factory=dict)
     left_over: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     keep: Keep = Keep()
@@ -84,7 +84,7 @@ class Garbage:
             "runs": self.runs,
             "records": self.records,
             "artifacts": self.artifacts,
-            "states": self.states,
+            "states": self.stage_checkpoints,
             "left over": self.left_over,
         }
 
@@ -120,7 +120,7 @@ def find_garbage(store: Store, keep: Keep) -> Garbage:
         runs=sizes(store, (f"artifacts/runs/{run}" for run in manifests if run not in kept)),
         records=sizes(store, (path for path in records if path not in rest)),
         artifacts=sizes(store, (path for path in published(store) if path not in named and old(store.locate(path)))),
-        states=sizes(store, abandoned_states(store)),
+        stage_checkpoints=sizes(store, abandoned_stage_checkpoints(store)),
         left_over=sizes(store, (path for path in temporaries(store) if old(store.locate(path)))),
         kept=dict(sorted(kept.items())),
         keep=keep,
@@ -174,8 +174,8 @@ def named_by_records(store: Store) -> set[str]:
     return artifacts_of(record for _, record in read_records(store))
 
 
-def abandoned_states(store: Store) -> Iterator[str]:
-    """Resumable states of trainings that were killed so long ago that they will hardly be resumed."""
+def abandoned_stage_checkpoints(store: Store) -> Iterator[str]:
+    """Stage checkpoints of those that were killed so long ago that they will hardly be resumed."""
     is_abandoned = is_older_than(time.time() - ABANDONED_SECONDS)
     for path in files(store.artifacts / "states"):
         if is_abandoned(path) and not path.is_symlink():

@@ -32,7 +32,7 @@ from tasks.caching.storage.contents import (
 )
 from tasks.caching.storage.layout import LINKED, linked_folders
 from tasks.caching.storage.reference import Reference
-from tasks.caching.storage.states import NAME
+from tasks.caching.storage.stage_checkpoints import NAME
 from tasks.caching.storage.store import MOST_TEXT, DamagedArtifactError, Store, UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_object
 
@@ -73,7 +73,7 @@ class Inspection:
 
     Attributes:
         findings: sorted by path.
-        counts: number of inspected records, artifacts, runs and states.
+        counts: number of inspected records, artifacts, runs and stage checkpoints, by the names of their folders.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -114,7 +114,7 @@ class _Walk:
         self._records()
         self._runs()
         self._saved()
-        self._states()
+        self._stage_checkpoints()
         self._artifacts()  # last, since it needs to know what the others name
         return Inspection(sorted(self._found), self._counts)
 
@@ -194,7 +194,7 @@ class _Walk:
             self._find_once(folder / REPORT, "missing", "every run has a report", folder)
         self._json_object(folder / VERIFICATION)
 
-    def _states(self) -> None:
+    def _stage_checkpoints(self) -> None:
         for path in self._files(self._store.artifacts / "states", levels=3):
             self._look_at("states")
             whole = NAME.fullmatch(path.name) and self._has_named_digest(path)

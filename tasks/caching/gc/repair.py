@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from tasks.caching.gc.inspection import Finding, Inspection, inspect_store
 from tasks.caching.gc.inventory import UnreadableStoreError, missing_last
 from tasks.caching.records import record_of
-from tasks.caching.runs.manifest import MANIFEST, REPORT, Manifest, ManifestError
+from tasks.caching.runs.manifest import MANIFEST, REPORT, SAVED_BY, Manifest, ManifestError
 from tasks.caching.runs.sums import SUMS, rebuilt
 from tasks.caching.storage.durable import replace_file
 from tasks.caching.storage.store import Store
@@ -78,7 +78,7 @@ def restore_lists(store: Store, inspection: Inspection) -> list[str]:
         with contextlib.suppress(ManifestError, OSError):
             names = {*Manifest.read(place.parent).files, MANIFEST, REPORT}
             content = rebuilt(store, place.parent.name, names)
-            record = record_of(path, "save", store)
+            record = record_of(path, SAVED_BY, store)
             saved = {reference.digest for reference in record.outputs.values()} if record else set()
             if hashlib.sha256(content).hexdigest() in saved:
                 if place.exists() or place.is_symlink():

@@ -27,6 +27,9 @@ from tasks.limits import CHECKPOINT, FILE, MOST_THREADS, NAME, RUN
 #: Name of the manifest in the run folder.
 MANIFEST = "run.json"
 
+#: The stage that saves runs: its records have the digests of the manifest and the other files of a run folder.
+SAVED_BY = "save"
+
 #: Name of the report beside it, which the manifest cannot list, since the report is made from the manifest.
 REPORT = "report.html"
 

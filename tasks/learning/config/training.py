@@ -48,7 +48,7 @@ class Training(Section):
     checkpoint_every: str = Field(
         "60s",
         pattern=r"^(never|[1-9][0-9]{0,8} ?(s|epochs?))$",
-        description="How often a running training keeps a checkpoint, from which it resumes if it is killed: "
+        description="How often a running training keeps a training checkpoint, from which it resumes if it is killed: "
         "seconds (60s), epochs (100 epochs) or never. Changes no result.",
     )
     device: str = Field(

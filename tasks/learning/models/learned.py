@@ -31,7 +31,7 @@ def read_learned(weights: bytes, tensors: Specification) -> Learned:
         tensors: shape and dtype of each tensor by name, as the model's description has them.
 
     Raises:
-        CheckpointError: the weights are not what the description says.
+        WeightsError: the weights are not what the description says.
     """
     count = sum(math.prod(tensor["shape"]) for name, tensor in tensors.items() if name not in MEASURED)
     if count > MOST_LISTED:

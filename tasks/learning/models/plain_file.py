@@ -26,8 +26,8 @@ _ALLOWED = frozenset(
 _END, _END_BYTES, _DIRECTORY, _BEYOND = b"PK\x05\x06", 22, slice(16, 20), 2**32 - 1
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that is not what it should be."""
+class PlainFileError(ValueError):
+    """A file that is not one of tensors and plain values."""
 
 
 def load_plain(data: bytes, allowed: int) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def load_plain(data: bytes, allowed: int) -> dict[str, Any]:
         allowed: bytes that it may unpack to.
 
     Raises:
-        CheckpointError: the file is damaged, unpacks to more, or holds anything else.
+        PlainFileError: the file is damaged, unpacks to more, or holds anything else.
     """
     _require_plain_pickle(_pickle_of(data, allowed))
     try:
@@ -46,7 +46,7 @@ def load_plain(data: bytes, allowed: int) -> dict[str, Any]:
     except Exception as error:  # a hostile pickle can make the reader fail in any way
         raise _refusal(_first_line(error)) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"the checkpoint contains a {type(content).__name__}, not a plain state_dict")
+        raise PlainFileError(f"the file contains a {type(content).__name__}, not a plain state_dict")
     _require_plain_values(content)
     return content
 
@@ -60,10 +60,10 @@ def _pickle_of(data: bytes, allowed: int) -> bytes:
             _require_entries(entries, allowed)
             folder = entries[0].filename.partition("/")[0]
             return archive.read(f"{folder}/data.pkl")
-    except CheckpointError:
+    except PlainFileError:
         raise
     except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"the checkpoint is no file of torch.save, or is damaged: {error}") from error
+        raise PlainFileError(f"the file is no file of torch.save, or is damaged: {error}") from error
 
 
 def _require_one_file(end: bytes, start: int, entries: list[zipfile.ZipInfo]) -> None:
@@ -71,25 +71,23 @@ def _require_one_file(end: bytes, start: int, entries: list[zipfile.ZipInfo]) ->
     declared = int.from_bytes(end[_DIRECTORY], "little")
     first = min((entry.header_offset for entry in entries), default=None)
     if not end.startswith(_END) or declared not in (start, _BEYOND) or first != 0:
-        raise CheckpointError("the checkpoint has other bytes before or after it")
+        raise PlainFileError("the file has other bytes before or after it")
 
 
 def _require_entries(entries: list[zipfile.ZipInfo], allowed: int) -> None:
     """Refuse, by the directory of the zip file alone, what two readers could read differently, or what unpacks."""
     # torch looks for a record by its name in any case.
     if len({entry.filename.lower() for entry in entries}) < len(entries):
-        raise CheckpointError("the checkpoint holds two records of one name")
+        raise PlainFileError("the file holds two records of one name")
     if len({entry.filename.partition("/")[0] for entry in entries}) > 1:
-        raise CheckpointError("the checkpoint holds records in more than one folder")
+        raise PlainFileError("the file holds records in more than one folder")
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise CheckpointError(
-                f"the checkpoint's record {entry.filename} is compressed, which torch.save never does"
-            )
+            raise PlainFileError(f"the file's record {entry.filename} is compressed, which torch.save never does")
     declared = sum(entry.file_size for entry in entries)
     if declared > allowed:
-        raise CheckpointError(
-            f"the checkpoint declares {declared:,} bytes, more than the {allowed:,} that the model's tensors can take"
+        raise PlainFileError(
+            f"the file declares {declared:,} bytes, more than the {allowed:,} that the model's tensors can take"
         )
 
 
@@ -114,24 +112,24 @@ def _require_plain_values(content: dict[str, Any]) -> None:
         value = waiting.pop()
         if isinstance(value, dict | list | tuple):
             if value and id(value) in seen:
-                raise CheckpointError("the checkpoint holds one of its parts in two places")
+                raise PlainFileError("the file holds one of its parts in two places")
             seen.add(id(value))
             waiting += [*value, *value.values()] if isinstance(value, dict) else value
         elif isinstance(value, Tensor):
             _require_all_there(value)
         elif not isinstance(value, str | int | float | None):
-            raise CheckpointError(f"the checkpoint contains a {type(value).__name__}, which is no plain value")
+            raise PlainFileError(f"the file contains a {type(value).__name__}, which is no plain value")
 
 
 def _require_all_there(tensor: Tensor) -> None:
     held = tensor.untyped_storage().nbytes() // tensor.element_size()
     if tensor.numel() > held:
-        raise CheckpointError(f"the checkpoint declares a tensor of {tensor.numel():,} elements and holds {held:,}")
+        raise PlainFileError(f"the file declares a tensor of {tensor.numel():,} elements and holds {held:,}")
 
 
-def _refusal(why: str) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint is damaged or contains something that is not a plain state_dict, and was not run: {why}"
+def _refusal(why: str) -> PlainFileError:
+    return PlainFileError(
+        f"the file is damaged or contains something that is not a plain state_dict, and was not run: {why}"
     )
 
 

@@ -7,8 +7,7 @@ from torch import nn
 
 from tasks.learning.data.schema import Columns
 from tasks.learning.models.networks import describe, rebuild
-from tasks.learning.models.plain_file import CheckpointError
-from tasks.learning.models.weights import apply_weights, load_weights, specify
+from tasks.learning.models.weights import WeightsError, apply_weights, load_weights, specify
 
 if TYPE_CHECKING:
     # For types alone: code that loads saved weights does not depend on the code that trained them.
@@ -43,17 +42,15 @@ def load_network(description: Mapping[str, Any], weights: bytes, device: str) ->
     """A fresh network on the device, built from its description, with saved weights.
 
     Raises:
-        CheckpointError: the description names no known architecture or other tensors than it has, or the weights
+        WeightsError: the description names no known architecture or other tensors than it has, or the weights
             are damaged or not exactly the network's.
     """
     try:
         network = rebuild(description, device)
     except ValueError as error:
-        raise CheckpointError(str(error)) from error
+        raise WeightsError(str(error)) from error
     expected = specify(network)
     if description.get("tensors") != expected:
-        raise CheckpointError(
-            f"the description lists the tensors {description.get('tensors')}, the model has {expected}"
-        )
+        raise WeightsError(f"the description lists the tensors {description.get('tensors')}, the model has {expected}")
     apply_weights(network, load_weights(weights, expected))
     return network

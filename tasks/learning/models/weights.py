@@ -7,13 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.learning.models.plain_file import CheckpointError, load_plain
+from tasks.learning.models.plain_file import PlainFileError, load_plain
 
 #: What a file may hold beside the tensors' own bytes: the pickle that names them and torch's small records.
 _OVERHEAD = 64 * 1024
 
 #: Names, shapes and dtypes, such as {"bias": {"shape": [1], "dtype": "float32"}}; JSON.
 Specification = Mapping[str, Mapping[str, Any]]
+
+
+class WeightsError(ValueError):
+    """Weights that are not those of the model."""
 
 
 def specify(module: nn.Module) -> dict[str, dict[str, Any]]:
@@ -41,10 +45,13 @@ def load_weights(data: bytes, expected: Specification) -> dict[str, Tensor]:
         expected: name, shape and dtype of every tensor, as from `specify`.
 
     Raises:
-        CheckpointError: the file is damaged, holds anything but tensors, or a tensor is missing, not expected, of
-            another shape or dtype, or not finite.
+        WeightsError: the file is damaged, holds anything but tensors, or a tensor is missing, not expected, of another
+            shape or dtype, or not finite.
     """
-    tensors = load_plain(data, _expected_bytes(expected) + _OVERHEAD)
+    try:
+        tensors = load_plain(data, _expected_bytes(expected) + _OVERHEAD)
+    except PlainFileError as error:
+        raise WeightsError(f"weights: {error}") from error
     _require_tensors(tensors)
     require_specified(tensors, expected)
     return tensors
@@ -54,7 +61,7 @@ def require_specified(tensors: Mapping[str, Tensor], expected: Specification) ->
     """Show that tensors are what is expected of them.
 
     Raises:
-        CheckpointError: one is missing, not expected, of another shape or dtype, or not finite.
+        WeightsError: one is missing, not expected, of another shape or dtype, or not finite.
     """
     _require_names(tensors, expected)
     for name, tensor in tensors.items():
@@ -65,12 +72,12 @@ def apply_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a module, on any device, every one of its weights.
 
     Raises:
-        CheckpointError: the tensors are not the module's.
+        WeightsError: the tensors are not the module's.
     """
     try:
         module.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint does not suit the model: {error}") from error
+        raise WeightsError(f"the weights do not suit the model: {error}") from error
 
 
 def _expected_bytes(expected: Specification) -> int:
@@ -80,14 +87,14 @@ def _expected_bytes(expected: Specification) -> int:
 def _dtype(name: str, spec: Mapping[str, Any]) -> torch.dtype:
     dtype = getattr(torch, str(spec["dtype"]), None)
     if not isinstance(dtype, torch.dtype):
-        raise CheckpointError(f"{name}: the description asks for the unknown dtype {spec['dtype']!r}")
+        raise WeightsError(f"{name}: the description asks for the unknown dtype {spec['dtype']!r}")
     return dtype
 
 
 def _require_tensors(content: Mapping[Any, Any]) -> None:
     for name, value in content.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
-            raise CheckpointError(f"{name}: the checkpoint contains a {type(value).__name__}, not a tensor")
+            raise WeightsError(f"{name}: the weights contain a {type(value).__name__}, not a tensor")
 
 
 def _require_names(tensors: Mapping[str, Tensor], expected: Specification) -> None:
@@ -97,20 +104,18 @@ def _require_names(tensors: Mapping[str, Tensor], expected: Specification) -> No
         f"{', '.join(names)} {what}" for names, what in ((missing, "missing"), (foreign, "not expected")) if names
     ]
     if problems:
-        raise CheckpointError(f"the checkpoint's tensors are not the model's: {'; '.join(problems)}")
+        raise WeightsError(f"the tensors are not the model's: {'; '.join(problems)}")
 
 
 def _require_tensor(name: str, tensor: Tensor, spec: Mapping[str, Any]) -> None:
     if list(tensor.shape) != list(spec["shape"]):
-        raise CheckpointError(f"{name}: has shape {list(tensor.shape)} where the model has {list(spec['shape'])}")
+        raise WeightsError(f"{name}: has shape {list(tensor.shape)} where the model has {list(spec['shape'])}")
     if tensor.dtype != _dtype(name, spec):
-        raise CheckpointError(f"{name}: has dtype {_dtype_name(tensor)} where the model has {spec['dtype']}")
+        raise WeightsError(f"{name}: has dtype {_dtype_name(tensor)} where the model has {spec['dtype']}")
     wrong = torch.nonzero(~torch.isfinite(tensor))
     if len(wrong):
         index = tuple(wrong[0].tolist())
-        raise CheckpointError(
-            f"{name}: the value at index {list(index)} is {tensor[index].item()}, not a finite number"
-        )
+        raise WeightsError(f"{name}: the value at index {list(index)} is {tensor[index].item()}, not a finite number")
 
 
 def _dtype_name(tensor: Tensor) -> str:

@@ -180,7 +180,7 @@ def _device(environment: Mapping[str, Any]) -> str:
 def _time(stages: list[Mapping[str, Any]]) -> str:
     """How long the run took, and its training, in this run or in the one that it was taken from."""
     spent = sum(stage["seconds"] or 0.0 for stage in stages if _status(stage) == "run")
-    training = next((stage for stage in stages if stage["name"] == "train" and stage["seconds"] is not None), None)
+    training = next((stage for stage in stages if "weights" in stage["outputs"] and stage["seconds"] is not None), None)
     trained = "" if training is None else f"; training {_number(training['seconds'])} s"
     reused = ", reused" if training is not None and _status(training) == "reused" else ""
     return f"{_number(float(spent))} s{trained}{reused}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from tasks.learning.data.tables import to_arrow
 
 
-class History:
+class FitHistory:
     """Losses by epoch, in flat arrays: ten million epochs take 160 MB, not several GB of objects."""
 
     def __init__(self, held_out: tuple[str, ...]) -> None:
@@ -32,7 +32,7 @@ class History:
             self.held_out_loss[part].append(loss)
 
 
-def history_table(history: History) -> pa.Table:
+def history_table(history: FitHistory) -> pa.Table:
     """The history as a table, one row an epoch.
 
     Returns:

@@ -15,14 +15,14 @@ from tasks.learning.data.batches import Batch, Batches
 from tasks.learning.losses.registry import LOSSES
 from tasks.learning.models.weights import require_specified, specify
 from tasks.learning.optimizers.registry import build_optimizer
-from tasks.learning.training.history import History
+from tasks.learning.training.history import FitHistory
 from tasks.learning.training.lr_schedule import learning_rate_at, set_learning_rate
 from tasks.learning.training.resumption import (
-    Checkpointer,
-    CheckpointInterval,
     Position,
     Resumption,
     RunningFit,
+    TrainingCheckpointer,
+    TrainingCheckpointInterval,
     clone_tensors,
 )
 from tasks.learning.training.targets import require_targets
@@ -54,7 +54,7 @@ class DivergenceError(ExperimentError):
 class Fit:
     """What came of a fit, beside the network, which is fitted in place."""
 
-    history: History
+    history: FitHistory
     epochs_run: int
     stopped_early: bool
     #: Epoch whose weights the network ended with, where training.patience asked for the best ones; else None.
@@ -75,7 +75,7 @@ def fit(
     train: Batch,
     held_out: Mapping[str, Batch],
     on_progress: OnProgress | None = None,
-    checkpointer: Checkpointer | None = None,
+    checkpointer: TrainingCheckpointer | None = None,
 ) -> Fit:
     """Fit a network in place.
 
@@ -100,7 +100,7 @@ def fit(
         require_targets(training.loss, targets, part)
     step = _Step(network, training)
     batches = Batches(*train, training.batch_size, training.seed if training.shuffle else None)
-    best, history, position = _Best(network, training.patience), History(tuple(held_out)), Position()
+    best, history, position = _Best(network, training.patience), FitHistory(tuple(held_out)), Position()
     running = RunningFit(network, step.optimizer, best, history, position, checkpointer.owner if checkpointer else "")
     resumption = _resumption(running, training, checkpointer, len(batches))
     progress = _Progress(training.epochs, on_progress)
@@ -114,10 +114,10 @@ def fit(
         if epoch % training.evaluate_every == 0 or epoch == training.epochs - 1:
             losses = _evaluate(network, step.loss, held_out, epoch)
             history.record_evaluation(losses)
-            best.offer(epoch, losses)
+            best.update(epoch, losses)
         position.end_epoch()
         if resumption is not None:
-            resumption.offer()
+            resumption.keep_if_due()
         progress.report(epoch, loss)
     best.restore()
     _require_finite_parameters(network, position.epoch - 1)
@@ -126,12 +126,12 @@ def fit(
 
 
 def _resumption(
-    running: RunningFit, training: Training, checkpointer: Checkpointer | None, batches: int
+    running: RunningFit, training: Training, checkpointer: TrainingCheckpointer | None, batches: int
 ) -> Resumption | None:
     """What keeps training checkpoints and stops the fit, once the newest is restored; None without a checkpointer."""
     if checkpointer is None:
         return None
-    resumption = Resumption(running, CheckpointInterval(training.checkpoint_every), checkpointer, batches)
+    resumption = Resumption(running, TrainingCheckpointInterval(training.checkpoint_every), checkpointer, batches)
     resumption.resume()
     return resumption
 
@@ -146,7 +146,7 @@ def _train_epoch(step: "_Step", batches: Batches, position: Position, resumption
         position.end_batch(loss, len(x))
         # After the last batch the epoch is to be evaluated and recorded first.
         if resumption is not None and position.batch < len(batches):
-            resumption.offer()
+            resumption.keep_if_due()
     # For a full batch this is its loss exactly: a float32 times fewer than 2²⁹ rows fits into a float64.
     return position.loss_sum / position.rows
 
@@ -212,7 +212,7 @@ class _Best:
         """Whether as many evaluations as `patience` brought nothing better."""
         return self._patience is not None and self._waited >= self._patience
 
-    def offer(self, epoch: int, losses: Mapping[str, float]) -> None:
+    def update(self, epoch: int, losses: Mapping[str, float]) -> None:
         """Take the weights of an evaluated epoch, if they are better than any before."""
         if self._patience is None:
             return
@@ -222,16 +222,16 @@ class _Best:
         else:
             self._waited += 1
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Its content, as tensors and plain values."""
         return {"epoch": self.epoch, "loss": self._loss, "waited": self._waited, "weights": dict(self._weights)}
 
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Restore what `memory` returned."""
-        if memory["weights"]:
-            require_specified(memory["weights"], specify(self._network))
-        self.epoch, self._loss, self._waited = memory["epoch"], memory["loss"], memory["waited"]
-        self._weights = memory["weights"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if state["weights"]:
+            require_specified(state["weights"], specify(self._network))
+        self.epoch, self._loss, self._waited = state["epoch"], state["loss"], state["waited"]
+        self._weights = state["weights"]
 
     def restore(self) -> None:
         """Give the network the best weights; it keeps its own when there is no patience."""

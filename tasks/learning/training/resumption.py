@@ -1,8 +1,8 @@
 """Training checkpoints: what a training keeps while it runs, so that a later process can resume it after a kill.
 
-Not to be confused with the saved weights of a run, the .pth file (`tasks.learning.models.saved_weights`). A training
-checkpoint is captured between two updates, and restored into a fit that was set up from the same settings and data.
-Every update after that is the one that the uninterrupted fit would have made, to the last bit: a checkpoint has weights
+The checkpoint of a run is another thing: the saved weights, its .pth file (`tasks.learning.models.saved_weights`). A
+training checkpoint is captured between two updates, and restored into a fit that was set up from the same settings and
+data. Every update after that is the one that the uninterrupted fit would have made, to the last bit: it has the weights
 and buffers, the state of the optimizer, the best weights so far, the history, the random numbers, and the place in the
 data. The learning rate is not in it: the lr schedule is a function of the epoch; see `learning_rate_at`.
 """
@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
-from tasks.learning.models.plain_file import CheckpointError, load_plain
+from tasks.learning.models.plain_file import PlainFileError, load_plain
 from tasks.learning.models.weights import require_specified, specify
-from tasks.learning.training.history import History
+from tasks.learning.training.history import FitHistory
 
 #: Raised when the form of a training checkpoint changes; one of another schema is not restored.
 SCHEMA = 1
@@ -63,7 +63,7 @@ class Position:
         vars(self).update(vars(other))
 
 
-class Checkpointer(Protocol):
+class TrainingCheckpointer(Protocol):
     """Keeps the training checkpoints of a fit, and has those of an earlier process that was killed.
 
     Attributes:
@@ -73,33 +73,37 @@ class Checkpointer(Protocol):
     owner: str
 
     def keep(self, updates: int, write: Callable[[BinaryIO], object]) -> None:
-        """Keep a checkpoint, which `write` writes into an open file; `updates` grows from one to the next."""
+        """Keep one, which `write` writes into an open file; `updates` grows from one to the next."""
 
-    def states(self) -> Iterable[bytes]:
-        """The checkpoints that there are, the newest first."""
+    def newest_first(self) -> Iterable[bytes]:
+        """The training checkpoints that there are."""
 
     def refuse(self, why: str) -> None:
-        """Called when the checkpoint that was yielded last cannot be restored."""
+        """Called when the training checkpoint that was yielded last cannot be restored."""
 
     def resumed(self, where: str) -> None:
         """Called when the fit is resumed, with the place, such as "epoch 20"."""
 
     def is_interrupted(self) -> bool:
-        """Whether the fit is to keep a last checkpoint, if it keeps any, and stop."""
+        """Whether the fit is to keep a last training checkpoint, if it keeps any, and stop."""
 
 
 class InterruptedFitError(Exception):
-    """A fit was interrupted, and stopped after it had kept a last checkpoint, if it keeps any."""
+    """A fit was interrupted, and stopped after it had kept a last training checkpoint, if it keeps any."""
+
+
+class TrainingCheckpointError(ValueError):
+    """A training checkpoint that cannot be restored."""
 
 
 class Best(Protocol):
     """The best weights so far, as the loop keeps them."""
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Its content, as tensors and plain values."""
 
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Restore what `memory` returned."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
 
 
 @dataclass
@@ -112,13 +116,13 @@ class RunningFit:
         best: the best weights so far.
         history: of the epochs done.
         position: how far it has come.
-        owner: identifies the training, so that a checkpoint of another one is refused.
+        owner: identifies the training, so that a training checkpoint of another one is refused.
     """
 
     network: nn.Module
     optimizer: optim.Optimizer
     best: Best
-    history: History
+    history: FitHistory
     position: Position
     owner: str
 
@@ -130,53 +134,56 @@ class RunningFit:
             "position": asdict(self.position),
             "network": clone_tensors(self.network.state_dict()),
             "optimizer": deepcopy(self.optimizer.state_dict()),
-            "best": self.best.memory(),
+            "best": self.best.state_dict(),
             "history": capture_history(self.history),
             "random": capture_random(self._device()),
         }
 
-    def restore(self, checkpoint: dict[str, Any]) -> None:
+    def restore(self, captured: dict[str, Any]) -> None:
         """Restore a training checkpoint, or leave everything as it was.
 
         Raises:
-            CheckpointError: it is of another schema, or of another fit.
+            TrainingCheckpointError: it is of another schema, or of another fit.
         """
-        if checkpoint.get("schema") != SCHEMA:
-            raise CheckpointError(f"it has schema {checkpoint.get('schema')!r} instead of {SCHEMA}")
-        if checkpoint.get("owner") != self.owner:
-            raise CheckpointError("it is of another training")
+        if captured.get("schema") != SCHEMA:
+            raise TrainingCheckpointError(f"it has schema {captured.get('schema')!r} instead of {SCHEMA}")
+        if captured.get("owner") != self.owner:
+            raise TrainingCheckpointError("it is of another training")
         before = self.capture()
         try:
-            self._apply(checkpoint)
+            self._apply(captured)
         except Exception as error:  # whatever is wrong with it shows when it is taken apart
             self._apply(before)
-            raise CheckpointError(f"it does not fit: {str(error) or type(error).__name__}") from error
+            raise TrainingCheckpointError(f"it does not fit: {str(error) or type(error).__name__}") from error
 
-    def _apply(self, checkpoint: dict[str, Any]) -> None:
-        require_specified(checkpoint["network"], specify(self.network))
-        self.position.move_to(Position(**checkpoint["position"]))
-        restore_history(self.history, checkpoint["history"])
+    def _apply(self, captured: dict[str, Any]) -> None:
+        require_specified(captured["network"], specify(self.network))
+        self.position.move_to(Position(**captured["position"]))
+        restore_history(self.history, captured["history"])
         if len(self.history.train_loss) != self.position.epoch:
-            raise CheckpointError(f"{len(self.history.train_loss)} losses of {self.position.epoch} epochs")
-        self.network.load_state_dict(checkpoint["network"], strict=True)
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.best.recall(checkpoint["best"])
-        restore_random(checkpoint["random"], self._device())
+            raise TrainingCheckpointError(f"{len(self.history.train_loss)} losses of {self.position.epoch} epochs")
+        self.network.load_state_dict(captured["network"], strict=True)
+        self.optimizer.load_state_dict(captured["optimizer"])
+        self.best.load_state_dict(captured["best"])
+        restore_random(captured["random"], self._device())
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
 
 
-def load_checkpoint(content: bytes) -> dict[str, Any]:
+def load_training_checkpoint(content: bytes) -> dict[str, Any]:
     """A training checkpoint from the bytes that `torch.save` wrote; no code in it is ever run.
 
     Raises:
-        CheckpointError: it is no such file, is damaged, or holds anything but tensors and plain values.
+        TrainingCheckpointError: it is no such file, is damaged, or holds anything but tensors and plain values.
     """
-    return load_plain(content, len(content) + _OVERHEAD)
+    try:
+        return load_plain(content, len(content) + _OVERHEAD)
+    except PlainFileError as error:
+        raise TrainingCheckpointError(str(error)) from error
 
 
-class CheckpointInterval:
+class TrainingCheckpointInterval:
     """How often a training checkpoint is due: every so many epochs, or seconds, or never."""
 
     def __init__(self, every: str) -> None:
@@ -188,7 +195,7 @@ class CheckpointInterval:
         self.is_never = unit == "never"
 
     def is_due(self, position: Position) -> bool:
-        """Whether a checkpoint is due; called after every batch, and at the end of every epoch with batch 0."""
+        """Whether one is due; called after every batch, and at the end of every epoch with batch 0."""
         if self._epochs:
             return position.batch == 0 and position.epoch % self._epochs == 0
         if time.monotonic() < self._next:
@@ -205,36 +212,40 @@ class Resumption:
     """
 
     def __init__(
-        self, running: RunningFit, interval: CheckpointInterval, checkpointer: Checkpointer, batches: int
+        self,
+        running: RunningFit,
+        interval: TrainingCheckpointInterval,
+        checkpointer: TrainingCheckpointer,
+        batches: int,
     ) -> None:
-        """Keep the checkpoints of a fit.
+        """Keep the training checkpoints of a fit.
 
         Args:
             running: the fit.
-            interval: how often a checkpoint is due.
-            checkpointer: where checkpoints are kept.
+            interval: how often a training checkpoint is due.
+            checkpointer: where they are kept.
             batches: of an epoch.
         """
         self._running, self._interval, self._checkpointer, self._batches = running, interval, checkpointer, batches
 
     def resume(self) -> None:
-        """Restore the newest checkpoint that fits, if there is one."""
+        """Restore the newest training checkpoint that fits, if there is one."""
         if self._interval.is_never:
             return
-        for content in self._checkpointer.states():
+        for content in self._checkpointer.newest_first():
             try:
-                self._running.restore(load_checkpoint(content))
-            except CheckpointError as error:
+                self._running.restore(load_training_checkpoint(content))
+            except TrainingCheckpointError as error:
                 self._checkpointer.refuse(str(error))
             else:
                 self._checkpointer.resumed(f"epoch {self._running.position.epoch:,}")
                 return
 
-    def offer(self) -> None:
-        """Keep a checkpoint, if one is due; called between two updates.
+    def keep_if_due(self) -> None:
+        """Keep a training checkpoint, if one is due; called between two updates.
 
         Raises:
-            InterruptedFitError: the fit was interrupted; a last checkpoint is kept, unless none ever is.
+            InterruptedFitError: the fit was interrupted; a last training checkpoint is kept, unless none ever is.
         """
         interrupted = self._checkpointer.is_interrupted()
         if self._interval.is_due(self._running.position) or (interrupted and not self._interval.is_never):
@@ -254,7 +265,7 @@ def clone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
-def capture_history(history: History) -> dict[str, Any]:
+def capture_history(history: FitHistory) -> dict[str, Any]:
     """A history's flat arrays as tensors: float64, and int64 for the epochs."""
     return {
         "train_loss": to_tensor(history.train_loss),
@@ -264,7 +275,7 @@ def capture_history(history: History) -> dict[str, Any]:
     }
 
 
-def restore_history(history: History, captured: dict[str, Any]) -> None:
+def restore_history(history: FitHistory, captured: dict[str, Any]) -> None:
     """Fills a history with what `capture_history` took."""
     history.train_loss = to_array(captured["train_loss"])
     history.learning_rate = to_array(captured["learning_rate"])

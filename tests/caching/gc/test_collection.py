@@ -29,7 +29,7 @@ from tasks.caching.runs.verification import VERIFICATION, Check, write_verificat
 from tasks.caching.stage import StageContext
 from tasks.caching.storage.durable import replace_link
 from tasks.caching.storage.reference import Reference
-from tasks.caching.storage.states import States
+from tasks.caching.storage.stage_checkpoints import StageCheckpoints
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import StartPython, fault_at, of_another_version, put_record, save_run
 
@@ -216,13 +216,13 @@ def test_foreign_files_and_what_was_set_aside_stay(store: Store, records: dict[s
     assert list(aside.rglob(".tmp-1"))
 
 
-def test_states_go_when_nobody_will_go_on_with_them(store: Store) -> None:
-    States(store, "train", "a" * 64).keep(1, b"state")
+def test_stage_checkpoints_are_removed_when_they_are_old(store: Store) -> None:
+    StageCheckpoints(store, "train", "a" * 64).keep(1, b"state")
     age_all(store, 29 * DAY)
-    assert find_garbage(store, Keep()).states == {}
+    assert find_garbage(store, Keep()).stage_checkpoints == {}
     (store.artifacts / "states" / "elsewhere").symlink_to(store.root)
     age_all(store, 31 * DAY)
-    assert len(free(store).states) == 1
+    assert len(free(store).stage_checkpoints) == 1
     assert not list(store.artifacts.glob("states/train/*/*"))
     assert (store.artifacts / "states" / "elsewhere").is_symlink()
 

@@ -20,7 +20,7 @@ from tasks.caching.runs.sums import SUMS, list_sums
 from tasks.caching.runs.verification import VERIFICATION
 from tasks.caching.stage import StageContext
 from tasks.caching.storage.reference import Reference
-from tasks.caching.storage.states import States
+from tasks.caching.storage.stage_checkpoints import StageCheckpoints
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import NoConfig, fault_at, finish, make, of_another_version, save_run
 
@@ -266,8 +266,8 @@ def test_a_damaged_verification_is_set_aside_without_its_run(store):
     assert repair.remaining.findings == []
 
 
-def test_a_damaged_state_is_found(store):
-    States(store, "train", "a" * 64).keep(1, b"state")
+def test_a_damaged_stage_checkpoint_is_found(store):
+    StageCheckpoints(store, "train", "a" * 64).keep(1, b"state")
     assert inspect_store(store).findings == []
     (state,) = (store.artifacts / "states").rglob("*.pth")
     state.write_bytes(b"stale")
@@ -440,7 +440,7 @@ def test_nothing_is_looked_at_or_moved_through_a_link_in_the_place_of_a_folder(s
 @pytest.mark.parametrize("part", ["data", "records", "states"])
 def test_nothing_is_damaged_where_no_file_can_be_opened(store, table, monkeypatch, part):
     """As with too few open files: told as it is, before a repair sets everything aside."""
-    States(store, "train", "a" * 64).keep(1, b"state")
+    StageCheckpoints(store, "train", "a" * 64).keep(1, b"state")
 
     def fail(path, *arguments, **options):
         if part in path.parts:

@@ -18,7 +18,7 @@ from tasks.caching.storage.errors import (
     require_memory,
     require_room,
 )
-from tasks.caching.storage.states import Checkpointer, States
+from tasks.caching.storage.stage_checkpoints import StageCheckpointer, StageCheckpoints
 
 
 @pytest.mark.parametrize("number", sorted(ADVICE), ids=lambda number: errno.errorcode[number])
@@ -89,10 +89,10 @@ def test_an_artifact_that_cannot_be_written_is_named(store, monkeypatch):
     assert error.value.filename.startswith(str(store.artifacts / "make"))
 
 
-def test_work_goes_on_without_a_state_that_cannot_be_kept(store, monkeypatch):
+def test_work_continues_without_a_checkpoint_that_cannot_be_kept(store, monkeypatch):
     notices = []
-    states = States(store, "train", "a" * 64)
-    checkpointer = Checkpointer(states, notices.append, lambda: False)
+    checkpoints = StageCheckpoints(store, "train", "a" * 64)
+    checkpointer = StageCheckpointer(checkpoints, notices.append, lambda: False)
     checkpointer.keep(1, b"one")
 
     def fail(sink, data):
@@ -102,7 +102,7 @@ def test_work_goes_on_without_a_state_that_cannot_be_kept(store, monkeypatch):
         patch.setattr(HashingSink, "write", fail)
         checkpointer.keep(2, b"two")
     assert "No space left on device; free some space" in notices[0]
-    assert list(checkpointer.states()) == [b"one"]
+    assert list(checkpointer.newest_first()) == [b"one"]
 
 
 def test_of_a_rename_what_was_to_be_replaced_is_named(tmp_path):

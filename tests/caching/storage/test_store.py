@@ -20,7 +20,7 @@ from tasks.caching.storage.durable import ensure_folder, replace_file, replace_l
 from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.reference import Reference
 from tasks.caching.storage.run_name import RunName
-from tasks.caching.storage.states import States
+from tasks.caching.storage.stage_checkpoints import StageCheckpoints
 from tasks.caching.storage.store import (
     EXHAUSTED,
     MOST_HELD,
@@ -458,7 +458,7 @@ class TestFolders:
             lambda store: store.publish_run("line-1", RUN),
             lambda store: replace_file(store.root / "artifacts" / "records" / "last.json", CONTENT),
             lambda store: replace_link(store.runs / "latest", "line-1"),
-            lambda store: States(store, "train", "0" * 64).keep(1, CONTENT),
+            lambda store: StageCheckpoints(store, "train", "0" * 64).keep(1, CONTENT),
         ],
     )
     def test_whatever_is_kept_first_makes_its_folders_durably(

@@ -26,7 +26,7 @@ from tests.support.token_edits import DATED, EditRunner
 #: Seconds after the start of a run, at the most, until something is edited: later than a run lasts.
 LATEST = {"alone": 6.0, "there and back": 6.0, "together": 6.0, "resumed": 4.0, "ephemeral": 12.0}
 
-#: A training that takes some seconds, and keeps its state at every epoch.
+#: A training that takes some seconds, and keeps a training checkpoint at every epoch.
 LONG = {"training": SETTINGS["training"] | {"epochs": 30_000, "evaluate_every": 1000, "checkpoint_every": "500 epochs"}}
 
 

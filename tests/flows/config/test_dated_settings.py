@@ -96,7 +96,7 @@ def test_a_run_takes_its_seeds_from_the_day_on_which_it_was_due(store: Store, ap
     flow_run = api.client.create_flow_run(
         orchestration.train, parameters=parameters | {"dated": ["data.seed"]}, state=Scheduled(scheduled_time=NIGHT)
     )
-    assert orchestration.train.carry_out(flow_run).is_completed()
+    assert orchestration.train.execute(flow_run).is_completed()
     (record,) = (store.records / "generate").glob("*.json")
     assert read_record(record).ingredients["data.seed"] == 20261127
     assert api.flow_run(flow_run.id).state.name == "Completed"

@@ -1,5 +1,5 @@
 """Whole runs that are killed: before a stage, between its artifacts and its record, at any operation on the disk,
-within an epoch, within a state; and trainings whose parent is killed.
+within an epoch, within a training checkpoint; and trainings whose parent is killed.
 
 Whatever happened, nothing in the store is damaged, and the same command ends with the bytes of a run that nobody
 disturbed.
@@ -160,38 +160,38 @@ FITTED = ("train", "line", "--until", "train", "--training.epochs", "9", "--trai
 FITTED += ("--training.optimizer", "adam", "--training.schedule", "cosine")
 BATCHES = 14
 
-#: Epochs and batches after which a state is kept; the last two in the middle of an epoch.
+#: Epochs and batches after which a training checkpoint is kept; the last two in the middle of an epoch.
 KEPT = ((2, 0), (3, 5), (4, 11))
 
 
-def keep_states_at_times() -> None:
-    """Lets a training keep its state at the times that are `KEPT`, and no others."""
-    from tasks.learning.training.resumption import CheckpointInterval
+def keep_at_times() -> None:
+    """Lets a training keep training checkpoints at the times that are `KEPT`, and at no others."""
+    from tasks.learning.training.resumption import TrainingCheckpointInterval
 
-    CheckpointInterval.is_due = lambda self, position: (position.epoch, position.batch) in KEPT  # type: ignore[method-assign]
+    TrainingCheckpointInterval.is_due = lambda self, position: (position.epoch, position.batch) in KEPT  # type: ignore[method-assign]
 
 
 def die_within_an_epoch(*words: str) -> None:
-    """Runs a training that is killed when it has kept its last state."""
-    from tasks.caching.storage.states import States
+    """Runs a training that is killed when it has kept its last training checkpoint."""
+    from tasks.caching.storage.stage_checkpoints import StageCheckpoints
 
-    keep = States.keep
+    keep = StageCheckpoints.keep
 
     def keep_and_die(self: Any, step: int, content: Any) -> None:
         keep(self, step, content)
         if step == updates(KEPT[-1]):
             die()
 
-    keep_states_at_times()
-    States.keep = keep_and_die  # type: ignore[method-assign]
+    keep_at_times()
+    StageCheckpoints.keep = keep_and_die  # type: ignore[method-assign]
     workflow(*words)
 
 
-def die_within_a_state(*words: str) -> None:
-    """Runs a training that is killed when half of its last state is written."""
-    from tasks.caching.storage import states
+def die_within_a_training_checkpoint(*words: str) -> None:
+    """Runs a training that is killed when half of its last training checkpoint is written."""
+    from tasks.caching.storage import stage_checkpoints
 
-    keep = states.States.keep
+    keep = stage_checkpoints.StageCheckpoints.keep
 
     def write_half(path: Path, content: Any) -> None:
         path.write_bytes(b"half")
@@ -199,24 +199,24 @@ def die_within_a_state(*words: str) -> None:
 
     def keep_half(self: Any, step: int, content: Any) -> None:
         if step == updates(KEPT[-1]):
-            states.write_durably = write_half
+            stage_checkpoints.write_durably = write_half
         keep(self, step, content)
 
-    keep_states_at_times()
-    states.States.keep = keep_half  # type: ignore[method-assign]
+    keep_at_times()
+    stage_checkpoints.StageCheckpoints.keep = keep_half  # type: ignore[method-assign]
     workflow(*words)
 
 
 def terminate_within_an_epoch(*words: str) -> None:
     """Runs a training that gets SIGTERM in the middle of an epoch."""
-    from tasks.learning.training.resumption import CheckpointInterval
+    from tasks.learning.training.resumption import TrainingCheckpointInterval
 
     def is_due(self: Any, position: Any) -> bool:
         if (position.epoch, position.batch) == KEPT[-1]:
             signal.raise_signal(signal.SIGTERM)
         return False
 
-    CheckpointInterval.is_due = is_due  # type: ignore[method-assign]
+    TrainingCheckpointInterval.is_due = is_due  # type: ignore[method-assign]
     workflow(*words)
 
 
@@ -236,7 +236,7 @@ def undisturbed(forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) ->
     ("end", "code", "newest"),
     [
         (die_within_an_epoch, -signal.SIGKILL, updates(KEPT[2])),
-        (die_within_a_state, -signal.SIGKILL, updates(KEPT[1])),
+        (die_within_a_training_checkpoint, -signal.SIGKILL, updates(KEPT[1])),
         (terminate_within_an_epoch, 128 + signal.SIGTERM, updates(KEPT[2]) + 1),
     ],
 )
@@ -245,8 +245,8 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch(
 ) -> None:
     ended = forked(end, *FITTED, home=tmp_path)
     assert ended.returncode == code, ended.stderr
-    states = sorted(path.name for path in (tmp_path / "artifacts/states/train").glob("*/*.pth"))
-    assert int(states[-1].partition("-")[0]) == newest
+    kept = sorted(path.name for path in (tmp_path / "artifacts/states/train").glob("*/*.pth"))
+    assert int(kept[-1].partition("-")[0]) == newest
     assert newest % BATCHES != 0
     require_sound(tmp_path)
     again = forked(workflow, *FITTED, home=tmp_path)

@@ -1,8 +1,8 @@
 """Every kind of file that a real run leaves, damaged in every way: whoever reads it in earnest notices.
 
 The next run notices damaged artifacts and records, and makes them anew with the same bytes; a verification notices
-damaged files of a run. (A training notices damaged states: test_crash.py. `workflow check` notices all of them:
-caching/test_damage.py.)
+damaged files of a run. (A training notices damaged training checkpoints: test_crash.py. `workflow check` notices all of
+them: caching/test_damage.py.)
 """
 
 import contextlib

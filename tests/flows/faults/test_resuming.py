@@ -15,7 +15,7 @@ from tests.support.serving_project import Finish, Start
 #: Exit codes by signal; a process that was killed has that of the kernel.
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
-#: Long enough to be killed, with a state at every epoch; a few seconds in all.
+#: Long enough to be killed, with a training checkpoint at every epoch; a few seconds in all.
 LONG = ("train", "line", "--until", "train", "--training.epochs", "3000", "--training.checkpoint-every", "1 epoch")
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -27,7 +27,7 @@ def outputs(home: Path) -> dict[str, str]:
     return {name: made.digest for name, made in open_envelope(record.read_bytes(), record.stem).outputs.items()}
 
 
-def states(home: Path) -> list[Path]:
+def training_checkpoints(home: Path) -> list[Path]:
     return sorted((home / "artifacts/states/train").glob("*/*.pth"))
 
 
@@ -36,17 +36,19 @@ def uninterrupted(workflow: Finish, tmp_path_factory: pytest.TempPathFactory) ->
     home = tmp_path_factory.mktemp("uninterrupted")
     changes = ("--training.epochs", "3000", "--training.checkpoint-every", "never")
     assert workflow("train", "line", "--until", "train", *changes, home=home).returncode == 0
-    assert states(home) == []
+    assert training_checkpoints(home) == []
     return outputs(home)
 
 
 @pytest.fixture
 def stopped(start_process: Start, tmp_path: Path) -> Callable[[int], "subprocess.Popen[str]"]:
-    """A training that got a signal once it had kept some states."""
+    """A training that got a signal once it had kept some training checkpoints."""
 
     def run(number: int) -> "subprocess.Popen[str]":
         process = start_process("-m", "flows.cli", *LONG, home=tmp_path)
-        until_there(lambda: [path for path in states(tmp_path) if int(path.name.split("-")[0]) >= 20] or None)
+        until_there(
+            lambda: [path for path in training_checkpoints(tmp_path) if int(path.name.split("-")[0]) >= 20] or None
+        )
         process.send_signal(number)
         process.wait(60)
         return process
@@ -68,7 +70,7 @@ def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
     told = ended.stderr.read()
     assert ("interrupted: what is finished is kept" in told) == (number != signal.SIGKILL)
     assert "Traceback" not in told
-    assert states(tmp_path)
+    assert training_checkpoints(tmp_path)
     assert number == signal.SIGKILL or not list(tmp_path.rglob(".tmp-*"))
     assert not list((tmp_path / "artifacts/records").glob("train/*.json"))
     flow_run = api.newest("line on cpu").id
@@ -80,7 +82,7 @@ def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
     assert api.stages(flow_run, 3)[-1] == ("train", "Crashed")
     assert "resumes after epoch" in again.stdout
     assert outputs(tmp_path) == uninterrupted
-    assert states(tmp_path) == []
+    assert training_checkpoints(tmp_path) == []
     assert not list((tmp_path / ".prefect").glob("alive/*"))
 
 

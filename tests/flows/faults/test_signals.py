@@ -26,7 +26,7 @@ NUMBERS = pytest.mark.parametrize("number", CODES, ids=lambda number: number.nam
 
 INTERRUPTED = "interrupted: what is finished is kept, and the same command continues from there\n"
 
-#: A training that goes on until it is ended, with a state every second.
+#: A training that goes on until it is ended, with a training checkpoint every second.
 ENDLESS = ("train", "line", "--training.epochs", "10000000", "--training.checkpoint-every", "1s")
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -177,7 +177,7 @@ def test_an_interruption_that_a_library_swallows_is_not_lost(
     assert command("train", "line")[0] == 0
 
 
-def test_a_training_whose_terminal_is_closed_keeps_its_state(
+def test_a_training_whose_terminal_is_closed_keeps_a_training_checkpoint(
     start_process: Start, workflow: Finish, api_url: str, tmp_path: Path
 ) -> None:
     """In a terminal of its own, which is then closed: the kernel sends SIGHUP, and nothing can be printed any more."""
@@ -191,7 +191,7 @@ def test_a_training_whose_terminal_is_closed_keeps_its_state(
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == CODES[signal.SIGHUP], shown
-    assert training(tmp_path), "the state was kept at the signal, since nothing else asks for it"
+    assert training(tmp_path), "the training checkpoint was kept at the signal, since nothing else asks for it"
     require_nothing_left(tmp_path)
 
 

@@ -192,12 +192,14 @@ def test_a_folder_in_the_place_of_a_record_is_told_before_the_stage_runs(trained
     assert artifacts(trained.root) == before
 
 
-def test_a_training_goes_on_without_a_state_that_cannot_be_kept(
+def test_a_training_continues_without_a_training_checkpoint_that_cannot_be_kept(
     store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("train", "line", "--until", "train", "--training.epochs", "20", "--training.checkpoint-every")
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.caching.storage.states.write_durably", lambda path, content: failing(errno.ENOSPC)())
+        patch.setattr(
+            "tasks.caching.storage.stage_checkpoints.write_durably", lambda path, content: failing(errno.ENOSPC)()
+        )
         code, out, error = command(*words, "5 epochs")
     assert (code, error) == (0, "")
     assert out.count("its progress could not be saved: No space left on device; free some space") == 4

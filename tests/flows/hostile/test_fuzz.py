@@ -51,10 +51,10 @@ def read_description(path: Path) -> None:
     load_network(parse_object(path.read_bytes()), (path.parent / "checkpoint.whole").read_bytes(), "cpu")
 
 
-def read_state(path: Path) -> None:
-    from tasks.learning.training.resumption import load_checkpoint
+def read_training_checkpoint(path: Path) -> None:
+    from tasks.learning.training.resumption import load_training_checkpoint
 
-    load_checkpoint(path.read_bytes())
+    load_training_checkpoint(path.read_bytes())
 
 
 def read_metrics(path: Path) -> None:
@@ -68,7 +68,7 @@ READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
     "metrics.json": (read_metrics, InputError),
     "model.json": (read_description, ValueError),
     "checkpoint.pth": (read_checkpoint, ValueError),
-    "state.pth": (read_state, ValueError),
+    "training-checkpoint.pth": (read_training_checkpoint, ValueError),
     "table.parquet": (read_table, ValueError),
     "experiment.toml": (lambda path: load_file(str(path)), InputError),
 }
@@ -114,7 +114,7 @@ def fuzz(name: str, folder: str, count: int) -> None:
     print(readable)
 
 
-def a_state() -> bytes:
+def a_training_checkpoint() -> bytes:
     """What a training keeps to go on from."""
     import torch
 
@@ -126,8 +126,8 @@ def a_state() -> bytes:
     x = torch.linspace(0, 1, 40).reshape(-1, 1)
     network, shelf = build_network(experiment.model, experiment.training.placement, "cpu", 88), Shelf()
     fit(network, experiment.training, (x, 0.7 * x + 0.3), {"test": (x, 0.7 * x + 0.3)}, None, shelf)
-    state: bytes = shelf.kept[-1]
-    return state
+    checkpoint: bytes = shelf.kept[-1]
+    return checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def whole(first_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, source in sources.items():
         (folder / f"{name}.whole").write_bytes(source.read_bytes())
     (folder / "model.json.whole").write_bytes((run / "model.json").read_bytes())
-    (folder / "state.whole").write_bytes(a_state())
+    (folder / "training-checkpoint.whole").write_bytes(a_training_checkpoint())
     return folder
 
 

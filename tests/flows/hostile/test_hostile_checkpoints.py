@@ -61,8 +61,8 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
     "int32": (changed(lambda t: t.update(bias=t["bias"].int())), "bias: has dtype int32 where the model has float32"),
     "extra": (changed(lambda t: t.update(scale=torch.ones(1))), "scale not expected"),
     "missing": (changed(lambda t: t.pop("bias")), "bias missing"),
-    "twice": (with_a_record_twice, "the checkpoint holds two records of one name"),
-    "bytes after it": (lambda whole, canary: whole + b"\0", "the checkpoint has other bytes before or after it"),
+    "twice": (with_a_record_twice, "weights: the file holds two records of one name"),
+    "bytes after it": (lambda whole, canary: whole + b"\0", "weights: the file has other bytes before or after it"),
     "code": (
         lambda whole, canary: with_pickle_of(whole, {"bias": trap(canary)}),
         "was not run: it asks for posix.mkdir",

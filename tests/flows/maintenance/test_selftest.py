@@ -122,11 +122,11 @@ def test_a_training_that_does_not_go_on_fails(
 
 
 def forgetful(start: Callable[..., Any]) -> Callable[..., Any]:
-    """Starts a training whose store has lost its states."""
+    """Starts a training whose store has lost its training checkpoints."""
 
     def begin_anew(source: Path, home: Path, *others: str) -> Any:
-        for state in home.glob("artifacts/states/train/*/*.pth"):
-            state.unlink()
+        for checkpoint in home.glob("artifacts/states/train/*/*.pth"):
+            checkpoint.unlink()
         return start(source, home, *others)
 
     return begin_anew

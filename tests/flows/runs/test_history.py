@@ -497,7 +497,7 @@ def test_the_page_has_the_newest_run_first_the_verdict_and_the_plot(calm: Store)
     save_night(calm, 7, 0.0312)
     page = history_page(read_history("nightly", calm), b"picture")
     title, verdict, flags, plot, *_ = page.split("\n\n")
-    assert title == "# RunHistory of nightly"
+    assert title == "# Runs of nightly"
     assert verdict == "**The newest run drifts: loss, MAE, RMSE, largest error.**"
     assert flags.startswith("- nightly-20261107-020000: loss 0.0312 is outside 0.0244 … 0.0259; mae 0.0312 is outside")
     assert plot.endswith("](data:image/png;base64,cGljdHVyZQ==)")
@@ -535,7 +535,7 @@ def test_the_command_puts_the_page_into_the_ui(
     page = newest_page("nightly-history")
     assert found["ui"] == f"{api_url.removesuffix('/api')}/artifacts/artifact/{page.latest_id}"
     assert page.description == "The newest run drifts: loss, MAE, RMSE, largest error"
-    assert page.data.startswith("# RunHistory of nightly\n")
+    assert page.data.startswith("# Runs of nightly\n")
     assert "](data:image/png;base64,iVBORw0KGgo" in page.data
     assert "mae 0.0312 is outside" in page.data
     assert page.flow_run_id is None

@@ -45,25 +45,25 @@ def silent(clock: Clock, seconds: float) -> tuple[Callable[[], str], list[float]
 
 @pytest.mark.parametrize(("seconds", "pause"), [(0.0, 10.0), (20.0, 400.0)])
 def test_after_silence_nothing_is_tried_for_a_while(clock: Clock, seconds: float, pause: float) -> None:
-    from flows.runtime.connection import ask
+    from flows.runtime.connection import try_request
 
     request, tried = silent(clock, seconds)
-    assert ask(request) is None
+    assert try_request(request) is None
     failed = clock.now
     for clock.now in (failed, failed + pause - 1):
-        assert ask(request) is None
+        assert try_request(request) is None
     assert len(tried) == 1
     clock.now = failed + pause + 1
-    assert ask(request) is None
+    assert try_request(request) is None
     assert len(tried) == 2
 
 
 def test_a_server_that_answers_again_is_asked_as_before(clock: Clock) -> None:
-    from flows.runtime.connection import ask, contact
+    from flows.runtime.connection import contact, try_request
 
     request, _ = silent(clock, 0.0)
-    ask(request)
+    try_request(request)
     assert contact.get().is_lost
     clock.now += 11
-    assert [ask(lambda: "an answer"), ask(lambda: "another")] == ["an answer", "another"]
+    assert [try_request(lambda: "an answer"), try_request(lambda: "another")] == ["an answer", "another"]
     assert not contact.get().is_lost

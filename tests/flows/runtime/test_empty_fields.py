@@ -73,7 +73,7 @@ def test_a_run_is_carried_out_so_and_says_it(ask: Any, deployed: dict[str, Any],
     experiment = without(deployed["experiment"], "training.epochs")
     experiment["data"] = {"noise": 0.2}
     run = ask(experiment)
-    assert orchestration.train.carry_out(run).is_completed()
+    assert orchestration.train.execute(run).is_completed()
     found = api.flow_run(run.id)
     complete = copy.deepcopy(deployed["experiment"])
     complete["data"]["noise"] = 0.2
@@ -114,7 +114,7 @@ def test_what_contradicts_itself_is_named_in_the_log_of_the_run(
     changes, sentence = CONTRADICTIONS[case]
     asked = without(deployed["experiment"], "training.epochs") | changes.get("experiment", {})
     run = ask(asked, **{name: value for name, value in changes.items() if name != "experiment"})
-    state = orchestration.train.carry_out(run)
+    state = orchestration.train.execute(run)
     assert state.is_failed()
     assert sentence in state.message
     lines = api.log(run.id, sentence)

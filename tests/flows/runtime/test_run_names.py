@@ -90,7 +90,7 @@ def test_a_name_that_was_typed_is_kept(
     from flows import orchestration
 
     run = ask(**typed)
-    orchestration.train.carry_out(run)
+    orchestration.train.execute(run)
     assert api.flow_run(run.id).name == name
 
 
@@ -100,9 +100,9 @@ def test_a_retry_renames_nothing(ask: Callable[..., "FlowRun"], api: Api) -> Non
     from flows import orchestration
 
     run = ask()
-    orchestration.train.carry_out(run)
+    orchestration.train.execute(run)
     api.client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
-    assert orchestration.train.carry_out(api.flow_run(run.id)).is_completed()
+    assert orchestration.train.execute(api.flow_run(run.id)).is_completed()
     assert api.flow_run(run.id).name == "line on cpu: first run"
 
 

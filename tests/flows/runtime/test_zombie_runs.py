@@ -180,7 +180,7 @@ def test_a_run_that_prefect_knew_before_is_claimed_while_it_runs(store: Any, api
     flow_run = api.client.create_flow_run(orchestration.train, parameters=parameters, state=Pending())
     claimed: list[str] = []
     at_stage("train.generate", lambda: claimed.extend(path.stem for path in leases_folder(store.root).iterdir()))
-    assert orchestration.train.carry_out(flow_run).is_completed()
+    assert orchestration.train.execute(flow_run).is_completed()
     assert claimed == [str(flow_run.id)]
     assert list(leases_folder(store.root).iterdir()) == []
 

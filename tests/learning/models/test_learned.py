@@ -3,8 +3,7 @@ import torch
 from torch import nn
 
 from tasks.learning.models.learned import MOST_LISTED, Learned, read_learned
-from tasks.learning.models.plain_file import CheckpointError
-from tasks.learning.models.weights import dump_weights, specify
+from tasks.learning.models.weights import WeightsError, dump_weights, specify
 
 
 def module(**tensors: torch.Tensor) -> nn.Module:
@@ -40,5 +39,5 @@ def test_many_are_only_counted():
 
 def test_weights_that_are_others_are_refused():
     model = nn.Linear(1, 1)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(WeightsError):
         read_learned(dump_weights(model), specify(module(bias=torch.ones(1))))

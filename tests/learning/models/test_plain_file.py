@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import torch
 
-from tasks.learning.models.plain_file import CheckpointError, load_plain
+from tasks.learning.models.plain_file import PlainFileError, load_plain
 from tests.support.hostile_files import (
     Call,
     bounded_memory,
@@ -55,7 +55,7 @@ HUNGRY = {
 def test_what_torch_would_make_for_a_file_is_refused_before_it_is_made(value, monkeypatch):
     data = saved({"weights": value})
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
-    with pytest.raises(CheckpointError, match=r"and was not run: it asks for \S+\."):
+    with pytest.raises(PlainFileError, match=r"and was not run: it asks for \S+\."):
         load(data)
 
 
@@ -82,7 +82,7 @@ LARGE_ON_PAPER = {
 
 @pytest.mark.parametrize("data", LARGE_ON_PAPER.values(), ids=LARGE_ON_PAPER)
 def test_a_tensor_is_refused_whose_elements_are_not_all_in_the_file(data):
-    with bounded_memory(), pytest.raises(CheckpointError, match=r"declares a tensor of|record size"):
+    with bounded_memory(), pytest.raises(PlainFileError, match=r"declares a tensor of|record size"):
         load(data)
 
 
@@ -103,7 +103,7 @@ def endless():
 
 @pytest.mark.parametrize("value", [nested(60), endless()], ids=["in two places", "in itself"])
 def test_what_has_no_end_is_refused(value):
-    with bounded_time(), pytest.raises(CheckpointError, match="holds one of its parts in two places"):
+    with bounded_time(), pytest.raises(PlainFileError, match="holds one of its parts in two places"):
         load(saved({"weights": value}))
 
 
@@ -116,13 +116,13 @@ NO_VALUES = {
 
 @pytest.mark.parametrize("value", NO_VALUES.values(), ids=NO_VALUES)
 def test_what_is_no_plain_value_is_refused(value):
-    with pytest.raises(CheckpointError, match="which is no plain value"):
+    with pytest.raises(PlainFileError, match="which is no plain value"):
         load(saved({"weights": value}))
 
 
 @pytest.mark.parametrize("content", [[1], (1,), None, 3, "text", torch.ones(1)], ids=lambda value: type(value).__name__)
 def test_what_is_no_dictionary_is_refused(content):
-    with pytest.raises(CheckpointError, match=r"contains a \w+, not a plain state_dict"):
+    with pytest.raises(PlainFileError, match=r"contains a \w+, not a plain state_dict"):
         load(saved(content))
 
 
@@ -145,7 +145,7 @@ def test_code_in_a_file_is_never_run(place, careless, tmp_path, monkeypatch):
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     canary = tmp_path / "canary"
     with pytest.raises(
-        CheckpointError, match=r"was not run: it asks for posix\.mkdir|no file of torch|two records|folder"
+        PlainFileError, match=r"was not run: it asks for posix\.mkdir|no file of torch|two records|folder"
     ):
         load(TRAPS[place](trap(canary)))
     assert not canary.exists()
@@ -157,20 +157,20 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     bomb = rezipped(WHOLE, {"data/0": bytes(100_000_000)}, zipfile.ZIP_DEFLATED)
     assert len(bomb) < 200_000
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
-    with bounded_memory(50_000_000), pytest.raises(CheckpointError, match=r"is compressed, which torch\.save"):
+    with bounded_memory(50_000_000), pytest.raises(PlainFileError, match=r"is compressed, which torch\.save"):
         load_plain(bomb, 10**9)
 
 
 def test_a_directory_that_declares_more_than_is_allowed_is_refused(monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
-    with pytest.raises(CheckpointError, match=r"declares [\d,]+ bytes, more than the 100 that"):
+    with pytest.raises(PlainFileError, match=r"declares [\d,]+ bytes, more than the 100 that"):
         load_plain(WHOLE, 100)
 
 
 @pytest.mark.parametrize("more", [b"\0", b"more", WHOLE], ids=["a byte", "some", "another file"])
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_bytes_around_a_file_are_refused(more, place):
-    with pytest.raises(CheckpointError, match="has other bytes before or after it"):
+    with pytest.raises(PlainFileError, match="has other bytes before or after it"):
         load(more + WHOLE if place == "before" else WHOLE + more)
 
 
@@ -179,7 +179,7 @@ def test_a_comment_of_a_zip_file_is_refused(comment):
     buffer = io.BytesIO(WHOLE)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = comment
-    with pytest.raises(CheckpointError, match="has other bytes before or after it"):
+    with pytest.raises(PlainFileError, match="has other bytes before or after it"):
         load(buffer.getvalue())
 
 
@@ -189,18 +189,18 @@ def test_a_directory_that_two_readers_would_find_in_two_places_is_refused():
     elsewhere = int.from_bytes(WHOLE[place : place + 4], "little") - 8
     altered = WHOLE[:place] + elsewhere.to_bytes(4, "little") + WHOLE[place + 4 :]
     assert zipfile.ZipFile(io.BytesIO(altered)).namelist(), "Python goes by the first"
-    with pytest.raises(CheckpointError, match="has other bytes before or after it"):
+    with pytest.raises(PlainFileError, match="has other bytes before or after it"):
         load(altered)
 
 
 @pytest.mark.parametrize("end", ["data.pkl", "data/0", "version"])
 def test_a_file_without_one_of_its_records_is_refused(end):
-    with pytest.raises(CheckpointError):
+    with pytest.raises(PlainFileError):
         load(rezipped(WHOLE, {end: None}))
 
 
 def test_what_a_file_quotes_does_not_steer_the_terminal():
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(PlainFileError) as caught:
         load(rezipped(WHOLE, {"data.pkl": b"\x80\x02c\x1b]0;evil\x07\nname\n."}))
     assert str(caught.value).isprintable()
     assert "evil" in str(caught.value)

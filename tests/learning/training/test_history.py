@@ -1,10 +1,10 @@
 import pyarrow as pa
 
-from tasks.learning.training.history import History, history_table
+from tasks.learning.training.history import FitHistory, history_table
 
 
 def test_losses_stand_at_their_epochs():
-    history = History(("validation", "test"))
+    history = FitHistory(("validation", "test"))
     for epoch in range(5):
         history.record(1.0 - epoch / 10, 0.5)
         if epoch % 2 == 0:
@@ -21,7 +21,7 @@ def test_losses_stand_at_their_epochs():
 
 
 def test_no_validation_part_no_column():
-    history = History(("test",))
+    history = FitHistory(("test",))
     history.record(1.0, 0.1)
     history.record_evaluation({"test": 2.0})
     assert history_table(history).column_names == ["epoch", "train_loss", "test_loss", "learning_rate"]

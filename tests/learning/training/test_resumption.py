@@ -15,9 +15,9 @@ from tasks.learning.training.history import history_table
 from tasks.learning.training.loop import fit
 from tasks.learning.training.resumption import (
     SCHEMA,
-    CheckpointInterval,
     InterruptedFitError,
     Position,
+    TrainingCheckpointInterval,
     capture_random,
     restore_random,
 )
@@ -31,7 +31,7 @@ class KilledError(Exception):
 
 
 class Shelf:
-    """Keeps states in memory; kills the fit right after the state number `deadly`, if it is to."""
+    """Keeps training checkpoints in memory; kills the fit right after the one number `deadly`, if it is to."""
 
     owner = "this training"
 
@@ -46,7 +46,7 @@ class Shelf:
         if len(self.kept) == self._deadly:
             raise KilledError
 
-    def states(self):
+    def newest_first(self):
         yield from reversed(self.kept)
 
     def refuse(self, why):
@@ -109,7 +109,7 @@ def test_goes_on_as_if_nothing_had_happened(experiment, train, changes, batch_si
         with pytest.raises(KilledError):
             train(wanted, shelf)
         again = Shelf(shelf.kept)
-        assert train(wanted, again) == uninterrupted, f"killed after state {deadly}"
+        assert train(wanted, again) == uninterrupted, f"killed after training checkpoint {deadly}"
         assert again.where == f"epoch {deadly}"
         assert again.refused == []
 
@@ -118,7 +118,7 @@ def test_goes_on_as_if_nothing_had_happened(experiment, train, changes, batch_si
 def test_goes_on_in_the_middle_of_an_epoch(experiment, train, monkeypatch, shuffle):
     wanted = experiment("1s", batch_size=8, shuffle=shuffle, optimizer="adam")
     uninterrupted = train(wanted)
-    monkeypatch.setattr(CheckpointInterval, "is_due", lambda self, position: True)
+    monkeypatch.setattr(TrainingCheckpointInterval, "is_due", lambda self, position: True)
     everything = Shelf()
     assert train(wanted, everything) == uninterrupted
     assert len(everything.kept) == EPOCHS * 5
@@ -129,7 +129,7 @@ def test_goes_on_in_the_middle_of_an_epoch(experiment, train, monkeypatch, shuff
         assert train(wanted, Shelf(shelf.kept)) == uninterrupted, f"killed after batch {deadly}"
 
 
-def test_an_interruption_keeps_the_state_first(experiment, train):
+def test_an_interruption_keeps_a_training_checkpoint_first(experiment, train):
     wanted = experiment("1000 epochs", batch_size=8)
     shelf = Shelf(interrupted_after=23)
     with pytest.raises(InterruptedFitError):
@@ -138,7 +138,7 @@ def test_an_interruption_keeps_the_state_first(experiment, train):
     assert train(wanted, Shelf(shelf.kept)) == train(wanted)
 
 
-def test_a_state_of_the_end_goes_on_to_the_end(experiment, train):
+def test_a_training_checkpoint_of_the_end_resumes_to_the_end(experiment, train):
     wanted = experiment(f"{EPOCHS} epochs")
     shelf = Shelf()
     first = train(wanted, shelf)
@@ -203,9 +203,9 @@ def test_a_signal_ends_a_training_that_keeps_nothing(number, experiment, train):
     assert (shelf.kept, shelf.asked) == ([], 2)
 
 
-def altered(state, change):
-    """The state's file after a change of its content."""
-    content = torch.load(io.BytesIO(state), weights_only=True)
+def altered(kept, change):
+    """A training checkpoint's file after a change of its content."""
+    content = torch.load(io.BytesIO(kept), weights_only=True)
     change(content)
     file = io.BytesIO()
     torch.save(content, file)
@@ -213,21 +213,27 @@ def altered(state, change):
 
 
 ALTERATIONS = {
-    "another schema": (lambda state: state.update(schema=SCHEMA + 1), "schema"),
-    "another training": (lambda state: state.update(owner="another"), "another training"),
-    "no optimizer": (lambda state: state.pop("optimizer"), "optimizer"),
-    "another network": (lambda state: state["network"].pop("bias"), "bias missing"),
-    "float64": (lambda state: state["network"].update(bias=torch.zeros(1, dtype=torch.float64)), "float64"),
-    "NaN": (lambda state: state["network"].update(bias=torch.full((1,), float("nan"))), "finite"),
-    "a shorter history": (lambda state: state["position"].update(epoch=99), "losses of 99 epochs"),
-    "a history of texts": (lambda state: state["history"].update(train_loss="no"), "does not fit"),
-    "random numbers that are none": (lambda state: state["random"].update(torch=torch.zeros(3)), "does not fit"),
-    "best weights of another network": (lambda state: state["best"]["weights"].update(other=torch.zeros(1)), "other"),
+    "another schema": (lambda captured: captured.update(schema=SCHEMA + 1), "schema"),
+    "another training": (lambda captured: captured.update(owner="another"), "another training"),
+    "no optimizer": (lambda captured: captured.pop("optimizer"), "optimizer"),
+    "another network": (lambda captured: captured["network"].pop("bias"), "bias missing"),
+    "float64": (lambda captured: captured["network"].update(bias=torch.zeros(1, dtype=torch.float64)), "float64"),
+    "NaN": (lambda captured: captured["network"].update(bias=torch.full((1,), float("nan"))), "finite"),
+    "a shorter history": (lambda captured: captured["position"].update(epoch=99), "losses of 99 epochs"),
+    "a history of texts": (lambda captured: captured["history"].update(train_loss="no"), "does not fit"),
+    "random numbers that are none": (
+        lambda captured: captured["random"].update(torch=torch.zeros(3)),
+        "does not fit",
+    ),
+    "best weights of another network": (
+        lambda captured: captured["best"]["weights"].update(other=torch.zeros(1)),
+        "other",
+    ),
 }
 
 
 @pytest.mark.parametrize(("change", "why"), ALTERATIONS.values(), ids=ALTERATIONS)
-def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(experiment, train, change, why):
+def test_a_training_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(experiment, train, change, why):
     wanted = experiment(patience=5, optimizer="adam")
     shelf = Shelf(deadly=6)
     with pytest.raises(KilledError):
@@ -248,7 +254,7 @@ def test_the_generation_before_serves_where_the_newest_does_not_fit(experiment, 
     assert (len(again.refused), again.where) == (1, "epoch 5")
 
 
-def test_never_runs_code_in_a_state(experiment, train, tmp_path):
+def test_never_runs_code_in_a_training_checkpoint(experiment, train, tmp_path):
     wanted = experiment()
     shelf = Shelf([saved({"schema": SCHEMA, "owner": "this training", "network": trap(tmp_path / "canary")})])
     assert train(wanted, shelf) == train(wanted)
@@ -276,14 +282,14 @@ def test_random_numbers_go_on():
     ("every", "due"),
     [("1 epoch", [1, 2, 3, 4, 5, 6]), ("3 epochs", [3, 6]), ("2epochs", [2, 4, 6]), ("9 s", []), ("never", [])],
 )
-def test_when_a_state_is_due(every, due):
-    interval = CheckpointInterval(every)
+def test_when_a_training_checkpoint_is_due(every, due):
+    interval = TrainingCheckpointInterval(every)
     assert [epoch for epoch in range(1, 7) if interval.is_due(Position(epoch))] == due
     assert not interval.is_due(Position(1, batch=1))
 
 
-def test_seconds_count_from_the_state_before(monkeypatch):
+def test_seconds_count_from_the_one_before(monkeypatch):
     clock = iter([100.0, 105.0, 110.0, 110.0, 111.0, 119.0, 121.0, 121.0])
     monkeypatch.setattr("tasks.learning.training.resumption.time.monotonic", lambda: next(clock))
-    interval = CheckpointInterval("10s")
+    interval = TrainingCheckpointInterval("10s")
     assert [interval.is_due(Position(1, 3)) for _ in range(5)] == [False, True, False, False, True]

@@ -1,8 +1,8 @@
-"""Resumable states: training checkpoints from which a stage that was killed resumes, instead of starting over.
+"""Stage checkpoints: what a stage keeps while it runs, so that a later process can resume it after a kill.
 
-They lie at artifacts/states/<stage>/<key>/<step>-<SHA-256>.pth and are published as artifacts are: a state is there
-complete or not at all, and its name has the digest of its bytes. Since the stage's key is in its path, a state is
-offered only to a stage with the same settings, inputs, code and libraries. It is removed once the stage has a record.
+They lie at artifacts/states/<stage>/<key>/<step>-<SHA-256>.pth and are published as artifacts are: one is there
+complete or not at all, and its name has the digest of its bytes. Since the stage's key is in its path, only a stage
+with the same settings, inputs, code and libraries finds it. It is removed once the stage has a record.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from tasks.caching.storage.durable import Content, ensure_folder, fsync_folder, 
 from tasks.caching.storage.errors import describe_error
 from tasks.caching.storage.store import Store, UnusableFileError, read_file
 
-#: States kept of a stage: if the newest is damaged, the one before it is used.
+#: Stage checkpoints kept: if the newest is damaged, the one before it is used.
 GENERATIONS = 2
 
 NAME = re.compile(r"(?P<step>\d{12})-(?P<digest>[0-9a-f]{64})\.pth")
 
 
-class States:
-    """The resumable states of one stage under one key."""
+class StageCheckpoints:
+    """The stage checkpoints of one stage under one key."""
 
     def __init__(self, store: Store, stage: str, key: str) -> None:
         self.key = key
@@ -31,10 +31,10 @@ class States:
         self._folder = store.artifacts / "states" / stage / key
 
     def keep(self, step: int, content: Content) -> None:
-        """Publishes a state, and removes all but the last two.
+        """Publishes a stage checkpoint, and removes all but the last two.
 
         Args:
-            step: how far the stage has come, in a unit of its own; larger than that of every earlier state.
+            step: how far the stage has come, in a unit of its own; larger than that of every earlier one.
             content: as for `Store.publish`.
         """
         ensure_folder(self._folder)
@@ -46,16 +46,16 @@ class States:
             old.unlink(missing_ok=True)
 
     def newest(self) -> Iterator[tuple[Path, bytes | None]]:
-        """Each state, the newest first, with its bytes; None instead of the bytes if they do not have the digest."""
+        """Each one, the newest first, with its bytes; None instead of the bytes if they do not have the digest."""
         for path in self._newest_first():
             yield path, whole_content(path)
 
-    def set_aside(self, state: Path) -> str:
-        """Moves a state that cannot be used to artifacts/set-aside; returns where, relative to the root."""
-        return self._store.set_aside(state)
+    def set_aside(self, checkpoint: Path) -> str:
+        """Moves a stage checkpoint that cannot be used to artifacts/set-aside; returns where, relative to the root."""
+        return self._store.set_aside(checkpoint)
 
     def clear(self) -> None:
-        """Removes every state: the stage has its record, or is to start over."""
+        """Removes every stage checkpoint: the stage has its record, or is to start over."""
         for path in self._newest_first():
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there was none, or another run is writing one
@@ -67,56 +67,56 @@ class States:
         return []
 
 
-class Checkpointer:
-    """Keeps the states of a stage for its function, and reports when it resumes from one, or cannot."""
+class StageCheckpointer:
+    """Keeps the stage checkpoints for a stage's function, and reports when it resumes from one, or cannot."""
 
     def __init__(
         self,
-        states: States,
+        checkpoints: StageCheckpoints,
         notice: Callable[[str], None],
         is_interrupted: Callable[[], bool],
         resume: Callable[[int, str], None] = lambda step, where: None,
     ) -> None:
-        self.owner = states.key
+        self.owner = checkpoints.key
         self.is_interrupted = is_interrupted
-        self._states, self._notice, self._resume = states, notice, resume
-        self._offered: Path | None = None
+        self._checkpoints, self._notice, self._resume = checkpoints, notice, resume
+        self._yielded: Path | None = None
 
     def keep(self, step: int, content: Content) -> None:
-        """Keeps a state; see `States.keep`. If it cannot be written, reports that and continues without it."""
+        """Keeps a stage checkpoint, as `StageCheckpoints.keep`; if it cannot be written, reports that and continues."""
         try:
-            self._states.keep(step, content)
+            self._checkpoints.keep(step, content)
         except OSError as error:
             self._notice(f"its progress could not be saved: {describe_error(error)}")
 
-    def states(self) -> Iterator[bytes]:
-        """The usable states, the newest first; damaged ones are set aside."""
-        for path, content in self._states.newest():
-            self._offered = path
+    def newest_first(self) -> Iterator[bytes]:
+        """The usable stage checkpoints; damaged ones are set aside."""
+        for path, content in self._checkpoints.newest():
+            self._yielded = path
             if content is None:
                 self.refuse("it is damaged")
             else:
                 yield content
 
     def refuse(self, why: str) -> None:
-        """Sets aside the state that was yielded last."""
-        if self._offered is not None:
-            place = self._states.set_aside(self._offered)
-            self._notice(f"a resumable state was not used and is now in {place}: {why}")
+        """Sets aside the stage checkpoint that was yielded last."""
+        if self._yielded is not None:
+            place = self._checkpoints.set_aside(self._yielded)
+            self._notice(f"a stage checkpoint was not used and is now in {place}: {why}")
 
     def resumed(self, where: str) -> None:
-        """Reports that the work resumes from the state given last, and in words where that is."""
-        if self._offered is not None:
-            self._resume(step_of(self._offered), where)
+        """Reports that the work resumes from the stage checkpoint yielded last, and in words where that is."""
+        if self._yielded is not None:
+            self._resume(step_of(self._yielded), where)
 
 
 def step_of(path: Path) -> int:
-    """How far a stage had come in a state, as its name says."""
+    """How far a stage had come when it kept a stage checkpoint, as its name says."""
     return int(path.name.partition("-")[0])
 
 
 def whole_content(path: Path) -> bytes | None:
-    """The bytes of a state; None if it is gone, no plain file, or its bytes do not have the digest in its name."""
+    """Its bytes; None if it is gone, no plain file, or its bytes do not have the digest in its name."""
     try:
         content = read_file(path, most=sys.maxsize)
     except (FileNotFoundError, UnusableFileError):
