@@ -1,8 +1,10 @@
 """The key of a stage: a hash of everything that shapes its result."""
 
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,6 +16,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from tasks.caching.code.closure import Read
+from tasks.caching.code.dynamic import UnseenCodeError
 from tasks.caching.code.fingerprint import fingerprint
 from tasks.caching.code.sources import source_of
 from tasks.caching.external import ExternalFile
@@ -23,8 +26,8 @@ from tasks.caching.stage import FORMAT, Stage, StageConfig
 from tasks.caching.storage.reference import Reference
 from tasks.relevance import MattersIf
 
-#: The types whose values JSON can hold; a tuple becomes a list.
-JSON = (bool, dict, float, int, list, str, tuple, type(None))
+#: The types whose values JSON can hold. A list and a tuple look the same there: what is not said to be one is a tuple.
+JSON = (bool, dict, float, int, str, tuple, type(None))
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,13 @@ def stage_call(
 
 
 def own_ingredients(stage: Stage[Any], config: StageConfig, external: Mapping[str, ExternalFile]) -> Ingredients:
-    """The ingredients of a stage's key without what other stages make: settings, code, environment, external inputs."""
+    """The ingredients of a stage's key without what other stages make: settings, code, environment, external inputs.
+
+    Raises:
+        UnseenCodeError: the config has a section of a class that it does not declare, or code is loaded dynamically.
+    """
+    kind: type[StageConfig] = stage.config_type
+    require_declared(config, declared_types(kind))
     return {
         "cache": FORMAT,
         "stage": stage.name,
@@ -93,10 +102,33 @@ def material_settings(config: StageConfig) -> dict[str, Any]:
     values, shown = flatten(config.model_dump()), flatten(config.model_dump(mode="json"))
     idle = config.immaterial | set(idle_settings(config, defaults_alone=config.writes_settings))
     return {
-        name: value if type(values[name]) in JSON else f"{type(values[name]).__qualname__} {value}"
+        name: value if has_json(values[name]) else f"{kind_of(values[name])} {value}"
         for name, value in shown.items()
         if not any(f"{name}.".startswith(f"{left_out}.") for left_out in idle)
     }
+
+
+def has_json(value: Any) -> bool:
+    """Whether JSON can hold a value, and all that is in it, so that its type shows."""
+    return type(value) in JSON and all(map(has_json, parts_of(value)))
+
+
+def kind_of(value: Any) -> str:
+    """The name of a value's type, with those of the values in it where JSON cannot hold them."""
+    if all(map(has_json, parts_of(value))):
+        return type(value).__qualname__
+    return f"{type(value).__qualname__}[{', '.join(map(kind_of, parts_of(value)))}]"
+
+
+def parts_of(value: Any) -> list[Any]:
+    """The values in a container of settings; none in any other value."""
+    match value:
+        case dict():
+            return [*value, *value.values()]
+        case list() | tuple() | set() | frozenset():
+            return list(value)
+        case _:
+            return []
 
 
 def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool = False) -> Iterator[str]:
@@ -148,18 +180,68 @@ def read_code(stage: Stage[Any], read: Read) -> Ingredients:
     return labelled("code", places)
 
 
-def settings_classes(config: type[StageConfig]) -> frozenset[str]:
-    """The full names of the classes whose values a config has: itself, its sections', and their base classes."""
-    found: set[type[BaseModel]] = set()
+@functools.cache
+def declared_types(config: type[StageConfig]) -> frozenset[type]:
+    """The classes that a config names in its annotations, those of its sections included, and itself."""
+    found: set[type] = set()
     waiting: list[Any] = [config]
     while waiting:
         kind = waiting.pop()
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            waiting += get_args(kind)
-        elif kind not in found:
-            found |= {base for base in kind.__mro__ if issubclass(base, BaseModel)}
-            waiting += [info.annotation for info in kind.model_fields.values()]
-    return frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in found)
+        waiting += get_args(kind)
+        if isinstance(kind, type) and kind not in found:
+            found.add(kind)
+            if issubclass(kind, BaseModel):
+                waiting += [info.annotation for info in kind.model_fields.values()]
+    return frozenset(found)
+
+
+def settings_classes(config: type[StageConfig]) -> dict[str, frozenset[str]]:
+    """The classes whose values a config has: itself, its sections', and their base classes.
+
+    Not those with private attributes, which are in no key: all of their code counts.
+
+    Returns:
+        By the full name of a class, the annotated names in it that are in no key: constants and excluded fields.
+    """
+    models = {kind for kind in declared_types(config) if issubclass(kind, BaseModel)}
+    found = {base for kind in models for base in kind.__mro__ if issubclass(base, BaseModel)} - {BaseModel}
+    return {
+        f"{kind.__module__}.{kind.__qualname__}": frozenset(inspect.get_annotations(kind)) - kept_fields(kind)
+        for kind in found
+        if not kind.__private_attributes__
+    }
+
+
+def kept_fields(kind: type[BaseModel]) -> set[str]:
+    """The fields of a class whose values a key has."""
+    return {
+        name
+        for name, info in kind.model_fields.items()
+        if not (info.exclude or getattr(info, "exclude_if", None))  # newer versions of pydantic have both
+    }
+
+
+def require_declared(config: StageConfig, known: Collection[type]) -> None:
+    """Checks that all sections of a config are of classes that annotations name: only their code counts.
+
+    Raises:
+        UnseenCodeError: one is of another class, such as a subclass that a validator returned.
+    """
+    waiting: list[tuple[str, Any]] = [(type(config).__name__, config)]
+    while waiting:
+        name, value = waiting.pop()
+        if (isinstance(value, BaseModel) or dataclasses.is_dataclass(value)) and type(value) not in known:
+            raise UnseenCodeError(
+                f"{name} is a {type(value).__qualname__}, which no annotation names, so that an edit of it would not "
+                "be noticed. Name the class in the annotation of the setting"
+            )
+        match value:
+            case BaseModel():
+                waiting += [(f"{name}.{field}", getattr(value, field)) for field in type(value).model_fields]
+            case dict():
+                waiting += [(f"{name}.{entry}", inner) for entry, inner in value.items()]
+            case list() | tuple() | set() | frozenset():
+                waiting += [(name, inner) for inner in value]
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

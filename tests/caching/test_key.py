@@ -2,19 +2,28 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from subprocess import Popen
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model
 
 from tasks.caching import key as module
+from tasks.caching.code.dynamic import UnseenCodeError
 from tasks.caching.ingredients import Ingredients
-from tasks.caching.key import digest_of, flatten, material_settings, stage_call, version
+from tasks.caching.key import (
+    digest_of,
+    flatten,
+    material_settings,
+    own_ingredients,
+    settings_classes,
+    stage_call,
+    version,
+)
 from tasks.caching.stage import FORMAT, Stage, StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.relevance import MattersIf
@@ -293,6 +302,20 @@ class TestRules:
 
         assert material_settings(Older()) == material_settings(RuledConfig())
 
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ((tuple[int, ...], (1,)), (list[int], [1])),
+            ((tuple[tuple[int, ...], ...], ((1,),)), (tuple[list[int], ...], ([1],))),
+            ((list[tuple[int, ...]], [(1,)]), (list[list[int]], [[1]])),
+            ((tuple[date, ...], (date(2026, 1, 1),)), (tuple[str, ...], ("2026-01-01",))),
+            ((frozenset[int], frozenset({1})), (tuple[int, ...], (1,))),
+        ],
+    )
+    def test_values_that_look_alike_in_json_are_told_apart(self, one: Any, other: Any) -> None:
+        configs = [create_model("Config", __base__=StageConfig, values=pair)() for pair in (one, other)]
+        assert material_settings(configs[0]) != material_settings(configs[1])
+
     def test_a_value_that_json_does_not_have_is_told_by_its_type(self) -> None:
         class Texts(StageConfig):
             day: str = "2026-01-01"
@@ -301,6 +324,76 @@ class TestRules:
             day: date = date(2026, 1, 1)
 
         assert material_settings(Texts()) != material_settings(Dates())
+
+
+Constant = ClassVar[float]
+Hidden = Annotated[float, Field(exclude=True)]
+
+
+class Plain(BaseModel):
+    rate: float = 0.1
+
+
+class Special(Plain):
+    """What no annotation names."""
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpecialPoint(Point):
+    """Likewise."""
+
+
+class Aliased(BaseModel):
+    scale: Constant = 2.0
+    shift: Hidden = 1.0
+    rate: float = 0.1
+
+
+class Keeping(BaseModel):
+    _kept: int = PrivateAttr(0)
+
+
+class KeepingMore(Keeping):
+    rate: float = 0.1
+
+
+class DeclaringConfig(StageConfig):
+    aliased: Aliased = Aliased()
+    keeping: KeepingMore = KeepingMore()
+    plain: Plain = Plain()
+    many: tuple[dict[str, Plain], ...] = ()
+    point: Point = Point()
+
+
+def test_names_in_settings_that_are_in_no_key_are_known_whatever_their_aliases() -> None:
+    found = {name.rpartition(".")[2]: names for name, names in settings_classes(DeclaringConfig).items()}
+    assert found == {
+        "Aliased": {"scale", "shift"},
+        "DeclaringConfig": set(),
+        "Plain": set(),
+        "StageConfig": {"immaterial", "writes_settings"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name"),
+    [
+        ("plain", Special(), r"DeclaringConfig\.plain is a Special"),
+        ("many", ({"a": Special()},), r"DeclaringConfig\.many\.a is a Special"),
+        ("point", SpecialPoint(), r"DeclaringConfig\.point is a SpecialPoint"),
+    ],
+)
+def test_settings_of_a_class_that_no_annotation_names_are_refused(field: str, value: Any, name: str) -> None:
+    """As a validator may return them: the code of the class would be in no key."""
+    config = DeclaringConfig().model_copy(update={field: value})
+    with pytest.raises(UnseenCodeError, match=f"^{name}, which no annotation names"):
+        own_ingredients(replace(fit, config_type=DeclaringConfig), config, {})
+    assert own_ingredients(replace(fit, config_type=DeclaringConfig), DeclaringConfig(), {})
 
 
 def test_keys_are_the_same_in_every_process(start_python: Callable[..., Popen[str]]) -> None:

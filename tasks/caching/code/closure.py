@@ -4,13 +4,14 @@ import builtins
 import functools
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from tasks.caching.code.dynamic import REVEALING, UnseenCodeError, find_dynamic, has_dynamic
 from tasks.caching.code.locating import Locator
-from tasks.caching.code.names import ENTRY, IMPORTS, ORDER, Chain, Import, defined_words
+from tasks.caching.code.names import CLASS, ENTRY, IMPORTS, ORDER, UNKNOWN, Chain, Import, defined_words
 from tasks.caching.code.reader import Form
+from tasks.caching.code.settings_syntax import DECLARING
 from tasks.caching.code.syntax import Module, parse, short_hash
 
 #: Attributes that every module has, and that do not lead to anything defined in it.
@@ -26,13 +27,19 @@ class Closure:
     Args:
         project: the folder that contains the project's packages.
         read: returns a file's bytes.
-        settings: full names of the settings classes.
+        settings: the annotated names in settings classes that are no settings, by the full name of the class.
         machinery: the package that is left out.
         allows_dynamic: whether code may be loaded by a name that is computed at run time.
     """
 
     def __init__(
-        self, project: Path, read: Read, settings: frozenset[str], machinery: str, *, allows_dynamic: bool
+        self,
+        project: Path,
+        read: Read,
+        settings: Mapping[str, Collection[str]],
+        machinery: str,
+        *,
+        allows_dynamic: bool,
     ) -> None:
         self.locator, self.read, self.settings = Locator(project), read, settings
         self.machinery, self.allows_dynamic = machinery, allows_dynamic
@@ -40,7 +47,7 @@ class Closure:
         self.reached: dict[str, dict[int, Form]] = {}
         self.imported: dict[str, set[str]] = {}
         self.whole: set[str] = set()
-        self.has_hooks = False
+        self.has_hooks = self.declares = False
         self._waiting: list[tuple[str, int, Form]] = []
         self._followed: set[tuple[str, Chain, Form]] = set()
 
@@ -184,13 +191,14 @@ class Closure:
             self.reached[name][index] = form
             self._waiting.append((name, index, form))
 
-    def _settings_in(self, name: str) -> frozenset[str]:
-        """The names of the settings classes in a module."""
-        return frozenset(full.rpartition(".")[2] for full in self.settings if full.rpartition(".")[0] == name)
+    def _settings_in(self, name: str) -> dict[str, Collection[str]]:
+        """The settings classes in a module, with the annotated names in them that are no settings."""
+        parts = ((full.rpartition("."), names) for full, names in self.settings.items())
+        return {kind: names for (module, _, kind), names in parts if module == name}
 
     def follow_all(self) -> None:
         """Follows all names in what was reached, until nothing new is reached."""
-        while self._waiting or self._reach_subclasses() or self._reach_submodules():
+        while self._waiting or self._reach_subclasses() or self._reach_submodules() or self._reach_settings():
             name, index, form = self._waiting.pop()
             statement = self.modules[name].statement(index, form)
             for imported in statement.imports:
@@ -214,6 +222,13 @@ class Closure:
             while package := package.rpartition(".")[0]:
                 if package in self.whole:
                     self.reach_all(name)
+        return bool(self._waiting)
+
+    def _reach_settings(self) -> bool:
+        """Reaches settings in full, if code may learn how they are declared; returns whether there was a new one."""
+        for name, forms in self.reached.items() if self.declares else ():
+            for index in [index for index, form in forms.items() if form == "setting"]:
+                self._reach(name, index, "code")
         return bool(self._waiting)
 
     def _follow(self, name: str, chain: Chain, line: int, form: Form, local: tuple[Import, ...]) -> None:
@@ -249,8 +264,14 @@ class Closure:
             else:
                 self._reach(name, index, form)
             known = True
-        if not known and hasattr(builtins, head):
-            self._refuse_dynamic(name, f"builtins.{head}", line)
+        if not known:
+            self._follow_unknown(name, chain, line)
+
+    def _follow_unknown(self, name: str, chain: Chain, line: int) -> None:
+        """Follows a dotted name that begins with a builtin, a local name, or any other expression."""
+        self.declares |= chain == (UNKNOWN, CLASS) or not DECLARING.isdisjoint(chain)
+        if hasattr(builtins, chain[0]):
+            self._refuse_dynamic(name, f"builtins.{chain[0]}", line)
 
     def _follow_import(self, name: str, imported: Import, rest: Chain, line: int, form: Form) -> None:
         """Follows a name that an import binds, and the attributes that are read of it."""

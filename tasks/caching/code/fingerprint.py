@@ -14,8 +14,9 @@ validators in their classes do not affect results by themselves, and only other 
 (`tasks.caching.code.reader`). And the machinery of the cache is one number in the key (`tasks.caching.stage.FORMAT`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tasks.caching.code.closure import Closure, Read
 from tasks.caching.code.dynamic import UnseenCodeError
@@ -29,7 +30,7 @@ def fingerprint(
     module: str,
     name: str = "",
     *,
-    settings: Collection[str] = (),
+    settings: Mapping[str, Collection[str]] = MappingProxyType({}),
     loads: Collection[str] = (),
     project: Path = PROJECT,
     read: Read = source_of,
@@ -40,7 +41,8 @@ def fingerprint(
     Args:
         module: dotted name of the module that it is in, for example `tasks.train`.
         name: of the function; the whole module counts if it does not define the name.
-        settings: full names of the settings classes whose values are in the key.
+        settings: full names of the settings classes whose values are in the key, each with the annotated names in it
+            that are not: constants, and fields that are excluded.
         loads: modules that are loaded dynamically; the whole modules count.
         project: the folder that contains the project's packages.
         read: returns a file's bytes; by default those that this process runs.
@@ -54,7 +56,7 @@ def fingerprint(
             project's finder was installed.
         ValueError: the module is not project code.
     """
-    closure = Closure(project, read, frozenset(settings), machinery, allows_dynamic=bool(loads))
+    closure = Closure(project, read, settings, machinery, allows_dynamic=bool(loads))
     if not closure.locator.is_module(module):
         raise ValueError(f"{module} is not a module of this project: a stage must be defined in {project}")
     closure.reach(module, name)

@@ -17,6 +17,9 @@ ENTRY = "[]"
 #: Stands in a dotted name for an unknown object: `make().__globals__` is (UNKNOWN, "__globals__"), as is its text.
 UNKNOWN = "?"
 
+#: Stands for the class of an object, if more is done with it than to read its name or to compare it.
+CLASS = "__class__"
+
 #: A dotted name as the code has it, for example ("torch", "nn", "Linear").
 Chain = tuple[str, ...]
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from tasks.caching.code.dynamic import REVEALING
 from tasks.caching.code.effects import is_idle, is_quiet_decorator
 from tasks.caching.code.names import (
+    CLASS,
     DECLARATION,
     ENTRY,
     FIELD,
@@ -25,7 +26,16 @@ from tasks.caching.code.names import (
     imports_in,
     is_import,
 )
-from tasks.caching.code.settings_syntax import annotation_of, bare_type, is_about_values, is_outside_key, only_holds
+from tasks.caching.code.settings_syntax import (
+    DECLARING,
+    DESCRIBING_METHODS,
+    annotation_of,
+    bare_type,
+    is_about_values,
+    is_outside_key,
+    is_type_of,
+    only_holds,
+)
 
 #: How a statement is read: as code, as part of settings whose values are in the key, or as a registry of modules, of
 #: which only the attributes that are read are followed.
@@ -74,7 +84,10 @@ class Reader:
         self.annotated: dict[Chain, int] = {}
         self.imports: list[Import] = []
         self._found = self.uses
-        self._in_class = self._only_holds = False
+        self._in_class = self._only_holds = self._in_type = False
+        self._describes = False
+        self._classes = 0
+        self._looked_into: set[ast.AST] = set()
 
     def read(self, node: ast.AST) -> None:
         """Reads a syntax node with its children."""
@@ -129,9 +142,12 @@ class Reader:
 
     def read_attribute(self, node: ast.Attribute) -> None:
         """Reads a dotted name, or an attribute of another expression."""
+        self._note_class(node, node.attr == CLASS)
+        self._looked_into.add(node.value)
         if chain := dotted(node):
             self.text.append(f"={'.'.join(chain)}")
-            self._found.setdefault(chain, node.lineno)
+            is_idle_look = self._describes and not DECLARING.isdisjoint(chain)
+            self._found.setdefault(chain[:1] if is_idle_look else chain, node.lineno)
         elif isinstance(node.value, ast.Subscript) and (registry := dotted(node.value.value)):
             self.text += [f".{node.attr}", "Subscript", f"={'.'.join(registry)}"]
             self._found.setdefault((*registry, ENTRY, node.attr), node.lineno)
@@ -142,12 +158,27 @@ class Reader:
             self.read(node.value)
 
     def _note(self, attribute: object, line: int) -> None:
-        """Notes an attribute that leads to code by whatever object it is read of."""
-        if isinstance(attribute, str) and attribute in REVEALING:
+        """Notes an attribute that leads to code, or to how settings are declared, by whatever object it is read of."""
+        if isinstance(attribute, str) and (attribute in REVEALING or (attribute in DECLARING and not self._describes)):
             self._found.setdefault((UNKNOWN, attribute), line)
+
+    def _note_class(self, node: ast.expr, is_class: bool) -> None:
+        """Notes an expression that may be a class of settings, unless only a name of it is read, or it is compared."""
+        if is_class and node not in self._looked_into and not self._describes:
+            self._found.setdefault((UNKNOWN, CLASS), node.lineno)
+
+    def read_comparison(self, node: ast.Compare) -> None:
+        """Reads a comparison."""
+        self._looked_into |= {node.left, *node.comparators}
+        self.text.append("Compare")
+        for name in node._fields:
+            self._read_value(getattr(node, name))
 
     def read_constant(self, node: ast.Constant) -> None:
         """Reads a constant, without the `u` that a string may have before it; it may name an attribute for getattr."""
+        if self._in_type and annotation_of(node) is not node:
+            self.read(annotation_of(node))
+            return
         self.text.append(f"const {node.value!r}")
         self._note(node.value, node.lineno)
 
@@ -172,6 +203,7 @@ class Reader:
             dropped = DESCRIBING | REFUSING if self.form == "setting" else DESCRIBING
         if isinstance(node.func, ast.Name) and node.func.id == "vars" and not node.args:
             self._found.setdefault(("locals",), node.lineno)  # which it is then
+        self._note_class(node, is_type_of(node))
         self.text.append("Call")
         self.read(node.func)
         self._read_value(node.args)
@@ -185,7 +217,13 @@ class Reader:
             return
         self.text.append("Subscript")
         self.read(node.value)
+        inside, self._in_type = self._in_type, self._in_type and self._holds_types(node)
         self.read(node.slice)
+        self._in_type = inside
+
+    def _holds_types(self, node: ast.Subscript) -> bool:
+        """Whether texts in the brackets of a type are types as well."""
+        return full_name(node.value, self.aliases) not in ("typing.Annotated", "typing.Literal")
 
     def read_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         """Reads a function, without annotations unless a decorator may read them."""
@@ -205,9 +243,10 @@ class Reader:
         self._read_value(given.kw_defaults)
         if node.returns is not None and not quiet:
             self.read(node.returns)
-        outside, self._in_class = self._in_class, False
+        outside = self._in_class, self._describes
+        self._in_class, self._describes = False, self._describes or node.name in DESCRIBING_METHODS
         self.read_block(node.body)
-        self._in_class = outside
+        self._in_class, self._describes = outside
 
     def _read_decorator(self, node: ast.expr) -> None:
         """Reads a decorator; the first argument of the one that declares a stage is its settings class."""
@@ -226,6 +265,8 @@ class Reader:
         The key has the validated values, so these do not affect results by themselves. But private and excluded
         attributes are not in the key, and a validator may set them.
         """
+        outer, self.form = self.form, "code" if self._classes else self.form  # a class in another is none of settings
+        self._classes += 1
         self.text.append(f"class {node.name}")
         for base in node.bases:
             self._read_type(base)
@@ -240,6 +281,8 @@ class Reader:
         self._in_class, self._only_holds = True, only_holds(node, self.aliases)
         self.read_block(body)
         self._in_class, self._only_holds = outside
+        self._classes -= 1
+        self.form = outer
 
     def read_annotated(self, node: ast.AnnAssign) -> None:
         """Reads an annotated assignment; the annotation counts only in a class, where it may be that of a field."""
@@ -260,13 +303,19 @@ class Reader:
         if self.form == "setting" or self._only_holds:
             self._read_setting(node)
         else:
-            self.read(annotation_of(node))
+            self._read_annotation(node)
 
     def _read_setting(self, node: ast.expr) -> None:
         """Reads a type whose values are in the key."""
         self._found = self.annotated
-        self.read(annotation_of(node))
+        self._read_annotation(node)
         self._found = self.uses
+
+    def _read_annotation(self, node: ast.expr) -> None:
+        """Reads a type, of which a part may be a text."""
+        inside, self._in_type = self._in_type, True
+        self.read(annotation_of(node))
+        self._in_type = inside
 
     def _read_quietly(self, node: ast.expr) -> None:
         """Reads only the names in the type of a field that does not count itself."""
@@ -286,6 +335,7 @@ SPECIAL: dict[type[ast.AST], Callable[[Reader, Any], None]] = {
     ast.Attribute: Reader.read_attribute,
     ast.Call: Reader.read_call,
     ast.ClassDef: Reader.read_class,
+    ast.Compare: Reader.read_comparison,
     ast.Constant: Reader.read_constant,
     ast.Del: Reader.read_context,
     ast.FunctionDef: Reader.read_function,

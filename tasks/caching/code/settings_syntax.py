@@ -1,13 +1,9 @@
 """Statements of settings classes: whether they only declare values, which are in the key, or something beyond it."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from tasks.caching.code.names import (
-    FIELD,
-    decorator_name,
-    full_name,
-)
+from tasks.caching.code.names import FIELD, Chain, decorator_name, dotted, full_name
 
 #: Decorators and bases of classes that take the values of their annotated names as they are.
 HOLDERS = frozenset({"dataclasses.dataclass", "typing.NamedTuple", "typing.Protocol"})
@@ -20,6 +16,27 @@ VALIDATORS = frozenset({"pydantic.field_validator", "pydantic.model_validator"})
 #: Annotations of names that are constants of a class, not fields.
 NO_FIELDS = frozenset({"typing.ClassVar", "typing.Final", "typing_extensions.ClassVar", "typing_extensions.Final"})
 
+
+#: Attributes of settings and their classes by which code learns how they are declared, or makes others.
+DECLARING = frozenset(
+    {
+        "__fields__",
+        "__pydantic_core_schema__",
+        "__pydantic_fields__",
+        "__pydantic_validator__",
+        "construct",
+        "model_construct",
+        "model_fields",
+        "model_json_schema",
+        "model_validate",
+        "model_validate_json",
+        "model_validate_strings",
+        "parse_obj",
+    }
+)
+
+#: Functions that a validator may give its model to: they change nothing.
+LOOKING = frozenset({"getattr", "hasattr", "id", "isinstance", "repr", "str", "super", "type"})
 
 #: Methods for pydantic that only affect the model's JSON schema.
 DESCRIBING_METHODS = frozenset({"__get_pydantic_json_schema__"})
@@ -80,8 +97,8 @@ def is_outside_key(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
     calls = (part for part in ast.walk(node) if isinstance(part, ast.Call) and full_name(part.func, aliases) == FIELD)
     if any(keyword.arg == "exclude" for call in calls for keyword in call.keywords):
         return True
-    if is_validator(node, aliases):
-        return any(map(sets_attribute, ast.walk(node)))
+    if isinstance(node, ast.FunctionDef) and is_validator(node, aliases):
+        return any(map(sets_attribute, ast.walk(node))) or hands_on(node)
     return any(map(constructs_settings, ast.walk(node)))
 
 
@@ -103,6 +120,51 @@ def sets_attribute(node: ast.AST) -> bool:
             return True
         case ast.Attribute(attr=name) | ast.Name(id=name):
             return name in ("setattr", "__setattr__", "__dict__")
+        case _:
+            return False
+
+
+def hands_on(node: ast.FunctionDef) -> bool:
+    """Whether a validator passes its model on, or calls a method of it, which may set what is in no key."""
+    own = (*node.args.posonlyargs, *node.args.args)[:1]
+    model = own[0].arg if own else ""
+    for part in ast.walk(node):
+        match part:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name == model:
+                return True
+            case ast.Call(func=function, args=given, keywords=named):
+                is_looking = isinstance(function, ast.Name) and function.id in LOOKING
+                values = [*given, *(keyword.value for keyword in named)]
+                if not is_looking and any(isinstance(value, ast.Name) and value.id == model for value in values):
+                    return True
+    return False
+
+
+def forward_names(node: ast.stmt) -> Iterator[Chain]:
+    """The names in the texts of an alias of a type, such as `list["Shape"]`."""
+    if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Subscript):
+        for text in (part for part in ast.walk(node.value) if isinstance(part, ast.Constant)):
+            for part in ast.walk(annotation_of(text)):
+                if isinstance(part, ast.Name | ast.Attribute) and (chain := dotted(part)):
+                    yield chain
+
+
+def declares_any(node: ast.ClassDef, names: Collection[str], aliases: Mapping[str, str]) -> bool:
+    """Whether a class of settings declares one of these names as if it were a field."""
+    return any(
+        isinstance(part, ast.AnnAssign)
+        and isinstance(part.target, ast.Name)
+        and part.target.id in names
+        and is_about_values(part, aliases)
+        for part in ast.walk(node)
+    )
+
+
+def is_type_of(node: ast.expr) -> bool:
+    """Whether an expression is a call that returns the class of an object."""
+    match node:
+        case ast.Call(func=ast.Name(id="type"), args=[_], keywords=[]):
+            return True
         case _:
             return False
 

@@ -3,7 +3,7 @@
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tasks.caching.code.names import (
     stars_in,
 )
 from tasks.caching.code.reader import Form, Reader, in_import_order
-from tasks.caching.code.settings_syntax import is_type
+from tasks.caching.code.settings_syntax import declares_any, forward_names, is_type
 
 #: The modules that define TYPE_CHECKING.
 TYPING = frozenset({"typing", "typing_extensions"})
@@ -139,11 +139,17 @@ class Module:
         """Whether a statement is an import."""
         return is_import(self.body[index])
 
-    def is_setting(self, index: int, classes: frozenset[str]) -> bool:
-        """Whether a statement can be read as a setting: one of these classes, or an alias of a type."""
+    def is_setting(self, index: int, classes: Mapping[str, Collection[str]]) -> bool:
+        """Whether a statement can be read as a setting: one of these classes, or an alias of a type.
+
+        Args:
+            index: of the statement.
+            classes: the annotated names that are no settings, by the class. One that looks like a setting is declared
+                through an alias, of ClassVar for example: its class counts as code.
+        """
         match self.body[index]:
-            case ast.ClassDef(name=name):
-                return name in classes
+            case ast.ClassDef(name=name) as node:
+                return name in classes and not declares_any(node, classes[name], self.aliases)
             case ast.Assign(value=value):
                 return is_type(value, self.aliases)
             case _:
@@ -179,6 +185,8 @@ class Module:
             reader.read_alias(node)
         else:
             reader.read(node)
+            for chain in forward_names(node):
+                reader.uses.setdefault(chain, node.lineno)
         return Statement(
             defined_name(node), " ".join(reader.text), reader.uses, reader.annotated, tuple(reader.imports)
         )

@@ -815,7 +815,7 @@ class Settings(Base):
     inner: Inner = Field(default_factory=lambda: Inner())
     kind: ClassVar[str] = "a"
 """
-CLASSES = [f"tasks.settings.{name}" for name in ("Base", "Inner", "Settings")]
+CLASSES: dict[str, tuple[str, ...]] = {f"tasks.settings.{name}": () for name in ("Base", "Inner", "Settings")}
 
 STAGE = """
 from tasks.caching.stage import stage
@@ -912,6 +912,143 @@ def test_a_validator_that_sets_something_elsewhere_counts(settings: Path, body: 
     before = fingerprint(settings, "tasks.draw.draw", settings=CLASSES)
     write(settings, "tasks/settings.py", sets.replace("NUMBER", "2"))
     assert changed(before, fingerprint(settings, "tasks.draw.draw", settings=CLASSES)) == {"tasks/settings.py: Inner"}
+
+
+def of_settings(project: Path, code: str) -> dict[str, str]:
+    """The fingerprint of the stage with these settings."""
+    write(project, "tasks/settings.py", code)
+    return fingerprint(project, "tasks.draw.draw", settings=CLASSES)
+
+
+#: Where settings are asked for their declarations, or make others like themselves: in the stage, and in a method.
+ASKING = [
+    "view.model_fields['rows'].default",
+    "type(view.inner).model_validate({})",
+    "type(view.inner)()",
+    "view.inner.__class__()",
+    "view.inner.model_construct()",
+    "[kind() for kind in [type(view.inner)]]",
+    "getattr(view.inner, 'model_fields')",
+    "list(map(type(view.inner).model_validate, [{}]))",
+    "view['inner'].__pydantic_fields__",
+]
+
+
+@pytest.mark.parametrize("use", ASKING)
+def test_settings_count_in_full_where_code_may_learn_how_they_are_declared(settings: Path, use: str) -> None:
+    write(settings, "tasks/draw.py", STAGE.replace("return view", f"return {use}"))
+    before = of_settings(settings, SETTINGS)
+    after = of_settings(settings, SETTINGS.replace("Field(3, ", "Field(4, "))
+    assert changed(before, after) == {"tasks/settings.py: Inner"}
+    own = SETTINGS.replace(
+        "return 2 * self.rows", f"return {use.replace('view.inner', 'self').replace('view', 'self')}"
+    )
+    write(settings, "tasks/draw.py", STAGE)
+    before = of_settings(settings, own)
+    assert changed(before, of_settings(settings, own.replace("Field(3, ", "Field(4, "))) == {"tasks/settings.py: Inner"}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "type(view).__name__",
+        "view.inner.__class__.__name__",
+        "type(view.inner) is int",
+        "view.inner.__class__ in (int, str)",
+        "make().__class__.__name__",
+        "view.inner.model_dump()",
+        "view.inner.model_copy()",
+    ],
+)
+def test_what_settings_are_called_or_hold_says_nothing_of_how_they_are_declared(settings: Path, use: str) -> None:
+    write(settings, "tasks/draw.py", STAGE.replace("return view", f"return {use}"))
+    before = of_settings(settings, SETTINGS)
+    assert of_settings(settings, SETTINGS.replace("Field(3, ", "Field(4, ")) == before
+
+
+def test_a_method_that_describes_settings_may_read_their_declarations(settings: Path) -> None:
+    method = "    @classmethod\n    def __get_pydantic_json_schema__(cls, a, b): return cls.model_fields, type(a)()\n"
+    code = SETTINGS.replace("class Inner(Base):\n", f"class Inner(Base):\n{method}")
+    write(
+        settings,
+        "tasks/draw.py",
+        STAGE.replace("return view", "return Inner()").replace("Settings\n", "Inner, Settings\n", 1),
+    )
+    before = of_settings(settings, code)
+    assert of_settings(settings, code.replace("lambda: Inner()", "lambda: Inner(rows=1)")) == before
+
+
+NESTED = {
+    "a plain class": "    class Limits:\n        rate: float = 1.0\n",
+    "a dataclass": "    @dataclass\n    class Limits:\n        rate: float = 1.0\n",
+    "a class in a method": "    def limits(self):\n        class Limits:\n            rate: float = 1.0\n",
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_the_constants_of_a_class_in_a_class_of_settings_count(settings: Path, kind: str) -> None:
+    code = SETTINGS.replace("    @property", f"{NESTED[kind]}    @property")
+    before = of_settings(settings, code)
+    after = of_settings(settings, code.replace("rate: float = 1.0", "rate: float = 2.0"))
+    assert changed(before, after) == {"tasks/settings.py: Inner"}
+
+
+def test_a_name_in_a_class_of_settings_that_is_no_setting_counts(settings: Path) -> None:
+    """As pydantic says, which knows what an alias of ClassVar or of an excluded field stands for."""
+    code = SETTINGS.replace("    rows: Small", "    shift: Shift = 1.0\n    rows: Small")
+    edited = code.replace("= 1.0", "= 2.0")
+    assert of_settings(settings, code) == of_settings(settings, edited)
+    known = CLASSES | {"tasks.settings.Inner": ("shift",)}
+    after = fingerprint(settings, "tasks.draw.draw", settings=known)
+    write(settings, "tasks/settings.py", code)
+    before = fingerprint(settings, "tasks.draw.draw", settings=known)
+    assert changed(before, after) == {"tasks/settings.py: Inner"}
+
+
+SHAPES = [
+    ("list['Shape']", ""),
+    ("dict[str, tuple['Shape', ...]]", ""),
+    ("Annotated[list['Shape'], 1]", ""),
+    ("'list[\"Shape\"] | None'", ""),
+    ("Shapes", "Shapes = list['Shape']\n"),
+    ("Shapes", "Shapes: type = list['Shape | None']\n"),
+]
+
+
+@pytest.mark.parametrize(("kind", "alias"), SHAPES)
+def test_a_text_in_the_type_of_a_setting_is_followed(settings: Path, kind: str, alias: str) -> None:
+    shape = "class Shape:\n    def area(self): return 1\n"
+    code = SETTINGS.replace("    rows: Small", f"    shapes: {kind} = ()\n    rows: Small")
+    code = code.replace("class Base", f"{shape}{alias}class Base")
+    before = of_settings(settings, code)
+    assert changed(before, of_settings(settings, code.replace("return 1", "return 2"))) == {"tasks/settings.py: Shape"}
+
+
+def test_a_text_that_a_setting_may_be_is_no_type(settings: Path) -> None:
+    shape = "from typing import Literal\nclass Shape:\n    def area(self): return 1\n"
+    code = SETTINGS.replace("    rows: Small", "    shapes: Literal['Shape'] = 'Shape'\n    rows: Small")
+    code = code.replace("class Base", f"{shape}class Base")
+    before = of_settings(settings, code)
+    assert of_settings(settings, code.replace("return 1", "return 2")) == before
+
+
+@pytest.mark.parametrize("call", ["fill(cls)", "cls.fill(rows)", "fill(rows, model=cls)"])
+def test_a_validator_that_passes_its_model_on_counts_with_what_it_calls(settings: Path, call: str) -> None:
+    """That may set what is in no key."""
+    code = SETTINGS.replace("return min(rows, LARGEST)", f"{call}; return rows")
+    code = code.replace("class Base", "def fill(model): object.__setattr__(model, 'kept', 1)\nclass Base")
+    code = code.replace("    @property", "    @classmethod\n    def fill(cls, rows): return 1\n    @property")
+    before = of_settings(settings, code)
+    place = "Inner" if call.startswith("cls") else "fill"
+    edited = code.replace("'kept', 1", "'kept', 2") if place == "fill" else code.replace(f"{call};", f"{call}; 1 + 1;")
+    assert changed(before, of_settings(settings, edited)) == {f"tasks/settings.py: {place}"}
+
+
+@pytest.mark.parametrize("look", ["getattr(cls, 'rows')", "isinstance(cls, int)", "cls.rows", "fill(rows)"])
+def test_a_validator_that_only_looks_at_its_model_does_not_count(settings: Path, look: str) -> None:
+    code = SETTINGS.replace("return min(rows, LARGEST)", f"{look}; return rows")
+    before = of_settings(settings, code)
+    assert of_settings(settings, code.replace(f"{look};", "")) == before
 
 
 @pytest.mark.parametrize("kind", ["Final[float]", "Final", '"ClassVar[float]"', "'Final[float]'"])
