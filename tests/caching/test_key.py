@@ -293,7 +293,7 @@ class TestRules:
 
         assert material_settings(Older()) == material_settings(RuledConfig())
 
-    def test_a_value_that_json_does_not_have_is_told_by_its_type(self) -> None:
+    def test_a_value_that_json_does_not_have_is_reported_by_its_type(self) -> None:
         class Texts(StageConfig):
             day: str = "2026-01-01"
 

@@ -62,7 +62,7 @@ def test_on_a_terminal_a_bar_shows_how_far_a_stage_has_come(terminal: io.StringI
     assert "\x1b[33mCompleted" in terminal.getvalue()
 
 
-def test_a_bar_that_nobody_finished_is_taken_away(terminal: io.StringIO) -> None:
+def test_an_unfinished_bar_is_removed(terminal: io.StringIO) -> None:
     lines = StageLines()
     lines.on_stage_start("train", ())
     lines.on_progress("train", 1, 2, {"training loss": 0.5})
@@ -112,7 +112,7 @@ def test_presets_say_what_they_fit(printed: io.StringIO) -> None:
     assert "y = 1.1·x − 0.4, 50 rows" in printed.getvalue()
 
 
-def test_output_that_nobody_reads_any_more_stops_nothing() -> None:
+def test_a_closed_pipe_stops_nothing() -> None:
     lines = "for _ in range(3): console.print('x' * 100_000)"
     code = f"import sys\nfrom flows.cli.terminal.console import console\n{lines}\nprint('on', file=sys.stderr)"
     reader, writer = os.pipe()
