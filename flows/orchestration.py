@@ -3,7 +3,7 @@
 Apart from the wirings, because importing Prefect takes a second, and `workflow plan` walks the same wiring without it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,21 +30,20 @@ from flows.runs.wording import in_one_line
 from flows.runtime.concurrency import IfRunning, one_at_a_time
 from flows.runtime.connection import try_request
 from flows.runtime.engine import LeasedFlow
-from flows.runtime.events import CONFIRMED, REVERIFIED, TRAINED, VERIFIED
+from flows.runtime.events import CONFIRMED, TRAINED
 from flows.runtime.observers import RunEvents, RunLog, emit_run_event
 from flows.runtime.run_names import tag_run, train_run_name, verify_run_name
 from flows.runtime.training_request import TrainingRequest, training_request
 from flows.runtime.zombie_runs import has_ended_in_prefect
 from flows.train import Refreshable, StageName
 from flows.train import pipeline as train_pipeline
-from flows.ui import pages
 from flows.ui.progress import TrainingProgress
-from flows.ui.publication import RunPages, show_page
+from flows.ui.publication import RunPages
 from flows.verify import pipeline as verify_pipeline
 from tasks.caching.gc.uses import store_in_use
 from tasks.caching.key import pin_code
 from tasks.caching.locking.exclusive import RunSkippedError
-from tasks.caching.observer import Observers, SavedRun, extra_observers
+from tasks.caching.observer import Observers, SavedRun, Verification, extra_observers
 from tasks.caching.prefect_run import PrefectRun, StageError
 from tasks.caching.runs.manifest import MANIFEST, manifest_digest
 from tasks.caching.runs.pointers import LATEST, require_pointers
@@ -247,29 +246,31 @@ def run_verification(run: str, device: str, retries: int, expect: str | None, st
     folder = find_folder(run, store)
     require_layout(store, [stage.name for stage in stages(verify_pipeline)])
     settings = VerifySettings(run=folder.name, device=resolve(device), expect=expect, digest=readable_digest(folder))
-    again = was_verified(folder, settings.digest)
-    try_request(lambda: tag_run((experiment_name(folder), settings.device)))
-    observer = Observers(RunLog(), *extra_observers.get())
+    experiment, is_again = experiment_name(folder), was_verified(folder, settings.digest)
+    try_request(lambda: tag_run((experiment, settings.device)))
+    observer = Observers(RunLog(), RunPages(experiment, store), RunEvents(), *extra_observers.get())
     with observer.shown_failure(), store_in_use(store) as use:
         use(str(store.relative(folder)))
         try:
             outcome = verify_pipeline(PrefectRun(folder.name, settings, store, observer, retries=retries))
         except StageError as error:
-            record_verification(folder, settings, failed_checks(error))
+            failed = keep_verification(folder, settings, failed_checks(error), store)
+            observer.on_verified(Verification(folder, failed, is_again))
             raise
-        record_verification(folder, settings, read_checks(store.read(outcome["checks"])))
-    emit_run_event(REVERIFIED if again else VERIFIED, folder.name)
+        kept = keep_verification(folder, settings, read_checks(store.read(outcome["checks"])), store)
+        observer.on_verified(Verification(folder, kept, is_again))
     return folder.name
 
 
-def record_verification(folder: Path, settings: VerifySettings, checks: Iterable[Check]) -> None:
-    """Keeps the outcome of a verification in the run's folder, and shows it in the UI."""
+def keep_verification(
+    folder: Path, settings: VerifySettings, checks: Iterable[Check], store: Store
+) -> Mapping[str, Any]:
+    """Keeps the outcome of a verification in the run's folder, and that the run passed; returns it."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     verification = write_verification(folder, checks, {"verified": now, **settings.model_dump()})
     if verification["passed"]:
-        project_store().remember_run(folder.name, verified=True)
-    page = pages.verification_page(folder.name, verification)
-    show_page(experiment_name(folder), "verification", page, pages.verification_summary(folder.name, verification))
+        store.remember_run(folder.name, verified=True)
+    return verification
 
 
 def readable_digest(folder: Path) -> str | None:

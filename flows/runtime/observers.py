@@ -8,9 +8,9 @@ from flows.environment.identity import identity
 from flows.runs.folders import find_run
 from flows.runtime import repetition
 from flows.runtime.connection import try_request
-from flows.runtime.events import DRIFTED, REJECTED, emit
+from flows.runtime.events import DRIFTED, REJECTED, REVERIFIED, VERIFIED, emit
 from tasks.caching.decision import Decision
-from tasks.caching.observer import Observer, SavedRun
+from tasks.caching.observer import Observer, SavedRun, Verification
 from tasks.caching.reasons import Reason
 from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import project_store
@@ -60,6 +60,11 @@ class RunEvents(Observer):
             emit_run_event(REJECTED, run.folder.name, "; ".join(run.rejections))
         if run.drift:
             emit_run_event(DRIFTED, run.folder.name, "; ".join(run.drift))
+
+    def on_verified(self, verification: Verification) -> None:
+        """Emits that a run has passed its verification; one that fails, fails the flow run."""
+        if verification.outcome["passed"]:
+            emit_run_event(REVERIFIED if verification.is_again else VERIFIED, verification.folder.name)
 
 
 def emit_run_event(event: str, run: str, why: str = "") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows.environment.checkout import require_own_environment
-from flows.environment.settings import Api, prefect_home
+from flows.environment.settings import Api, configure_prefect, prefect_home, use_api
 from flows.environment.validation import readable_settings
 from flows.environment.variables import drop_run_variables
 from flows.errors import InputError
@@ -58,47 +58,93 @@ def prefect_session(
     require_descriptors()
     root = project_root(root)
     notify_new_folder(root, notify)
-    from flows.environment.settings import configure_prefect, use_api
-    from flows.services.prefect_server.server import ServerError, diagnose, find_api
-    from flows.services.prefect_server.temporary import temporary_server
+    configure(root)
+    with chosen_server(root, notify, ephemeral=ephemeral) as (api, wait_for_server):
+        import_prefect(root)
+        wait_for_server()  # it came up while Prefect was imported here
+        with direct_flows(notify):
+            if not ephemeral:
+                mark_zombie_runs(root, notify)
+            with explained_silence(api, root):
+                yield api
 
+
+def configure(root: Path) -> None:
+    """Sets the environment variables that Prefect reads when it is imported."""
     configure_prefect(root)
     drop_run_variables(os.environ)
     # The caller shows the stages in its own way; the flow run's log, with everything, is in the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
-    with contextlib.ExitStack() as stack:
-        api = temporary = None
-        if ephemeral:
-            temporary = stack.enter_context(temporary_server(root, notify))
+
+
+@contextlib.contextmanager
+def chosen_server(
+    root: Path, notify: Callable[[str], None], *, ephemeral: bool
+) -> Iterator[tuple[Api | None, Callable[[], None]]]:
+    """Has Prefect use a server; yields its API, None of one that ends with this process, and what waits for it.
+
+    Raises:
+        ServerError: as `prefect_session`.
+    """
+    from flows.services.prefect_server.server import find_api
+    from flows.services.prefect_server.temporary import temporary_server
+
+    if ephemeral:
+        with temporary_server(root, notify) as temporary:
             use_api(temporary.api)
-        else:
-            api = find_api(root, notify)
-            use_api(api)
-        # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
-        root.mkdir(parents=True, exist_ok=True)
+            yield None, temporary.wait
+    else:
+        api = find_api(root, notify)
+        use_api(api)
+        yield api, lambda: None
 
-        with readable_settings():
-            from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-            from flows.runtime.connection import is_refusal, keeping_contact, reason, silence_behind
+def import_prefect(root: Path) -> None:
+    """Imports Prefect, which reads its settings.
 
-        if temporary:  # it came up while Prefect was imported here
-            temporary.wait()
-        # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose
-        # process is watched from elsewhere; the caller of a flow sees it end.
-        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
-        stack.enter_context(keeping_contact(notify))
-        if not ephemeral:
-            mark_zombie_runs(root, notify)
-        try:
-            yield api
-        except Exception as error:
-            if (silence := silence_behind(error)) is None:
-                raise
-            why = diagnose(api, root) or reason(silence)
-            refused = REFUSED if api is None or api.external else REFUSED_BY_OWN
-            raise ServerError((refused if is_refusal(silence) else SILENT).format(why=why)) from error
+    Raises:
+        InputError: one of them is invalid.
+    """
+    # Prefect makes its home at its import, but warns if the folder that this lies in is not there.
+    root.mkdir(parents=True, exist_ok=True)
+    with readable_settings():
+        import prefect.settings  # noqa: F401
+
+        import flows.runtime.connection  # noqa: F401
+
+
+@contextlib.contextmanager
+def direct_flows(notify: Callable[[str], None]) -> Iterator[None]:
+    """Surrounds flows that this process calls."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.runtime.connection import keeping_contact
+
+    # A flow waits for its heartbeat's thread when it ends, for up to a second. The heartbeat is for runs whose
+    # process is watched from elsewhere; the caller of a flow sees it end.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), keeping_contact(notify):
+        yield
+
+
+@contextlib.contextmanager
+def explained_silence(api: Api | None, root: Path) -> Iterator[None]:
+    """Surrounds flows: the error that a server does not answer says which one, and what to do.
+
+    Raises:
+        ServerError: in its place.
+    """
+    from flows.runtime.connection import is_refusal, reason, silence_behind
+    from flows.services.prefect_server.server import ServerError, diagnose
+
+    try:
+        yield
+    except Exception as error:
+        if (silence := silence_behind(error)) is None:
+            raise
+        why = diagnose(api, root) or reason(silence)
+        refused = REFUSED if api is None or api.external else REFUSED_BY_OWN
+        raise ServerError((refused if is_refusal(silence) else SILENT).format(why=why)) from error
 
 
 def project_root(named: Path | None) -> Path:

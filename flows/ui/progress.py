@@ -72,14 +72,14 @@ class TrainingProgress(Observer):
         self._line_overdue = time.monotonic() + SILENCE_SECONDS
         self._logged = 0.0
 
-    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Shows it if it is time to."""
         if TRAINING_LOSS in figures:
             self._curve.add(done, figures[TRAINING_LOSS])
         self._last = done, figures
         words, now = self._pace.words(done, total, figures), time.monotonic()
         if now >= self._line_due and (done / total >= self._logged + 1 / LINES or now >= self._line_overdue):
-            self._log.info("%s: %s", self._stage, words)
+            self._log.info("%s: %s", stage, words)
             self._line_due, self._line_overdue, self._logged = now + LINE_SECONDS, now + SILENCE_SECONDS, done / total
         if now >= self._page_due:
             self._show(words, total)

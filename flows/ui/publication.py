@@ -13,12 +13,12 @@ from flows.ui import pages
 from flows.ui.history_page import history_page
 from flows.ui.page_keys import page_key
 from tasks.caching.decision import Decision
-from tasks.caching.observer import Observer, SavedRun
+from tasks.caching.observer import Observer, SavedRun, Verification
 from tasks.caching.storage.store import Store
 
 
 class RunPages(Observer):
-    """Puts the pages of a training on its flow run: the plan, the metrics, the plots, the report and the history."""
+    """Puts pages on a flow run: the plan, the metrics, the plots, the report and the history, or the verification."""
 
     def __init__(self, experiment: str, store: Store, notes: str = "") -> None:
         self._experiment, self._store, self._notes = experiment, store, notes
@@ -40,6 +40,12 @@ class RunPages(Observer):
         if run.is_new:
             history = read_history(self._experiment, self._store)
             show_page(self._experiment, "history", history_page(history), history.verdict)
+
+    def on_verified(self, verification: Verification) -> None:
+        """Shows the checks that were made."""
+        run, outcome = verification.folder.name, verification.outcome
+        summary = pages.verification_summary(run, outcome)
+        show_page(self._experiment, "verification", pages.verification_page(run, outcome), summary)
 
 
 def show_page(experiment: str, page: str, markdown: str, summary: str) -> None:

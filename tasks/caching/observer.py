@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.caching.decision import Decision
 from tasks.caching.reasons import Reason
@@ -30,6 +31,21 @@ class SavedRun:
     drift: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Verification:
+    """A verification that has ended.
+
+    Attributes:
+        folder: of the run.
+        outcome: what is in its verification.json.
+        is_again: whether the same run had passed one before.
+    """
+
+    folder: Path
+    outcome: Mapping[str, Any]
+    is_again: bool
+
+
 class Observer:
     """Sees what a flow run does. Each method does nothing here: an observer overrides those that it needs."""
 
@@ -39,8 +55,8 @@ class Observer:
     def on_stage_start(self, stage: str, reasons: tuple[Reason, ...]) -> None:
         """A stage is about to run, for these reasons."""
 
-    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
-        """The running stage has come this far; its newest figures by name."""
+    def on_progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        """The running stage has come this far: steps done, of how many; its newest figures by name."""
 
     def on_notice(self, stage: str, text: str) -> None:
         """The running stage reports something that a person should know."""
@@ -54,6 +70,9 @@ class Observer:
 
     def on_saved(self, run: SavedRun) -> None:
         """The flow run has its run, saved now or found unchanged."""
+
+    def on_verified(self, verification: Verification) -> None:
+        """The flow run has verified a run, which passed or did not."""
 
     def on_failure(self, error: Exception) -> None:
         """The flow run fails with this error."""
@@ -75,10 +94,10 @@ class Observers(Observer):
         for observer in self._observers:
             observer.on_stage_start(stage, reasons)
 
-    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """See `Observer`."""
         for observer in self._observers:
-            observer.on_progress(done, total, figures)
+            observer.on_progress(stage, done, total, figures)
 
     def on_notice(self, stage: str, text: str) -> None:
         """See `Observer`."""
@@ -99,6 +118,11 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.on_saved(run)
+
+    def on_verified(self, verification: Verification) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.on_verified(verification)
 
     def on_failure(self, error: Exception) -> None:
         """See `Observer`."""

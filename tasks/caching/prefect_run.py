@@ -259,9 +259,10 @@ class PrefectRun:
         """Where a stage works in this run."""
         name = call.stage.name
         checkpoints = StageCheckpoints(self.store, name, call.key) if call.stage.cached else None
-        notice, resume = partial(self.observer.on_notice, name), partial(self.observer.on_resume, name)
+        progress, notice = partial(self.observer.on_progress, name), partial(self.observer.on_notice, name)
+        resume = partial(self.observer.on_resume, name)
         external = {input_name: file.path for input_name, file in call.external.items()}
-        return StageContext(name, self.store, self.observer.on_progress, notice, checkpoints, external, lineage, resume)
+        return StageContext(name, self.store, progress, notice, checkpoints, external, lineage, resume)
 
     def _report(self, call: StageCall, record: Record, reasons: tuple[Reason, ...], *, reused: bool) -> None:
         """Keeps what became of a stage, and shows it to the observer."""

@@ -390,11 +390,11 @@ class TestReasons:
         remove_record(store, "fit", rows=8)
         assert why(plan(store, rows=8)["fit"]) == ("input train changed", "input validation changed")
 
-    def test_what_changed_besides_is_told_of_a_stage_that_has_to_wait(self, store: Store) -> None:
+    def test_what_changed_besides_is_reported_of_a_stage_that_has_to_wait(self, store: Store) -> None:
         run(store)
         assert why(plan(store, rows=8, rate=0.2)["fit"]) == ("depends on the outcome of divide", "rate 0.1 → 0.2")
 
-    def test_another_format_of_the_cache_is_told_once(self, store: Store) -> None:
+    def test_another_format_of_the_cache_is_reported_once(self, store: Store) -> None:
         run(store)
         remove_record(store, "make")
         for name in ("make", "divide", "fit"):
@@ -405,7 +405,7 @@ class TestReasons:
             ("depends on the outcome of divide",),
         ]
 
-    def test_several_that_a_stage_waits_for_are_each_told_once(self, store: Store) -> None:
+    def test_several_that_a_stage_waits_for_are_each_reported_once(self, store: Store) -> None:
         both = replace(fit, inputs=("table", "train", "validation"))
         planner = Planner("line", Settings(), store)
         table = planner(make)

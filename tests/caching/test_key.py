@@ -316,7 +316,7 @@ class TestRules:
         configs = [create_model("Config", __base__=StageConfig, values=pair)() for pair in (one, other)]
         assert material_settings(configs[0]) != material_settings(configs[1])
 
-    def test_a_value_that_json_does_not_have_is_told_by_its_type(self) -> None:
+    def test_a_value_that_json_does_not_have_is_reported_by_its_type(self) -> None:
         class Texts(StageConfig):
             day: str = "2026-01-01"
 

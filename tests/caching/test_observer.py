@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from tasks.caching.observer import Observer, Observers, SavedRun
+from tasks.caching.observer import Observer, Observers, SavedRun, Verification
 from tasks.caching.stage import StageReport
 
 #: Each method, with something that it may be called with.
 SEEN: dict[str, tuple[Any, ...]] = {
     "on_plan": ((),),
     "on_stage_start": ("train", ("forced",)),
-    "on_progress": (1, 180, 0.5),
+    "on_progress": ("train", 1, 180, {"training loss": 0.5}),
     "on_notice": ("train", "resumed"),
     "on_resume": ("train", 750, "epoch 750"),
     "on_stage_end": (StageReport("train", "key", "run", (), 1.0, {}),),
     "on_saved": (SavedRun(Path("line-1"), trained=True, is_new=True, rejections=None, drift=()),),
+    "on_verified": (Verification(Path("line-1"), {"passed": True}, is_again=False),),
     "on_failure": (ValueError("wrong"),),
 }
 

@@ -40,7 +40,9 @@ def test_it_goes_by_the_flags_of_the_processor(
     assert cpu_capability() == capability
 
 
-def test_another_processor_is_told_by_its_machine_and_what_torch_asks_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_processor_is_reported_by_its_machine_and_what_torch_asks_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr(processor, "processor_flags", lambda: frozenset({"fp", "sve", "bf16"}))
     assert cpu_capability() == "aarch64 bf16 sve"
@@ -53,7 +55,7 @@ def test_the_flags_are_those_of_the_first_processor(tmp_path: Path) -> None:
     assert processor_flags(tmp_path / "absent") == frozenset()
 
 
-def test_variables_that_choose_are_told_where_they_are_set() -> None:
+def test_variables_that_choose_are_reported_where_they_are_set() -> None:
     assert computing({}).keys() == {"CPU capability"}
     for name in CHOOSING:
         assert computing({name: "1", "OTHER": "1"}) == {"CPU capability": cpu_capability(), name: "1"}

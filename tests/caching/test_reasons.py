@@ -71,7 +71,7 @@ def test_nothing_changed_has_no_words(same: dict[str, int]) -> None:
 
 
 @given(ingredients, ingredients)
-def test_a_change_is_told_exactly_if_there_is_one(before: dict[str, int], now: dict[str, int]) -> None:
+def test_a_change_is_reported_exactly_if_there_is_one(before: dict[str, int], now: dict[str, int]) -> None:
     assert bool(differences(before, now)) == (before != now)
 
 
@@ -79,7 +79,7 @@ def test_a_change_is_told_exactly_if_there_is_one(before: dict[str, int], now: d
     ("changes", "last"),
     [(MOST_REASONS, "x5 0 → 1"), (MOST_REASONS + 1, "and 2 more changes"), (MOST_REASONS + 9, "and 10 more changes")],
 )
-def test_many_changes_are_counted_rather_than_told(changes: int, last: str) -> None:
+def test_many_changes_are_counted_rather_than_reported(changes: int, last: str) -> None:
     names = [f"x{number}" for number in range(changes)]
     told = differences(dict.fromkeys(names, 0), dict.fromkeys(names, 1))
     assert len(told) == MOST_REASONS

@@ -125,7 +125,7 @@ class TestJson:
             Record.from_json(rewritten(publish(store), change))
 
     @pytest.mark.parametrize("schema", [0, 2, "2", None])
-    def test_a_record_of_another_schema_is_told_from_an_altered_one(self, store: Store, schema: Any) -> None:
+    def test_a_record_of_another_schema_is_distinguished_from_an_altered_one(self, store: Store, schema: Any) -> None:
         content = rewritten(publish(store), {"schema": schema})
         with pytest.raises(ForeignRecordError, match=f"another version: it has schema {schema!r} instead of 1"):
             Record.from_json(content)
@@ -233,7 +233,7 @@ class TestLastIngredients:
         assert last_file("line", "fit", store).stat() == before
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"null", b"[1]", b'"text"', b"7"])
-    def test_nobody_knows_them_if_the_file_is_damaged_and_they_can_be_written_anew(
+    def test_they_are_unknown_if_the_file_is_damaged_and_can_be_written_again(
         self, store: Store, content: bytes
     ) -> None:
         remember_last("line", CALL, store)
@@ -242,7 +242,7 @@ class TestLastIngredients:
         remember_last("line", CALL, store)
         assert last_ingredients("line", "fit", store) == CALL.ingredients
 
-    def test_nobody_knows_them_if_a_folder_is_in_their_place(self, store: Store) -> None:
+    def test_they_are_unknown_if_a_folder_is_in_their_place(self, store: Store) -> None:
         last_file("line", "fit", store).mkdir(parents=True)
         assert last_ingredients("line", "fit", store) is None
 

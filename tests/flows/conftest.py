@@ -107,7 +107,7 @@ class Listener(Observer):
         self.reports: list[StageReport] = []
         self.steps: list[tuple[int, int, Mapping[str, float]]] = []
 
-    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         self.steps.append((done, total, figures))
 
     def on_stage_end(self, report: StageReport) -> None:

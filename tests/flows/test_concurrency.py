@@ -64,7 +64,7 @@ def one_by_one(forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize("runs", TOGETHER.values(), ids=TOGETHER)
-def test_runs_that_go_on_at_once_compute_each_stage_once(
+def test_concurrent_runs_compute_each_stage_once(
     store: Store,
     forked: ForkServer,
     api: Api,
@@ -102,7 +102,7 @@ def pointed_to(store: Store) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("state", "stage"), [("Crashed", "train.generate"), ("Crashed", "train.save"), ("Cancelled", "train.train")]
 )
-def test_a_run_that_was_given_up_and_goes_on_is_not_the_latest(
+def test_a_run_that_was_given_up_and_completes_is_not_the_latest(
     trained: Store, at_stage: AtStage, train: Callable[..., Outcome], api: Api, state: str, stage: str
 ) -> None:
     from prefect import runtime, states

@@ -44,6 +44,6 @@ def test_no_link_to_a_manual_of_pydantic_is_in_a_message() -> None:
     assert "http" not in message(count="x")
 
 
-def test_a_line_that_nobody_reads_to_its_end_is_cut() -> None:
+def test_a_very_long_line_is_cut() -> None:
     whole = "a" * MAX_LINE_LENGTH
     assert truncate(f"{whole}\n{whole}b\nc") == f"{whole}\n{whole}…\nc"

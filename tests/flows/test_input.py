@@ -188,13 +188,13 @@ def test_an_option_that_is_nested_without_end_is_refused(store: Store, command: 
 
 
 @pytest.mark.parametrize("words", [["line", "--name", "n" * 10**6], ["n" * 10**6], ["line", "--" + "n" * 10**6]])
-def test_what_is_told_of_a_very_long_value_has_an_end(store: Store, command: Command, words: list[str]) -> None:
+def test_a_very_long_value_is_shortened_in_the_message(store: Store, command: Command, words: list[str]) -> None:
     _, _, error = told = command("train", *words)
     require_refused(told, "n" * 900, store)
     assert len(error) < 2000
 
 
-def test_of_very_many_problems_some_are_told(store: Store, command: Command, write: Callable[[bytes], str]) -> None:
+def test_of_very_many_problems_some_are_reported(store: Store, command: Command, write: Callable[[bytes], str]) -> None:
     file = write(b"".join(b"field%d = 1\n" % number for number in range(1000)))
     _, _, error = told = command("train", file)
     require_refused(told, "field29: unknown field\n  and 970 more\n", store)

@@ -76,7 +76,7 @@ def test_so_is_a_setting_that_prefect_cannot_take(
     assert not store.root.exists()
 
 
-def test_a_setting_that_is_wrong_is_told_as_one_of_prefect(workflow: Finish, tmp_path: Path) -> None:
+def test_a_setting_that_is_wrong_is_reported_as_one_of_prefect(workflow: Finish, tmp_path: Path) -> None:
     done = workflow("train", "line", home=tmp_path / "home", PREFECT_LOGGING_LEVEL="LOUD")
     assert (done.returncode, done.stdout) == (2, "")
     # After what Prefect prints of it itself.

@@ -254,7 +254,7 @@ def test_progress_reaches_the_observers(store: Store, train: Callable[..., Any])
     steps: list[tuple[int, int, float]] = []
 
     class Steps(Observer):
-        def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+        def on_progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
             steps.append((done, total, figures["training loss"]))
 
     token = extra_observers.set((Steps(),))

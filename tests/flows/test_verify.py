@@ -184,7 +184,9 @@ def test_a_run_whose_stage_artifacts_were_tidied_away_says_what_is_missing(run: 
 # ---- what is caught
 
 
-def test_a_weight_changed_by_one_per_cent_is_caught_and_both_values_told(run: Run, caught: Callable[[], str]) -> None:
+def test_a_weight_changed_by_one_per_cent_is_caught_and_both_values_reported(
+    run: Run, caught: Callable[[], str]
+) -> None:
     import pyarrow.parquet as pq
 
     weights = run.weights()

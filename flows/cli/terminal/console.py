@@ -59,7 +59,7 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:,.0f} epochs/s" if task.speed else "")
 
 
-class LastingConsole(Console):
+class PipeSafeConsole(Console):
     """A console that falls silent when its reader has closed the pipe: no reason to stop a training."""
 
     def on_broken_pipe(self) -> None:
@@ -67,7 +67,7 @@ class LastingConsole(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-console = LastingConsole(highlight=False)
+console = PipeSafeConsole(highlight=False)
 if not console.is_terminal:
     console.width = 200  # without a window none is too narrow: lines stay whole for grep and logs
 
@@ -93,7 +93,7 @@ class StageLines(Observer):
             self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task(stage, total=None, figures="")
 
-    def on_progress(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Moves the bar."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, figures=shown_figures(figures))

@@ -97,7 +97,7 @@ def test_finding_removes_nothing(store: Store, records: dict[str, list[str]]) ->
     assert contents(store) == before
 
 
-def test_it_tells_how_many_bytes_go(store: Store, records: dict[str, list[str]]) -> None:
+def test_it_shows_how_many_bytes_go(store: Store, records: dict[str, list[str]]) -> None:
     def taken() -> int:
         return sum((store.root / path).stat().st_size for path in contents(store))
 

@@ -226,7 +226,7 @@ def test_a_run_under_the_name_of_another_is_found(store):
     assert kinds(inspect_store(store)) == {"artifacts/runs/line-2": "damaged"}
 
 
-def test_orphaned_and_foreign_files_are_told_and_left(store, table):
+def test_orphaned_and_foreign_files_are_reported_and_left(store, table):
     orphan = store.locate(StageContext("make", store).publish("table.parquet", b"more").path)
     (orphan.parent / "notes.txt").write_text("mine")
     assert kinds(inspect_store(store)) == {"data/make/notes.txt": "foreign"}
@@ -298,7 +298,7 @@ def test_set_aside_and_foreign_links_are_not_followed(store, table):
     assert kinds(inspect_store(store)) == {"artifacts/loop": "foreign"}
 
 
-def test_what_another_version_made_is_told_and_left(store, table):
+def test_what_another_version_made_is_reported_and_left(store, table):
     save_run(store, "line-1", 1)
     assert inspect_store(store).findings == []
     (record,) = (str(path.relative_to(store.root)) for path in store.records.glob("train/*.json"))

@@ -76,7 +76,7 @@ def nightly(hours_ago: float, schedule: str = "nightly") -> Scheduled:
     return Scheduled(schedule, time.time() - hours_ago * HOUR)
 
 
-def test_a_run_waits_for_the_one_that_goes_on(runs: Runs) -> None:
+def test_a_run_waits_for_the_one_in_progress(runs: Runs) -> None:
     runs.start("first")
     runs.start("second")
     assert runs.began == ["first"]
@@ -143,7 +143,7 @@ def test_no_run_stands_back_for_one_that_does_not_take_place(runs: Runs) -> None
     runs.until_began("now")
 
 
-def test_nor_if_the_one_that_goes_on_has_only_just_begun(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_if_the_one_in_progress_has_only_just_begun(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the lock, and it is not written down yet when it began."""
     has_lock, may_go_on = threading.Event(), threading.Event()
     write_beginning = module.write_beginning
@@ -226,7 +226,7 @@ def test_after_the_clock_was_set_back_scheduled_runs_take_place(runs: Runs, monk
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"[1]", b'{"schedule": 1}', b"\xff\x00", b"[" * 4000])
-def test_a_file_with_garbage_tells_nothing(store: Store, content: bytes) -> None:
+def test_a_file_with_garbage_shows_nothing(store: Store, content: bytes) -> None:
     with exclusive(store.locks, "line", wait=False, scheduled=nightly(0)):
         pass
     (file,) = (store.records / "locks" / "exclusive").glob("line.now")

@@ -61,7 +61,7 @@ def test_nothing_but_the_lease_stays_in_the_folder(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_nobody_else_may_open_a_lease_and_so_hold_it_for_ever(path: Path) -> None:
+def test_no_other_user_may_open_a_lease_and_so_hold_it_for_ever(path: Path) -> None:
     umask = os.umask(0)
     try:
         acquire_lease(path).release()
@@ -70,7 +70,7 @@ def test_nobody_else_may_open_a_lease_and_so_hold_it_for_ever(path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_lease_that_is_gone_is_of_nobody(path: Path) -> None:
+def test_a_lease_that_is_gone_has_no_holder(path: Path) -> None:
     with expired(path) as is_expired:
         assert not is_expired
 

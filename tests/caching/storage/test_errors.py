@@ -22,7 +22,7 @@ from tasks.caching.storage.stage_checkpoints import StageCheckpointer, StageChec
 
 
 @pytest.mark.parametrize("number", sorted(ADVICE), ids=lambda number: errno.errorcode[number])
-def test_an_error_of_the_storage_is_told_with_its_place_and_what_to_do(number):
+def test_an_error_of_the_storage_is_reported_with_its_place_and_what_to_do(number):
     told = describe_error(OSError(number, os.strerror(number), "/somewhere/data"))
     assert told == f"/somewhere/data: {os.strerror(number)}; {ADVICE[number]}"
 
@@ -35,14 +35,14 @@ def test_an_error_may_pass_that_came_of_one_which_may():
         assert is_transient(error) == (cause is full)
 
 
-def test_without_a_place_none_is_told():
+def test_without_a_place_none_is_reported():
     assert describe_error(OSError(errno.EIO, "Input/output error")).startswith("Input/output error; the disk itself")
 
 
 @pytest.mark.parametrize(
     ("error", "told"), [(ValueError("wrong"), "wrong"), (ValueError(), "ValueError"), (OSError("odd"), "odd")]
 )
-def test_any_other_error_is_told_as_it_is(error, told):
+def test_any_other_error_is_reported_as_it_is(error, told):
     assert describe_error(error) == told
 
 
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written_is_named(store, monkeypatch):
     assert [path.name for path in store.root.rglob("*") if path.is_file()] == []
 
 
-def test_a_file_where_a_folder_belongs_is_told(store):
+def test_a_file_where_a_folder_belongs_is_reported(store):
     store.root.mkdir(parents=True)
     (store.root / "data").touch()
     with pytest.raises(OSError, match="File exists") as error:
@@ -153,11 +153,11 @@ def test_once_they_are_loaded_it_is_not(little_memory, monkeypatch):
     require_memory()
 
 
-def test_memory_that_has_run_out_is_told_in_words():
+def test_memory_that_has_run_out_is_reported_in_words():
     assert describe_error(MemoryError()).startswith("Memory has run out; free some, or raise the limit")
 
 
-def test_what_a_flow_uses_is_noted_or_told_with_its_place(store, monkeypatch):
+def test_what_a_flow_uses_is_noted_or_reported_with_its_place(store, monkeypatch):
     def fail(descriptor, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 

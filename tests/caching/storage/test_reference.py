@@ -68,7 +68,7 @@ def test_a_reference_survives_json(path: str, content: bytes) -> None:
     assert Reference.from_json(reference.to_json()) == reference
 
 
-def test_a_reference_of_content_tells_digest_size_and_kind() -> None:
+def test_a_reference_of_content_shows_digest_size_and_kind() -> None:
     assert Reference.of_content("artifacts/train/a.b.pth", b"abc") == Reference(
         "artifacts/train/a.b.pth", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 3, "pth"
     )

@@ -54,7 +54,7 @@ def files(folder: Path) -> list[str]:
 
 
 class TestPublishing:
-    def test_an_artifact_is_on_disk_before_it_has_its_name_and_the_name_before_it_is_told(
+    def test_an_artifact_is_on_disk_before_it_has_its_name_and_the_name_before_it_is_reported(
         self, store: Store, disk: Disk
     ) -> None:
         (store.root / "data" / "generate").mkdir(parents=True)
@@ -88,7 +88,7 @@ class TestPublishing:
             store.publish("train", "weights.pth", write)
         assert files(store.root) == []
 
-    def test_the_name_tells_the_content(self, store: Store) -> None:
+    def test_the_name_shows_the_content(self, store: Store) -> None:
         reference = store.publish("train", "weights.best.pth", writing(CONTENT))
         digest = hashlib.sha256(CONTENT).hexdigest()
         assert reference == Reference(f"artifacts/train/weights.best-{digest}.pth", digest, len(CONTENT), "pth")
@@ -417,7 +417,7 @@ class TestRuns:
 
 
 class TestRemoving:
-    def test_nobody_publishes_between_the_look_and_the_removal(self, store: Store) -> None:
+    def test_nothing_is_published_between_the_look_and_the_removal(self, store: Store) -> None:
         path = store.locate(store.publish("train", "weights.pth", CONTENT).path)
 
         def is_old(path: Path) -> bool:

@@ -336,7 +336,7 @@ main(["train", "line"])
 
 
 @pytest.mark.parametrize("begins", ["generate", "train", "plot"])
-def test_an_edit_while_a_run_goes_on_is_for_the_next_run(
+def test_an_edit_during_a_run_is_for_the_next_run(
     workflow: Any, trained: Store, own_tree: Path, tmp_path: Path, begins: str
 ) -> None:
     """Whatever has begun ends with the code that it began with, and is kept as what that code made."""

@@ -252,7 +252,7 @@ def reword(text: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.parametrize("file", FILES)
-def test_prose_and_functions_that_nobody_calls_rerun_nothing(
+def test_prose_and_uncalled_functions_rerun_nothing(
     workflow: Finish, laboratory: EditRunner, unedited: dict[str, Any], trained_short: Path, tmp_path: Path, file: str
 ) -> None:
     path = copy_project(tmp_path / "tree") / file

@@ -197,7 +197,7 @@ def test_bad_input_exits_with_2_and_one_message_and_leaves_nothing_behind(
     assert not store.root.exists()
 
 
-def test_all_problems_of_a_configuration_are_told_at_once(store: Store, command: Command, tmp_path: Path) -> None:
+def test_all_problems_of_a_configuration_are_reported_at_once(store: Store, command: Command, tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text("colour = 1\n[data]\nstep = 0\n[training]\nloss = 'l3'\n")
     code, _, error = command("train", str(path), "--split.train", "0.7")
@@ -205,7 +205,7 @@ def test_all_problems_of_a_configuration_are_told_at_once(store: Store, command:
     assert [line.split(":")[0].strip() for line in error.splitlines()[1:]] == ["data.step", "training.loss", "colour"]
 
 
-def test_all_problems_of_the_options_are_told_at_once(store: Store, command: Command) -> None:
+def test_all_problems_of_the_options_are_reported_at_once(store: Store, command: Command) -> None:
     code, _, error = command("train", "line", "--training.epochs", "0", "--data.step=-1", "--name", "a/b")
     assert code == 2
     assert {line.split(":")[0].strip() for line in error.splitlines()[1:]} == {"name", "data.step", "training.epochs"}
@@ -366,7 +366,7 @@ def test_runs_of_a_new_project_says_how_to_make_one(store: Store, command: Comma
     assert command("runs")[:2] == (0, "There is no run yet: `workflow train` makes one.\n")
 
 
-def test_show_tells_all_about_a_run(two_runs: tuple[str, str], command: Command) -> None:
+def test_show_prints_all_about_a_run(two_runs: tuple[str, str], command: Command) -> None:
     found = json.loads(command("show", two_runs[0], "--json")[1])
     assert found["manifest"]["experiment"]["training"]["learning_rate"] == 0.03
     code, out, _ = command("show", "line-latest")

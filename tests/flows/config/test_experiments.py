@@ -89,7 +89,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_experiment(str(tmp_path / "bytes.toml"))
 
 
-def test_all_problems_of_a_file_are_told_in_one_message(write: Write) -> None:
+def test_all_problems_of_a_file_are_reported_in_one_message(write: Write) -> None:
     text = 'name = "a/b"\ncolour = 1\n[data]\nstep = 0\n[split]\ntrain = 2\n[training]\nloss = "l3"\nepochs = true\n'
     with pytest.raises(InputError) as caught:
         load_experiment(str(write(text)))
@@ -102,7 +102,7 @@ def test_all_problems_of_a_file_are_told_in_one_message(write: Write) -> None:
     assert "'l1', 'mse', 'huber' or 'bce' (got 'l3')" in told["training.loss"]
 
 
-def test_fields_that_do_not_fit_each_other_are_told(write: Write) -> None:
+def test_fields_that_do_not_fit_each_other_are_reported(write: Write) -> None:
     with pytest.raises(InputError, match=r"training.patience needs validation rows: set split.validation"):
         load_experiment(str(write("[training]\npatience = 3\n")))
 

@@ -194,7 +194,7 @@ class TestAFileWithASchedule:
         changes = {"schedule": {"cron": None, "timezone": None, "interval": "6h"}}
         assert load_file(str(file), changes)[1] == Schedule(interval="6h", if_running="cancel")
 
-    def test_its_problems_are_told_with_the_others(self, file: Path) -> None:
+    def test_its_problems_are_reported_with_the_others(self, file: Path) -> None:
         file.write_text('[schedule]\ncron = 3\n[training]\nepochs = "many"\n')
         with pytest.raises(InputError) as error:
             load_experiment(str(file))

@@ -70,7 +70,7 @@ def is_killed_and_made_good(number: int, home: Path, like: dict[str, str], forke
 
 
 @pytest.mark.parametrize("number", [1, 60, 120, 180, 230])
-def test_a_run_that_is_killed_at_an_operation_goes_on(
+def test_a_run_that_is_killed_at_an_operation_resumes(
     forked: ForkServer, first_home: Path, tmp_path: Path, number: int
 ) -> None:
     assert is_killed_and_made_good(number, tmp_path / "home", made(first_home), forked)
@@ -240,7 +240,7 @@ def undisturbed(forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) ->
         (terminate_within_an_epoch, 128 + signal.SIGTERM, updates(KEPT[2]) + 1),
     ],
 )
-def test_a_training_goes_on_in_the_middle_of_an_epoch(
+def test_a_training_resumes_in_the_middle_of_an_epoch(
     forked: ForkServer, undisturbed: dict[str, str], tmp_path: Path, end: Callable[..., None], code: int, newest: int
 ) -> None:
     ended = forked(end, *FITTED, home=tmp_path)
@@ -294,7 +294,7 @@ def with_a_long_run(home: Path) -> Path:
     [("selftest", "resume", "line", *LONG), pytest.param(("reproduce",), marks=pytest.mark.long)],
     ids=lambda words: words[0],
 )
-def test_a_training_whose_parent_is_killed_ends_too_and_can_go_on(
+def test_a_training_whose_parent_is_killed_ends_too_and_can_resume(
     words: tuple[str, ...], trained: Store, start_process: Start, forked: ForkServer, tmp_path: Path, api: Api
 ) -> None:
     temporary = tmp_path / "temporary"

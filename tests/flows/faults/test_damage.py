@@ -127,7 +127,7 @@ def test_a_store_with_a_file_of_each_kind_damaged_is_rebuilt(
 @pytest.mark.parametrize(
     "place", ["data/split/train-*.parquet", "artifacts/records/train/*.json", "artifacts/records/last/line/train.json"]
 )
-def test_a_folder_in_the_place_of_a_file_is_told_and_mended(
+def test_a_folder_in_the_place_of_a_file_is_reported_and_mended(
     trained: Store, train: Callable[..., Any], command: Command, place: str
 ) -> None:
     before, path = digests_of(trained), next(trained.root.glob(place))

@@ -61,7 +61,7 @@ def stopped(start_process: Start, tmp_path: Path) -> Callable[[int], "subprocess
     [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.long) for number in (signal.SIGTERM, signal.SIGINT))],
     ids=lambda number: number.name,
 )
-def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
+def test_a_training_that_was_stopped_resumes_and_ends_the_same(
     number: int, stopped: Any, workflow: Finish, uninterrupted: dict[str, str], tmp_path: Path, api: Api
 ) -> None:
     ended = stopped(number)

@@ -17,7 +17,7 @@ import pytest
 from flows.signals import Interrupted, interrupt, interruptible
 from tasks.caching.gc.inspection import inspect_store
 from tasks.caching.storage.store import Store
-from tests.flows.conftest import PROJECT, AtStage, made, restore_sighup
+from tests.flows.conftest import AtStage, made, restore_sighup
 from tests.support.prefect_api import Api, until_there
 from tests.support.serving_project import Finish, Start
 
@@ -115,36 +115,6 @@ def test_at_its_start_it_ends_without_a_trace(
     assert "Traceback" not in error or "KeyboardInterrupt" in error
     if tmp_path.joinpath("artifacts").exists():
         require_nothing_left(tmp_path)
-
-
-#: Presses Ctrl-C while a module is imported.
-PRESS = """
-import os, signal, sys
-class Press:
-    def find_spec(self, name, path=None, target=None):
-        if name == "{module}":
-            sys.meta_path.remove(self)
-            os.kill(os.getpid(), signal.SIGINT)
-sys.meta_path.insert(0, Press())
-"""
-
-
-@pytest.mark.parametrize("module", ["tasks.caching.code.sources", "flows.cli", "flows.cli.app"])
-@pytest.mark.parametrize("entry", ["flows.cli", "flows.train"])
-def test_ctrl_c_while_our_first_modules_are_imported_leaves_no_trace(
-    module: str, entry: str, start_process: Start, tmp_path: Path
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(PRESS.format(module=module))
-    process = start_process("-m", entry, "--help", home=tmp_path, PYTHONPATH=f"{PROJECT}:{tmp_path}")
-    _, error = process.communicate(timeout=60)
-    assert error == ""
-    assert process.returncode in (0, CODES[signal.SIGINT], -signal.SIGINT)
-
-
-def test_ctrl_c_stays_with_a_program_that_imports_the_project() -> None:
-    code = "import signal, flows.train; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n"
 
 
 def lose(number: int) -> None:

@@ -170,7 +170,7 @@ def test_no_failed_sync_of_a_run_is_retried(store: Store, first_home: Path, comm
     assert 80 < number < MOST
 
 
-def test_a_record_that_cannot_be_replaced_is_told(trained: Store, command: Command) -> None:
+def test_a_record_that_cannot_be_replaced_is_reported(trained: Store, command: Command) -> None:
     """The one that is there already, of an earlier run, must not be taken for the new one."""
     before = made(trained.root)
     identity(trained.root)
@@ -182,7 +182,7 @@ def test_a_record_that_cannot_be_replaced_is_told(trained: Store, command: Comma
     assert made(trained.root) == before
 
 
-def test_a_folder_in_the_place_of_a_record_is_told_before_the_stage_runs(trained: Store, command: Command) -> None:
+def test_a_folder_in_the_place_of_a_record_is_reported_before_the_stage_runs(trained: Store, command: Command) -> None:
     (record,) = (trained.records / "train").glob("*.json")
     record.unlink()
     record.mkdir()
@@ -234,7 +234,7 @@ def trains_or_tells(files: int, forked: ForkServer, home: Path, like: dict[str, 
     return False
 
 
-def test_too_few_open_files_are_told_before_anything_is_computed(
+def test_too_few_open_files_are_reported_before_anything_is_computed(
     forked: ForkServer, first_home: Path, tmp_path: Path
 ) -> None:
     like = made(first_home)
@@ -379,7 +379,7 @@ def test_a_large_dataset_on_a_disk_too_small_for_each_stage(
         ("ro", "Read-only file system; make the folder writable"),
     ],
 )
-def test_what_cannot_be_written_is_told_before_anything_is_computed(
+def test_what_cannot_be_written_is_reported_before_anything_is_computed(
     store: Store, forked_to_mount: ForkServer, options: str, words: str
 ) -> None:
     (store.root / "data").mkdir(parents=True)
@@ -517,7 +517,7 @@ def closed(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("words", [["reproduce"], ["selftest", "resume", "--training.epochs", "9"]], ids=lambda w: w[0])
-def test_a_full_folder_for_temporaries_is_told(
+def test_a_full_folder_for_temporaries_is_reported(
     trained: Store, forked_to_mount: ForkServer, tmp_path: Path, words: list[str]
 ) -> None:
     place = tmp_path / "temporary"
@@ -540,7 +540,7 @@ def run_without_temporaries(place: str, *words: str) -> None:
 
 
 @pytest.mark.long
-def test_a_full_disk_of_the_projects_own_server_is_told(tmp_path: Path, forked_to_mount: ForkServer) -> None:
+def test_a_full_disk_of_the_projects_own_server_is_reported(tmp_path: Path, forked_to_mount: ForkServer) -> None:
     place = tmp_path / "home" / ".prefect"
     place.parent.mkdir()
     done = forked_to_mount(train_with_a_server_on, str(place), home=place.parent, **OWN_SERVER)

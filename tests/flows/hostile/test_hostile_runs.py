@@ -57,7 +57,7 @@ METRICS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("content", METRICS.values(), ids=METRICS)
-def test_metrics_that_are_none_are_told_and_the_other_runs_are_listed(
+def test_metrics_that_are_none_are_reported_and_the_other_runs_are_listed(
     trained: Store, hostile: Path, command: Command, content: bytes
 ) -> None:
     (hostile / "metrics.json").write_bytes(content)

@@ -42,7 +42,7 @@ def run_names(store: Store) -> list[str]:
     return sorted(path.parent.name for path in store.runs.glob("line-2*/run.json"))
 
 
-def test_it_only_tells_unless_it_is_to_apply(two_runs: Store, command: Command) -> None:
+def test_it_only_reports_unless_it_is_to_apply(two_runs: Store, command: Command) -> None:
     words = ("collect", "--keep-last", "1", "--no-keep-verified")
     code, out, error = command(*words)
     assert (code, error) == (0, "")
@@ -101,7 +101,7 @@ def test_to_keep_no_run_is_bad_input(trained: Store, command: Command) -> None:
     assert "--keep-last" in error
 
 
-def test_a_run_that_goes_on_keeps_what_it_uses(
+def test_a_run_in_progress_keeps_what_it_uses(
     two_runs: Store, start_process: Callable[..., Any], command: Command
 ) -> None:
     """It builds on records of which no run that is kept knows, and goes on for longer than the collection takes."""

@@ -43,7 +43,9 @@ def test_a_run_repeated_where_it_was_made_is_identical(trained: Store, command: 
     assert sorted(path for path in trained.root.rglob("*") if "locks" not in path.parts) == before
 
 
-def test_code_that_gives_other_numbers_is_told(trained: Store, own_tree: Path, workflow: Callable[..., Any]) -> None:
+def test_code_that_gives_other_numbers_is_reported(
+    trained: Store, own_tree: Path, workflow: Callable[..., Any]
+) -> None:
     edit(own_tree, "tasks/learning/training/loop.py", "loss.backward()", "(loss * 0.5).backward()")
     code, report = reproduce_in(own_tree, trained.root, workflow)
     assert code == 1
@@ -82,7 +84,7 @@ def test_a_picture_that_differs_though_its_numbers_do_not_is_different(
     assert (stages(report)["evaluate"], stages(report)["plot"]) == ("identical", "different")
 
 
-def test_other_library_versions_are_told(trained: Store, first_home: Path) -> None:
+def test_other_library_versions_are_reported(trained: Store, first_home: Path) -> None:
     manifest = latest(trained)
     older = manifest.environment.model_copy(update={"versions": manifest.environment.versions | {"torch": "2.12.0"}})
     report = compare_with(manifest.model_copy(update={"environment": older}), trained, Store(first_home))

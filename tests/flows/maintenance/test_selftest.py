@@ -78,7 +78,7 @@ def test_a_training_that_does_not_heed_sigterm_is_ended_by_force(monkeypatch: py
             process.kill()
 
 
-def test_prefect_is_told_of_trainings_that_were_killed_in_a_store_that_goes(api: Api) -> None:
+def test_trainings_that_were_killed_in_a_temporary_store_are_reported_to_prefect(api: Api) -> None:
     from prefect import flow
     from prefect.states import Running
 

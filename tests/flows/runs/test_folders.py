@@ -45,12 +45,12 @@ def test_a_folder_outside_the_runs_is_refused(trained: Store, run: Path, tmp_pat
             find_folder(wanted, trained)
 
 
-def test_the_first_steps_are_told_where_there_is_no_run(tmp_path: Path) -> None:
+def test_the_first_steps_are_reported_where_there_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`workflow train` makes one"):
         find_folder("latest", Store(tmp_path))
 
 
-def test_a_damaged_manifest_is_told_with_its_file(trained: Store, run: Path) -> None:
+def test_a_damaged_manifest_is_reported_with_its_file(trained: Store, run: Path) -> None:
     (run / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run\.json is damaged"):
         find_run("latest", trained)

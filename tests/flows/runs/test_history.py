@@ -124,7 +124,7 @@ def test_runs_of_other_experiments_pointers_and_strays_do_not_count(calm: Store)
     assert (len(found.rows), found.damaged) == (6, {})
 
 
-def test_a_row_tells_what_a_run_was_and_made(calm: Store) -> None:
+def test_a_row_shows_what_a_run_was_and_made(calm: Store) -> None:
     (calm.runs / "nightly-20261106-020000" / "verification.json").write_text('{"passed": true}')
     *_, before, row = read_history("nightly", calm).rows
     assert (row.run, row.when, row.device) == ("nightly-20261106-020000", "2026-11-06 02:00", "cpu")
@@ -142,7 +142,7 @@ def test_a_run_is_judged_by_those_before_it(calm: Store) -> None:
     assert "mae 0.0312 is outside 0.0244 … 0.0259" in newest.flags
 
 
-def test_fewer_runs_are_told_but_judged_by_all(calm: Store) -> None:
+def test_fewer_runs_are_reported_but_judged_by_all(calm: Store) -> None:
     save_night(calm, 7, 0.0312)
     whole, last = read_history("nightly", calm), read_history("nightly", calm, last=2)
     assert last.rows == whole.rows[-2:]
@@ -201,7 +201,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("new", "told"), CHANGES.values(), ids=CHANGES)
-def test_a_row_tells_what_changed(store: Store, new: dict[str, Any], told: tuple[str, ...]) -> None:
+def test_a_row_shows_what_changed(store: Store, new: dict[str, Any], told: tuple[str, ...]) -> None:
     old: dict[str, Any] = {"code": {"code loop.py: fit": "a"}}
     save_night(store, 1, **old)
     save_night(store, 2, **old | new)
@@ -272,7 +272,7 @@ def test_a_damaged_run_is_left_out(calm: Store, damage: Callable[[Path], Any]) -
     assert "nightly-20261107-020000" in found.damaged["nightly-20261107-020000"]
 
 
-def test_a_damaged_run_is_told_and_no_error(calm: Store, command: Command) -> None:
+def test_a_damaged_run_is_reported_and_no_error(calm: Store, command: Command) -> None:
     (save_night(calm, 7, 0.5) / "metrics.json").unlink()
     code, out, error = command("history", "nightly", "--json", "--fail-on-drift")
     found = json.loads(out)
@@ -385,7 +385,7 @@ def test_an_experiment_without_runs_is_refused_with_those_that_have_some(
     assert sorted(calm.root.rglob("*")) == before
 
 
-def test_a_new_project_is_told_the_first_step(store: Store, command: Command) -> None:
+def test_a_new_project_is_shown_the_first_step(store: Store, command: Command) -> None:
     code, _, error = command("history", "line")
     assert code == 2
     assert error == "error: there is no run of an experiment 'line': `workflow train` makes one\n"
@@ -548,7 +548,9 @@ def test_no_server_is_started_for_it(calm: Store, workflow: Any) -> None:
     assert not (calm.root / ".prefect").exists()
 
 
-def test_a_server_that_does_not_answer_is_told(calm: Store, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_reported(
+    calm: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     code, out, error = command("history", "nightly", "--json")
     assert (code, json.loads(out)["ui"]) == (0, None)
@@ -558,7 +560,7 @@ def test_a_server_that_does_not_answer_is_told(calm: Store, command: Command, mo
     )
 
 
-def test_a_server_that_does_not_take_the_page_is_told(
+def test_a_server_that_does_not_take_the_page_is_reported(
     calm: Store, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: Any) -> str:

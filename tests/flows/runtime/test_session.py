@@ -43,7 +43,7 @@ def test_the_example_of_the_readme_leaves_other_folders_alone(
     assert list(cwd.iterdir()) == []
 
 
-def test_a_folder_that_nobody_chose_is_named_before_anything_is_written(
+def test_a_folder_that_was_not_chosen_is_named_before_anything_is_written(
     snippet: str, workflow: Finish, own_tree: Path, cwd: Path
 ) -> None:
     (own_tree / "pyproject.toml").unlink()

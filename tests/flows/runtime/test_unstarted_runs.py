@@ -40,7 +40,7 @@ def taken(seconds: float, process: str | None = None) -> "FlowRun":
     return FlowRun(id=uuid4(), flow_id=uuid4(), name="a run", state=state, infrastructure_pid=process)
 
 
-def test_one_that_was_taken_long_ago_by_nobody_is(tmp_path: Path) -> None:
+def test_one_that_was_taken_long_ago_by_no_process_is(tmp_path: Path) -> None:
     assert is_orphan(taken(GRACE.seconds + 1), tmp_path, NOW)
 
 
@@ -90,7 +90,7 @@ def test_it_is_taken_again_unless_it_was_to_be_cancelled() -> None:
 
 
 @pytest.mark.parametrize("whose", ["of our store", "of any store", "of another store"])
-def test_the_server_is_told(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+def test_the_server_is_notified(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
     from prefect.states import Pending
 
     from flows import orchestration

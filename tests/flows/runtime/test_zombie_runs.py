@@ -89,7 +89,9 @@ def test_a_run_that_could_not_tell_how_it_ended_is_marked_so(
 
 
 @pytest.mark.parametrize("content", [b"{", b"\x00\xff", b"[]", b'{"type": "RUNNING"}', b'{"type": "PICKLED"}'])
-def test_a_claim_that_tells_no_end_is_of_a_dead_run(tmp_path: Path, running: UUID, api: Api, content: bytes) -> None:
+def test_a_lease_without_a_final_state_is_of_a_dead_run(
+    tmp_path: Path, running: UUID, api: Api, content: bytes
+) -> None:
     died(tmp_path, running, content)
     mark_zombie_runs(tmp_path)
     assert api.flow_run(running).state.name == "Crashed"
@@ -163,7 +165,7 @@ def test_a_claim_ends_with_a_flow_that_ended_well(store: Any, train: Any) -> Non
     assert list(leases_folder(store.root).iterdir()) == []
 
 
-def test_a_claim_ends_with_a_flow_that_failed_and_told_it(store: Any, train: Any, api: Api) -> None:
+def test_a_lease_ends_with_a_flow_that_failed_and_reported_it(store: Any, train: Any, api: Api) -> None:
     failed = train(changes={"training": {"loss": "mse", "learning_rate": 1e30}}, until="train", may_fail=True)
     assert "diverged" in str(failed.error)
     assert api.flow_run(failed.flow_run_id).state.name == "Failed"

@@ -102,7 +102,7 @@ def test_the_plots_are_carried_inside_the_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("passed", "word", "title"), [(True, "passed", "is verified"), (False, "FAILED", "is NOT")])
-def test_the_verification_tells_each_check(passed: bool, word: str, title: str) -> None:
+def test_the_verification_shows_each_check(passed: bool, word: str, title: str) -> None:
     page = page_of("run", {"passed": passed, "checks": [{"name": "modes", "passed": passed, "detail": "agree"}]})
     assert title in page
     assert f"| modes | {word} | agree |" in page
@@ -117,7 +117,7 @@ def test_the_verification_tells_each_check(passed: bool, word: str, title: str) 
         (True, ("r2 0.1 is below accept.min_r2 0.9",), "trained now; not accepted: r2 0.1 is below accept.min_r2 0.9"),
     ],
 )
-def test_a_run_that_is_trained_is_told_from_one_that_is_found(
+def test_a_run_that_is_trained_is_distinguished_from_one_that_is_found(
     trained: bool, rejections: tuple[str, ...] | None, status: str
 ) -> None:
     assert run_status("2026-11-23T02:00:07+00:00", trained=trained, rejections=rejections) == status

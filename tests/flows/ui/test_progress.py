@@ -76,7 +76,7 @@ def go(observer: "TrainingProgress", clock: Clock, seconds: float, epochs: int) 
     """A training of so many epochs, evenly over the time."""
     for epoch in range(1, epochs + 1):
         clock.now += seconds / epochs
-        observer.on_progress(epoch, epochs, {TRAINING_LOSS: 1 / epoch})
+        observer.on_progress("train", epoch, epochs, {TRAINING_LOSS: 1 / epoch})
 
 
 def test_where_it_is_how_fast_and_how_long_it_takes(pace: "Pace", clock: Clock) -> None:
@@ -161,5 +161,5 @@ def test_a_stage_without_a_loss_shows_how_far_it_is(
 ) -> None:
     observer.on_stage_start("rank", ())
     clock.now += 10
-    observer.on_progress(3, 9, {})
+    observer.on_progress("train", 3, 9, {})
     assert shown[-1][3].startswith("epoch 3 of 9")

@@ -137,7 +137,7 @@ def test_a_slip_in_the_step_does_not_make_a_billion_rows() -> None:
 
 
 @pytest.mark.parametrize("way", [{"step": 1e-320}, {"start": -1e308, "end": 1e308}, {"end": 1e308, "step": 5e-324}])
-def test_a_way_whose_steps_no_number_tells_is_refused(way: dict[str, float]) -> None:
+def test_a_way_whose_steps_no_number_gives_is_refused(way: dict[str, float]) -> None:
     assert "makes inf rows; at most 100,000,000" in problems(LineData, **way)
 
 
@@ -189,7 +189,7 @@ def test_a_batch_is_not_larger_than_the_training_rows() -> None:
     assert Experiment.model_validate({"training": {"batch_size": 40}}).training.batch_size == 40
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     told = problems(Experiment, data={"rows": True, "x": 1}, training={"epochs": -1, "device": "tpu"})
     assert all(field in told for field in ("data.rows", "data.x", "training.epochs", "training.device"))
 
@@ -213,7 +213,7 @@ def test_a_line_outside_the_range_of_cross_entropy_is_refused() -> None:
     Experiment.model_validate({"training": {"loss": "bce"}})
 
 
-def test_an_experiment_of_a_file_tells_its_rows_whatever_else_it_says():
+def test_an_experiment_of_a_file_has_its_rows_whatever_else_it_says():
     told = {"data": {"rows": 50}, "split": {"validation": 0.1}, "more": {"of": "another version"}, "training": None}
     assert rows_by_part(told) == {"train": 40, "validation": 5, "test": 5}
 
@@ -229,7 +229,7 @@ def test_an_experiment_of_a_file_tells_its_rows_whatever_else_it_says():
         ({"data": {"rows": 1}, "split": {}}, "1 rows leave the train part empty"),
     ],
 )
-def test_or_that_it_tells_none(told, said):
+def test_or_that_it_has_none(told, said):
     with pytest.raises(ValueError, match=said) as error:
         rows_by_part(told)
     assert "\n" not in str(error.value)

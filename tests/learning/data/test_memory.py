@@ -16,7 +16,7 @@ def test_this_machine_has_some():
     assert available_memory() > 1 << 20
 
 
-def test_nobody_knows_where_nothing_tells(told):
+def test_unknown_without_any_source(told):
     assert available_memory() is None
     told(meminfo="MemTotal: 9 kB\n", memory_max="max\n", memory_current="5\n")
     assert available_memory() is None
@@ -29,6 +29,6 @@ def test_it_is_what_the_machine_and_the_container_leave(told, limit, available):
 
 
 @pytest.mark.parametrize("text", ["", "MemAvailable:", "MemAvailable: many kB"])
-def test_what_tells_nothing_is_passed_over(told, text):
+def test_a_source_without_a_limit_is_skipped(told, text):
     told(meminfo=text, memory_max="200", memory_current="50")
     assert available_memory() == 150

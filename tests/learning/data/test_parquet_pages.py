@@ -16,7 +16,7 @@ def file_of(values, **options):
     return sink, start, start + chunk.total_compressed_size
 
 
-def test_every_page_is_told_with_its_sizes_and_its_values():
+def test_every_page_is_reported_with_its_sizes_and_its_values():
     pages = list(read_pages(*file_of(np.zeros(1000), max_rows_per_page=300, compression="zstd")))
     assert [page.values for page in pages] == [300, 300, 300, 100]
     assert all(8 * page.values <= page.unpacked < 8 * page.values + 20 for page in pages)
@@ -24,7 +24,7 @@ def test_every_page_is_told_with_its_sizes_and_its_values():
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_pages_of_every_kind_are_told(version):
+def test_pages_of_every_kind_are_reported(version):
     pages = list(read_pages(*file_of(["a", "b"] * 500, use_dictionary=True, data_page_version=version)))
     assert [page.values for page in pages] == [2, 1000]
 

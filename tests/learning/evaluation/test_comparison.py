@@ -69,7 +69,7 @@ def test_a_tolerance_lets_rounding_pass_and_no_more():
     assert not agree(0, 2e-6)
 
 
-def test_within_the_tolerance_the_largest_difference_is_still_told():
+def test_within_the_tolerance_the_largest_difference_is_still_reported():
     found = compare_predictions(table(1, 2), table(1, 2.25), atol=0.5)
     assert (found.agrees, found.first_mismatch, found.largest_difference) == (True, None, 0.25)
     assert found.worst.row == 11

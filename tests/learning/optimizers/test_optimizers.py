@@ -52,7 +52,7 @@ def test_same_bits_as_the_stock_optimizer(settings):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_goes_on_from_the_state_of_the_stock_optimizer(settings):
+def test_resumes_from_the_state_of_the_stock_optimizer(settings):
     training = Training(learning_rate=0.05, **settings)
     ours, theirs = parameters(), parameters()
     before = stock(training, ours)

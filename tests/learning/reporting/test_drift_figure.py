@@ -152,7 +152,7 @@ def test_a_missing_value_is_a_gap_and_is_marked_only_where_it_is_missed():
     assert "no value" in texts(figure)
 
 
-def test_equal_nights_are_told_apart_from_nothing_by_the_ticks():
+def test_equal_nights_are_distinguished_from_nothing_by_the_ticks():
     figure = figure_of(track([0.0003967] * 12))
     with styled():
         FigureCanvasAgg(figure).draw()

@@ -219,7 +219,7 @@ def test_a_time_without_zone_is_utc(manifest: dict[str, Any], metrics: dict[str,
     assert '<time datetime="2026-11-23T20:41:07+00:00">23 November 2026, 20:41:07 UTC</time>' in html
 
 
-def test_tells_the_device_note_only_if_there_is_one(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+def test_shows_the_device_note_only_if_there_is_one(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
     assert 'class="note"' not in render_report(manifest, metrics, PLOTS)
     manifest["environment"]["device_note"] = "no GPU"
     assert '<p class="note">no GPU</p>' in render_report(manifest, metrics, PLOTS)
@@ -321,7 +321,7 @@ def test_lineage_names_every_artifact(page: Page) -> None:
     assert [code["title"] for code in page.all("code") if "title" in code] == [DIGEST] * 3
 
 
-def test_the_drawing_tells_the_outcome_in_words_too(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+def test_the_drawing_shows_the_outcome_in_words_too(manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
     html = render_report(manifest, metrics, PLOTS)
     page = Page(html)
     steps = [attributes["data-status"] for attributes in page.all("div") if attributes.get("class") == "step"]

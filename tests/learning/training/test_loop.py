@@ -267,12 +267,12 @@ class TestDivergence:
 
 
 class TestProgress:
-    def test_tells_the_end(self, preset, train):
+    def test_shows_the_end(self, preset, train):
         calls = []
         _, fitted = train(preset("line"), lambda *call: calls.append(call))
         assert calls[-1] == (180, 180, fitted.history.train_loss[-1])
 
-    def test_tells_every_epoch_if_time_allows(self, preset, train, monkeypatch):
+    def test_shows_every_epoch_if_time_allows(self, preset, train, monkeypatch):
         monkeypatch.setattr(loop, "PROGRESS_INTERVAL", 0)
         calls = []
         _, fitted = train(preset("line", training={"epochs": 4}), lambda *call: calls.append(call))
@@ -285,7 +285,7 @@ class TestProgress:
         train(preset("line"), lambda *call: calls.append(call))
         assert len(calls) == 1
 
-    def test_tells_of_an_early_end(self, preset, train):
+    def test_shows_an_early_end(self, preset, train):
         still = {"patience": 2, "evaluate_every": 1, "learning_rate": 1e-30}
         calls = []
         train(preset("line", split={"train": 0.6, "validation": 0.2}, training=still), lambda *call: calls.append(call))

@@ -98,7 +98,7 @@ FITS = {
 
 @pytest.mark.parametrize("batch_size", [None, 8], ids=["full batch", "mini-batch"])
 @pytest.mark.parametrize("changes", FITS.values(), ids=FITS)
-def test_goes_on_as_if_nothing_had_happened(experiment, train, changes, batch_size):
+def test_resumes_as_if_nothing_had_happened(experiment, train, changes, batch_size):
     wanted = experiment(batch_size=batch_size, **changes)
     uninterrupted = train(wanted)
     everything = Shelf()
@@ -115,7 +115,7 @@ def test_goes_on_as_if_nothing_had_happened(experiment, train, changes, batch_si
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_goes_on_in_the_middle_of_an_epoch(experiment, train, monkeypatch, shuffle):
+def test_resumes_in_the_middle_of_an_epoch(experiment, train, monkeypatch, shuffle):
     wanted = experiment("1s", batch_size=8, shuffle=shuffle, optimizer="adam")
     uninterrupted = train(wanted)
     monkeypatch.setattr(TrainingCheckpointInterval, "is_due", lambda self, position: True)
@@ -153,7 +153,7 @@ def test_never_keeps_nothing(experiment, train):
     assert shelf.kept == []
 
 
-def test_never_goes_on_from_nothing(experiment, train):
+def test_never_resumes_from_nothing(experiment, train):
     kept = Shelf()
     train(experiment("2 epochs"), kept)
     shelf = Shelf(kept.kept)

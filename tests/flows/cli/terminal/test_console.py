@@ -46,7 +46,7 @@ def test_a_stage_has_a_line_with_its_state_its_seconds_and_why(printed: io.Strin
 def test_colour_and_motion_are_for_terminals_only(printed: io.StringIO) -> None:
     lines = StageLines()
     lines.on_stage_start("train", ())
-    lines.on_progress(1, 2, {"training loss": 0.5})
+    lines.on_progress("train", 1, 2, {"training loss": 0.5})
     lines.on_stage_end(report("run", "x"))
     assert "\x1b" not in printed.getvalue()
     assert len(printed.getvalue().splitlines()) == 1
@@ -55,17 +55,17 @@ def test_colour_and_motion_are_for_terminals_only(printed: io.StringIO) -> None:
 def test_on_a_terminal_a_bar_shows_how_far_a_stage_has_come(terminal: io.StringIO) -> None:
     lines = StageLines()
     lines.on_stage_start("train", ())
-    lines.on_progress(90, 180, {"training loss": 0.25})
+    lines.on_progress("train", 90, 180, {"training loss": 0.25})
     lines.on_stage_end(report("run", "x"))
     assert "90/180" in terminal.getvalue()
     assert "loss 0.25" in terminal.getvalue()
     assert "\x1b[33mCompleted" in terminal.getvalue()
 
 
-def test_a_bar_that_nobody_finished_is_taken_away(terminal: io.StringIO) -> None:
+def test_an_unfinished_bar_is_removed(terminal: io.StringIO) -> None:
     lines = StageLines()
     lines.on_stage_start("train", ())
-    lines.on_progress(1, 2, {"training loss": 0.5})
+    lines.on_progress("train", 1, 2, {"training loss": 0.5})
     lines.close()
     lines.close()
     assert terminal.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in terminal.getvalue()  # the cursor is back
@@ -115,7 +115,7 @@ def test_presets_say_what_they_fit(printed: io.StringIO) -> None:
     assert "y = 1.1·x − 0.4, 50 rows" in printed.getvalue()
 
 
-def test_output_that_nobody_reads_any_more_stops_nothing() -> None:
+def test_a_closed_pipe_stops_nothing() -> None:
     lines = "for _ in range(3): console.print('x' * 100_000)"
     code = f"import sys\nfrom flows.cli.terminal.console import console\n{lines}\nprint('on', file=sys.stderr)"
     reader, writer = os.pipe()
