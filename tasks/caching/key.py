@@ -26,8 +26,8 @@ from tasks.caching.stage import FORMAT, Stage, StageConfig
 from tasks.caching.storage.reference import Reference
 from tasks.relevance import MattersIf
 
-#: The types whose values JSON can hold. A list and a tuple look the same there: what is not said to be one is a tuple.
-JSON = (bool, dict, float, int, str, tuple, type(None))
+#: The types whose values JSON can hold. A tuple would look like a list there.
+JSON = (bool, dict, float, int, list, str, type(None))
 
 
 @dataclass(frozen=True)

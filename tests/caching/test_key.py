@@ -128,7 +128,7 @@ class TestOrder:
             "data.noise": 0.0,
             "data.note": "",
             "training.rate": 0.1,
-            "training.layers": [3, 4],
+            "training.layers": "tuple [3, 4]",
             "training.limit": None,
             "training.options": {},
             "library python": f"{sys.version_info.major}.{sys.version_info.minor}",

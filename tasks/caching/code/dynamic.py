@@ -1,5 +1,6 @@
 """Code that is loaded dynamically, by names that are computed at run time: no key can cover it."""
 
+import functools
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -66,6 +67,7 @@ class UnseenCodeError(ValueError):
     """A stage can run code that its key does not cover, for example because it computes the name of a module."""
 
 
+@functools.cache
 def find_dynamic(origin: str) -> str:
     """The entry of `DYNAMIC` that a name stands for or is part of; empty if there is none.
 
@@ -77,6 +79,7 @@ def find_dynamic(origin: str) -> str:
     return found or (origin if origin in ("importlib", "builtins") else "")
 
 
+@functools.cache
 def has_dynamic(module: str) -> bool:
     """Whether an entry of `DYNAMIC` can be reached through a module that is passed on as a whole."""
     return any(known.startswith(f"{module}.") for known in DYNAMIC)

@@ -84,8 +84,7 @@ class Reader:
         self.annotated: dict[Chain, int] = {}
         self.imports: list[Import] = []
         self._found = self.uses
-        self._in_class = self._only_holds = self._in_type = False
-        self._describes = False
+        self._in_class = self._only_holds = self._in_type = self._describes = False
         self._classes = 0
         self._looked_into: set[ast.AST] = set()
 
@@ -142,7 +141,8 @@ class Reader:
 
     def read_attribute(self, node: ast.Attribute) -> None:
         """Reads a dotted name, or an attribute of another expression."""
-        self._note_class(node, node.attr == CLASS)
+        if node.attr == CLASS:
+            self._note_class(node)
         self._looked_into.add(node.value)
         if chain := dotted(node):
             self.text.append(f"={'.'.join(chain)}")
@@ -162,9 +162,9 @@ class Reader:
         if isinstance(attribute, str) and (attribute in REVEALING or (attribute in DECLARING and not self._describes)):
             self._found.setdefault((UNKNOWN, attribute), line)
 
-    def _note_class(self, node: ast.expr, is_class: bool) -> None:
+    def _note_class(self, node: ast.expr) -> None:
         """Notes an expression that may be a class of settings, unless only a name of it is read, or it is compared."""
-        if is_class and node not in self._looked_into and not self._describes:
+        if node not in self._looked_into and not self._describes:
             self._found.setdefault((UNKNOWN, CLASS), node.lineno)
 
     def read_comparison(self, node: ast.Compare) -> None:
@@ -178,9 +178,9 @@ class Reader:
         """Reads a constant, without the `u` that a string may have before it; it may name an attribute for getattr."""
         if self._in_type and annotation_of(node) is not node:
             self.read(annotation_of(node))
-            return
-        self.text.append(f"const {node.value!r}")
-        self._note(node.value, node.lineno)
+        else:
+            self.text.append(f"const {node.value!r}")
+            self._note(node.value, node.lineno)
 
     def read_context(self, node: ast.AST) -> None:
         """Skips the context of a name, read or written, which its place shows."""
@@ -203,7 +203,8 @@ class Reader:
             dropped = DESCRIBING | REFUSING if self.form == "setting" else DESCRIBING
         if isinstance(node.func, ast.Name) and node.func.id == "vars" and not node.args:
             self._found.setdefault(("locals",), node.lineno)  # which it is then
-        self._note_class(node, is_type_of(node))
+        if is_type_of(node):
+            self._note_class(node)
         self.text.append("Call")
         self.read(node.func)
         self._read_value(node.args)

@@ -151,7 +151,7 @@ def forward_names(node: ast.stmt) -> Iterator[Chain]:
 
 def declares_any(node: ast.ClassDef, names: Collection[str], aliases: Mapping[str, str]) -> bool:
     """Whether a class of settings declares one of these names as if it were a field."""
-    return any(
+    return bool(names) and any(
         isinstance(part, ast.AnnAssign)
         and isinstance(part.target, ast.Name)
         and part.target.id in names
@@ -160,13 +160,9 @@ def declares_any(node: ast.ClassDef, names: Collection[str], aliases: Mapping[st
     )
 
 
-def is_type_of(node: ast.expr) -> bool:
-    """Whether an expression is a call that returns the class of an object."""
-    match node:
-        case ast.Call(func=ast.Name(id="type"), args=[_], keywords=[]):
-            return True
-        case _:
-            return False
+def is_type_of(node: ast.Call) -> bool:
+    """Whether a call returns the class of an object."""
+    return isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1
 
 
 def is_validator(node: ast.stmt, aliases: Mapping[str, str]) -> bool:
