@@ -138,7 +138,7 @@ class Environment(Part):
 def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
     """Checks that an experiment has a valid name, and otherwise only settings, in at most one level of sections.
 
-    A setting is a text, a number, a truth value, nothing, or a list of these.
+    A setting is a text, a number, a truth value or nothing; in a section, it can also be a list of these.
 
     Raises:
         ValueError: it has not.
@@ -148,10 +148,13 @@ def require_settings(experiment: dict[str, Any]) -> dict[str, Any]:
     if not re.fullmatch(NAME, name):
         raise ValueError("its name is not a valid name of an experiment")
     for name, value in experiment.items():
-        for setting in value.values() if isinstance(value, dict) else (value,):
-            singles = setting if isinstance(setting, list) else [setting]
-            if not all(isinstance(single, str | int | float | None) for single in singles):
-                raise ValueError(f"{name} holds something that is not a setting")
+        settings = [value]
+        if isinstance(value, dict):
+            settings = [
+                single for given in value.values() for single in (given if isinstance(given, list) else [given])
+            ]
+        if not all(isinstance(single, str | int | float | None) for single in settings):
+            raise ValueError(f"{name} holds something that is not a setting")
     return experiment
 
 

@@ -126,7 +126,7 @@ def test_a_manifest_that_ends_early_is_damaged_wherever_it_ends(tmp_path: Path) 
         (changed(experiment={}), "experiment: .*it has no name"),
         (changed(experiment={"name": 3}), "experiment: .*it has no name"),
         (changed(experiment={"name": "line", "training": []}), "experiment: .*training holds something that is no"),
-        (changed(experiment={"name": "line", "training": {"epochs": [3]}}), "experiment: .*training holds something"),
+        (changed(experiment={"name": "line", "training": {"epochs": [[3]]}}), "experiment: .*training holds something"),
         (changed(experiment={"name": "line", "data": {"x": {"y": 1}}}), "experiment: .*data holds something"),
         (
             MADE.model_dump_json().replace('"run":', '"run":"other","run":').encode(),

@@ -141,7 +141,7 @@ def test_refuses_a_specification_with_an_unknown_dtype():
 
 def test_does_not_apply_to_another_model(network):
     tensors = load_weights(dump_weights(network), EXPECTED)
-    with pytest.raises(WeightsError, match=r"(?s)does not suit the model.*linear_layer.weight"):
+    with pytest.raises(WeightsError, match=r"(?s)do not suit the model.*linear_layer.weight"):
         apply_weights(build_network(Model(kind="linear"), "constructor", "cpu", 0), tensors)
 
 
