@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
+from flows.errors import InputError
 from tasks.learning.config.experiment import Experiment
 
 #: The time zone where none is given.
@@ -27,12 +28,17 @@ def with_dates(
         moment: when the run was due, so that one that is retried after midnight keeps its seed; now when not known.
         timezone: in which the moment has its date. In that of a schedule, a daily run has a new one every day, which it
             has not in UTC where the clocks change between two runs near midnight.
+
+    Raises:
+        InputError: the dataset has no seed.
     """
     seed = date_number((moment or datetime.now(UTC)).astimezone(ZoneInfo(timezone)).date())
     for setting in dated:
-        section = setting.removesuffix(".seed")
-        changed = getattr(experiment, section).model_copy(update={"seed": seed})
-        experiment = experiment.model_copy(update={section: changed})
+        name = setting.removesuffix(".seed")
+        section = getattr(experiment, name)
+        if "seed" not in type(section).model_fields:
+            raise InputError(f"{setting} cannot follow the date: {name}.kind {section.kind} has no seed")
+        experiment = experiment.model_copy(update={name: section.model_copy(update={"seed": seed})})
     return experiment
 
 

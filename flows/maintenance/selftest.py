@@ -64,7 +64,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         raise InputError(f"training.epochs ({epochs}) must be above the number of kills ({kills})")
     with homes_elsewhere("selftest") as folder:
         source = folder / "selftest.toml"
-        write_experiment(with_states(experiment), source)
+        write_experiment(with_training_checkpoints(experiment), source)
         notify(f"training {experiment.name} without a kill")
         train_elsewhere(source, folder / "without", train.name, PURPOSE)
         batches = batches_of(experiment, folder / "without")
@@ -79,7 +79,7 @@ def selftest_resume(experiment: Experiment, kills: int, notify: Callable[[str], 
         return ResumeReport(targets, resumed_after, digests_side_by_side(folder / "without", folder / "killed"))
 
 
-def with_states(experiment: Experiment) -> Experiment:
+def with_training_checkpoints(experiment: Experiment) -> Experiment:
     """The experiment with training checkpoints kept so often that it can be killed anywhere."""
     every = max(1, experiment.training.epochs // TRAINING_CHECKPOINTS)
     training = experiment.training.model_copy(update={"checkpoint_every": f"{every} epochs"})

@@ -101,7 +101,7 @@ def test_it_learns_what_least_squares_computes(store: Store, command: Command, f
     assert command("train", str(file))[0] == 0
     (folder,) = (path for path in store.runs.iterdir() if not path.is_symlink())
     manifest, description = Manifest.read(folder), json.loads((folder / "model.json").read_text())
-    train = read_table(store.path(manifest.artifact("split", "train")))
+    train = read_table(store.path(manifest.made("train")))
     columns = [np.asarray(train[name].to_pylist()) for name in (*description["features"], "price")]
     scaled = [(column - column.mean()) / column.std() for column in columns]
     design = np.column_stack([*scaled[:-1], np.ones(len(scaled[0]))])

@@ -255,17 +255,6 @@ class Manifest(Part):
             raise ManifestError(f"the manifest of run {self.run} does not name {name}")
         return self.files[name].reference()
 
-    def artifact(self, stage: str, name: str) -> Reference:
-        """The reference to an artifact that a stage of the run made.
-
-        Raises:
-            ManifestError: the manifest does not name it.
-        """
-        outputs = self.stage(stage).outputs
-        if name not in outputs:
-            raise ManifestError(f"the manifest of run {self.run} does not name {name} of stage {stage}")
-        return outputs[name].reference()
-
     def made(self, name: str) -> Reference:
         """The reference to an artifact of the run, whichever of its stages made it.
 

@@ -15,6 +15,7 @@ from tasks.learning.config.bounds import LARGEST, MOST_ROWS, Seed
 from tasks.learning.config.section import ByKind, Real, Section
 from tasks.relevance import MattersIf
 
+#: Describes the field `kind`, of which the help of the command line shows one text for all classes.
 KIND = "What the dataset is: line, a straight line; table, a table in a file."
 
 #: How the names of the files end that a table can be read from.

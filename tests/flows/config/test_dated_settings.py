@@ -10,6 +10,7 @@ from flows.config.dated_settings import date_number, with_dates
 from flows.config.experiments import load_experiment
 from flows.config.schedule import Schedule, next_moments, to_prefect
 from flows.deploy.deployments import DeployedExperiment, make_deployments, to_yaml
+from flows.errors import InputError
 from tasks.caching.records import read_record
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api
@@ -26,6 +27,14 @@ def test_seeds_are_the_date_on_which_the_run_was_due() -> None:
     assert (dated.data.seed, dated.training.seed) == (20261127, 20261127)
     assert dated.split.seed == line.split.seed
     assert with_dates(line, [], NIGHT) == line
+
+
+def test_a_table_has_no_seed_that_could_follow_the_date() -> None:
+    changes = {"data": {"kind": "table", "path": "houses.csv", "target": "price"}}
+    table = load_experiment("line", changes)
+    with pytest.raises(InputError, match=r"data\.seed cannot follow the date: data\.kind table has no seed"):
+        with_dates(table, ["data.seed"], NIGHT)
+    assert with_dates(table, ["split.seed"], NIGHT).split.seed == 20261127
 
 
 def test_the_date_is_that_in_utc() -> None:

@@ -95,7 +95,7 @@ def test_other_library_versions_are_reported(trained: Store, first_home: Path) -
 
 def test_an_artifact_that_is_gone_cannot_be_shown_to_be_close(trained: Store, tmp_path: Path) -> None:
     manifest = latest(trained)
-    weights = manifest.artifact("train", "weights")
+    weights = manifest.made("weights")
     trained.locate(weights.path).unlink()
     stage = manifest.stage("train")
     other = stage.outputs | {"weights": stage.outputs["weights"].model_copy(update={"digest": "0" * 64})}
