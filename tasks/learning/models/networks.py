@@ -54,16 +54,13 @@ def describe(model: Model, columns: Columns = LINE) -> dict[str, Any]:
         ExperimentError: there are more features than a network of this kind can have.
     """
     parameters = [name for name in signature(NETWORKS[model.kind]).parameters if name != "device"]
-    settings = {name: getattr(model, name) for name in parameters if name != "in_features"}
     count = len(columns.features)
-    if "in_features" in parameters:
-        settings["in_features"] = count
-    elif count > 1:
+    if count > 1 and "in_features" not in parameters:
         raise ExperimentError(f"model.kind {model.kind} has one feature, and the dataset {count}: choose another kind")
     scaling = {"features": model.scale_features, "target": model.scale_target}
     return {
         "architecture": model.kind,
-        "arguments": settings,
+        "arguments": {name: getattr(model, name) for name in parameters if name != "in_features"},
         "features": list(columns.features),
         "targets": [columns.target],
         "scaling": None if {*scaling.values()} == {"none"} else scaling,
@@ -85,12 +82,27 @@ def _construct(description: Mapping[str, Any], placement: Placement, device: str
     if build is None:
         raise ValueError(f"unknown architecture {architecture!r}: known are {', '.join(NETWORKS)}")
     try:
+        if "in_features" in signature(build).parameters:
+            # As many as are listed, and not as many as a number in a file says, which could take all memory.
+            arguments = {**arguments, "in_features": _count_features(description)}
         network = _placed(build, arguments, placement, device)
     except TypeError as error:
         raise ValueError(f"architecture {architecture!r} cannot be built from {arguments!r}: {error}") from error
     if description.get("scaling") is None:
         return network
-    return Scaled(network, len(description["features"])).to(device)
+    return Scaled(network, _count_features(description)).to(device)
+
+
+def _count_features(description: Mapping[str, Any]) -> int:
+    """The number of features of a described network.
+
+    Raises:
+        ValueError: the description does not list them.
+    """
+    features = description.get("features")
+    if not isinstance(features, list) or not features:
+        raise ValueError(f"the description lists no features: it has {features!r}")
+    return len(features)
 
 
 def _placed(build: type[nn.Module], arguments: Mapping[str, Any], placement: Placement, device: str) -> nn.Module:

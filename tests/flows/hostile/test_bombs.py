@@ -76,7 +76,7 @@ def test_a_part_that_the_experiment_does_not_have_is_refused(run: SignedRun, com
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"kind": "of tomorrow"}, "data.kind: Input should be 'line'"),
+        ({"kind": "of tomorrow"}, "data.kind: Input should be 'line' or 'table'"),
         ({"rows": 10**12}, "data.rows: Input should be less than or equal to 100000000"),
     ],
 )

@@ -10,7 +10,7 @@ from tasks.learning.config.model import Model
 from tasks.learning.config.training import Training
 from tasks.learning.data.schema import Columns
 from tasks.learning.models.learned import read_learned
-from tasks.learning.models.networks import build_network, describe
+from tasks.learning.models.networks import build_network, describe, rebuild
 from tasks.learning.models.saved_weights import describe_weights, load_network
 from tasks.learning.models.scaling import MEASURED, Scaled, measure, scale_by_rows
 from tasks.learning.models.weights import dump_weights, specify
@@ -93,3 +93,20 @@ def test_a_network_without_scaling_is_as_it_was():
 def test_a_line_of_one_feature_refuses_several():
     with pytest.raises(ExperimentError, match=r"model\.kind parameters has one feature, and the dataset 3"):
         build_network(Model(kind="parameters"), "constructor", "cpu", 3, HOUSES)
+
+
+@pytest.mark.parametrize("scaling", [None, {"features": "standard", "target": "none"}])
+def test_the_number_of_features_is_that_of_their_names(scaling):
+    """A number in a file of another origin could take all memory."""
+    description = {"architecture": "linear", "arguments": {"in_features": 10**13}, "features": ["a", "b"]}
+    network = rebuild(description | {"scaling": scaling}, "cpu")
+    assert [parameter.numel() for parameter in network.parameters()] == [2, 1]
+
+
+@pytest.mark.parametrize("features", [None, [], 3, "ab", {"a": 1}])
+@pytest.mark.parametrize("described", [{"architecture": "linear"}, {"architecture": "parameters", "scaling": {}}])
+def test_a_description_that_lists_no_features_is_refused(described, features):
+    with pytest.raises(ValueError, match="the description lists no features"):
+        rebuild(described | {"features": features}, "cpu")
+    with pytest.raises(ValueError, match="the description lists no features"):
+        rebuild(described, "cpu")
