@@ -47,7 +47,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
     torch.set_num_threads(training.threads)
     paths = {name: context.store.path(reference) for name, reference in inputs.items()}
     batches = {name: read_batch(path, training.device) for name, path in paths.items()}
-    require_batch(training.batch_size, len(batches["train"][0]))
+    require_batch(training.batch_size, len(batches["train"][0]), model.normalizes_batches)
     columns = columns_of(read_names(paths["train"]))
     network = build_network(model, training.placement, training.device, training.seed, columns)
     scale_by_rows(network, *batches["train"], model.scale_features, model.scale_target)

@@ -36,7 +36,7 @@ validation = 0.15    # for early stopping; the rest is for testing
 seed = 0
 
 [model]
-kind = "linear"
+kind = "linear"        # or mlp, with hidden layers: see model.hidden
 # Columns have different units. The model scales them itself, by the training rows: it takes raw values, and its
 # predictions are in units of the target.
 scale_features = "standard"

@@ -24,5 +24,8 @@ LARGEST_STEP, LARGEST_DECAY = 1e34, 1e3
 #: More epochs than this are taken for a slip; a history of as many takes 160 MB.
 MOST_EPOCHS = 10_000_000
 
+#: Of a model's hidden layers: their number, the units of one, and all their weights, which take 400 MB.
+MOST_LAYERS, MOST_UNITS, MOST_PARAMETERS = 64, 16_384, 100_000_000
+
 #: More rows than this in one generated table is taken for a slip in `step`, not for a wish.
 MOST_ROWS = 100_000_000

@@ -44,7 +44,8 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
         if self.data.row_count is not None:
-            require_batch(self.training.batch_size, self.split.sizes(self.data.row_count)["train"])
+            train_rows = self.split.sizes(self.data.row_count)["train"]
+            require_batch(self.training.batch_size, train_rows, self.model.normalizes_batches)
         self._require_targets_of_the_loss()
         if self.training.patience is not None and not self.split.validation:
             raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")

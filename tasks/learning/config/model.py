@@ -6,14 +6,16 @@ setting says by a rule (`MattersIf`) to which kinds it matters. How the kinds ar
 `tasks.learning.models.networks`.
 """
 
+import math
 import re
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.learning.config.bounds import Float32
+from tasks.learning.config.bounds import MOST_LAYERS, MOST_PARAMETERS, MOST_UNITS, Float32
 from tasks.learning.config.descriptions import describe_choices
-from tasks.learning.config.section import Choice, Section
+from tasks.learning.config.section import Choice, Real, Section
 from tasks.relevance import MattersIf
 
 PARAMETER_NAME = "A lower-case letter, then at most 63 lower-case letters, digits and underscores."
@@ -36,10 +38,14 @@ MODULE_NAMES = frozenset(
 MODELS = {
     "parameters": "a line of two nn.Parameters of shape [1]",
     "linear": "a line, nn.Linear held as linear_layer; of several features, a plane",
+    "mlp": "a multilayer perceptron, hidden layers of units",
 }
 
 #: The kinds that are a line, whose weight and bias may be given.
 LINES = ("parameters", "linear")
+
+#: The rule for a setting that only the kind mlp has.
+IF_MLP = MattersIf(lambda model: model.kind == "mlp")
 
 #: How a column is scaled.
 Scaling = Literal["none", "standard", "min-max"]
@@ -58,6 +64,29 @@ class Model(Section):
     )
     initial_weight: Float32 | None = Field(None, description="Initial weight of a line, in place of a random one.")
     initial_bias: Float32 | None = Field(None, description="Initial bias of a line, in place of a random one.")
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=MOST_UNITS)]], IF_MLP] = Field(
+        [64, 64],
+        min_length=1,
+        max_length=MOST_LAYERS,
+        description="Units of each hidden layer, for the kind mlp, such as 64, 64. "
+        f"1 to {MOST_LAYERS} layers of 1 to {MOST_UNITS:,} units.",
+    )
+    activation: Annotated[Literal["relu", "gelu", "silu", "tanh"], IF_MLP] = Field(
+        "relu", description="What bends the output of a hidden layer, for the kind mlp: relu, gelu, silu or tanh."
+    )
+    normalization: Annotated[Literal["none", "batch", "layer"], IF_MLP] = Field(
+        "none",
+        description="How the units of a hidden layer are normalized before the activation, for the kind mlp: none; "
+        "batch, over the rows of a batch; layer, over the units of a row.",
+    )
+    dropout: Annotated[Real, IF_MLP] = Field(
+        0.0, ge=0, lt=1, description="Probability with which an update leaves out a hidden unit, for the kind mlp."
+    )
+    residual: Annotated[bool, IF_MLP] = Field(
+        False,
+        description="Whether the input of a hidden layer is added to its output, for the kind mlp; "
+        "where both are of one width.",
+    )
     scale_features: Annotated[Scaling, MattersIf(lambda model: model.scale_features != "none")] = Field(
         "none", description=f"How the model scales its features, by the training rows: {SCALINGS}."
     )
@@ -65,6 +94,11 @@ class Model(Section):
         "none",
         description=f"How the model scales the target inside: {SCALINGS}. Its predictions are in the target's units.",
     )
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether it normalizes over the rows of a batch, which must then be more than one."""
+        return self.kind == "mlp" and self.normalization == "batch"
 
     @field_validator("weight_name", "bias_name")
     @classmethod
@@ -74,6 +108,13 @@ class Model(Section):
         if name in MODULE_NAMES:
             raise ValueError(f"{name!r} is taken: every nn.Module has an attribute of that name")
         return name
+
+    @field_validator("hidden")
+    @classmethod
+    def _fits_into_memory(cls, hidden: list[int]) -> list[int]:
+        if (count := sum(map(math.prod, pairwise(hidden)))) > MOST_PARAMETERS:
+            raise ValueError(f"has {count:,} weights; at most {MOST_PARAMETERS:,} are allowed: take fewer units")
+        return hidden
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

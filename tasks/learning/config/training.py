@@ -114,14 +114,25 @@ class SettledTraining(Training):
     threads: int = Field(ge=1, le=MOST_THREADS, description="CPU threads of torch.")
 
 
-def require_batch(size: int | None, train_rows: int) -> None:
-    """Checks that a batch is not larger than all training rows.
+def require_batch(size: int | None, train_rows: int, normalized: bool) -> None:
+    """Checks that a batch is not larger than all training rows, and that each can be normalized if it is to be.
+
+    Args:
+        size: rows of a batch; all of them if None.
+        train_rows: their number.
+        normalized: whether the model normalizes over the rows of a batch.
 
     Raises:
-        ValueError: it is.
+        ValueError: it is larger, or a batch has a single row, which has no deviation to normalize by.
     """
     if size is not None and size > train_rows:
         raise ValueError(
             f"training.batch_size ({size:,}) is above the {train_rows:,} training rows: "
             "make it smaller, or leave it out for a full batch"
+        )
+    size = size or train_rows
+    if normalized and (train_rows % size or size) == 1:
+        raise ValueError(
+            f"the last batch of the {train_rows:,} training rows has a single row, which model.normalization batch "
+            "cannot normalize: choose another training.batch_size, or model.normalization layer"
         )

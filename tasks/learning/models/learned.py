@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from tasks.learning.models.scaling import INNER, MEASURED
 from tasks.learning.models.weights import Specification, load_weights
 
+#: What batch normalization measures, beside its parameters.
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+
 #: Parameters whose values are listed, at most.
 MOST_LISTED = 20
 
@@ -15,7 +18,8 @@ class Learned:
     """The parameters of a trained model.
 
     Attributes:
-        count: of the single numbers, without those by which features and target are scaled.
+        count: of the single numbers, without those that are measured: of features and target, to scale them, and of
+            batches, to normalize them.
         values: by name, such as `bias` or `layer.weight[0, 1]`; empty if there are too many to list.
     """
 
@@ -33,11 +37,11 @@ def read_learned(weights: bytes, tensors: Specification) -> Learned:
     Raises:
         WeightsError: the weights are not what the description says.
     """
-    count = sum(math.prod(tensor["shape"]) for name, tensor in tensors.items() if name not in MEASURED)
+    count = sum(math.prod(tensor["shape"]) for name, tensor in tensors.items() if is_learned(name))
     if count > MOST_LISTED:
         return Learned(count, {})
     values: dict[str, float] = {}
-    learned = {name: tensor for name, tensor in load_weights(weights, tensors).items() if name not in MEASURED}
+    learned = {name: tensor for name, tensor in load_weights(weights, tensors).items() if is_learned(name)}
     for name, tensor in learned.items():
         numbers = tensor.flatten().tolist()
         places = [""] if len(numbers) == 1 else [f"[{place}]" for place in indices(tensor.shape)]
@@ -45,6 +49,11 @@ def read_learned(weights: bytes, tensors: Specification) -> Learned:
             f"{name.removeprefix(INNER)}{place}": float(number) for place, number in zip(places, numbers, strict=True)
         }
     return Learned(count, values)
+
+
+def is_learned(name: str) -> bool:
+    """Whether a tensor of a state_dict is a parameter, and not measured."""
+    return name not in MEASURED and name.rpartition(".")[2] not in RUNNING
 
 
 def indices(shape: tuple[int, ...]) -> list[str]:

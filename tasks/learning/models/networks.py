@@ -11,6 +11,7 @@ from tasks.errors import ExperimentError
 from tasks.learning.config.model import Model
 from tasks.learning.data.schema import LINE, Columns
 from tasks.learning.models.lines import LayerLine, Line, ParameterLine
+from tasks.learning.models.perceptron import Perceptron
 from tasks.learning.models.scaling import Scaled
 
 Placement = Literal["constructor", "context", "moved"]
@@ -22,6 +23,7 @@ Placement = Literal["constructor", "context", "moved"]
 NETWORKS: dict[str, type[nn.Module]] = {
     "parameters": ParameterLine,
     "linear": LayerLine,
+    "mlp": Perceptron,
 }
 
 

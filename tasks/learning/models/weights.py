@@ -12,6 +12,9 @@ from tasks.learning.models.plain_file import PlainFileError, load_plain
 #: What a file may hold beside the tensors' own bytes: the pickle that names them and torch's small records.
 _OVERHEAD = 64 * 1024
 
+#: Likewise for each tensor: its entry in that pickle, with its name.
+_OVERHEAD_A_TENSOR = 512
+
 #: Names, shapes and dtypes, such as {"bias": {"shape": [1], "dtype": "float32"}}; JSON.
 Specification = Mapping[str, Mapping[str, Any]]
 
@@ -49,7 +52,7 @@ def load_weights(data: bytes, expected: Specification) -> dict[str, Tensor]:
             shape or dtype, or not finite.
     """
     try:
-        tensors = load_plain(data, _expected_bytes(expected) + _OVERHEAD)
+        tensors = load_plain(data, _expected_bytes(expected) + _OVERHEAD + len(expected) * _OVERHEAD_A_TENSOR)
     except PlainFileError as error:
         raise WeightsError(f"weights: {error}") from error
     _require_tensors(tensors)

@@ -21,6 +21,8 @@ EPOCHS = {"epochs": 12, "evaluate_every": 4}
 
 TABLE = {"kind": "table", "path": str(PROJECT / "docs/houses.csv"), "target": "price"}
 
+MLP = {"model": {"kind": "mlp", "hidden": [4]}}
+
 #: By the setting: other settings under which it does not matter, others under which it does, two values, and the first
 #: stage that it shapes.
 RULES: dict[str, tuple[dict[str, Any], dict[str, Any], Any, Any, str]] = {
@@ -36,6 +38,11 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any], Any, Any, str]] = {
     "split.seed": ({}, {"split": {"method": "shuffled"}}, 0, 1, "split"),
     "model.weight_name": ({"model": {"kind": "linear"}}, {}, "weights", "slope", "train"),
     "model.bias_name": ({"model": {"kind": "linear"}}, {}, "bias", "offset", "train"),
+    "model.hidden": ({}, MLP, [4], [5], "train"),
+    "model.activation": ({}, MLP, "relu", "tanh", "train"),
+    "model.normalization": ({}, MLP, "none", "layer", "train"),
+    "model.dropout": ({}, MLP, 0.0, 0.5, "train"),
+    "model.residual": ({}, {"model": {"kind": "mlp", "hidden": [4, 4]}}, False, True, "train"),
     "training.shuffle": ({}, {"training": {"batch_size": 8}}, True, False, "train"),
     "training.step_every": ({}, {"training": {"schedule": "step"}}, 5, 7, "train"),
     "training.step_factor": (

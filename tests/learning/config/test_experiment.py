@@ -11,7 +11,7 @@ from tasks.learning.config.data import LineData
 from tasks.learning.config.experiment import Experiment, rows_by_part
 from tasks.learning.config.model import MODULE_NAMES, Model
 from tasks.learning.config.split import Split
-from tasks.learning.config.training import Training
+from tasks.learning.config.training import Training, require_batch
 
 
 def problems(section: type[Any], **settings: Any) -> str:
@@ -69,6 +69,17 @@ def test_the_two_parameters_must_have_different_names() -> None:
         (Training, {"patience": 10**30}),
         (Model, {"initial_weight": 1e39}),
         (Model, {"initial_bias": -1e39}),
+        (Model, {"hidden": []}),
+        (Model, {"hidden": [0]}),
+        (Model, {"hidden": [16_385]}),
+        (Model, {"hidden": [1] * 65}),
+        (Model, {"hidden": [16_384] * 2}),
+        (Model, {"hidden": [8.0]}),
+        (Model, {"hidden": 8}),
+        (Model, {"activation": "sign"}),
+        (Model, {"normalization": "group"}),
+        (Model, {"dropout": 1.0}),
+        (Model, {"residual": 1}),
         (Training, {"patience": 0}),
         (Experiment, {"name": "../x"}),
         (Experiment, {"name": "a\0b"}),
@@ -79,6 +90,25 @@ def test_the_two_parameters_must_have_different_names() -> None:
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(section: type[Any], settings: dict[str, Any]) -> None:
     assert next(iter(settings)) in problems(section, **settings)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(10, 3), (10, 1), (10, 9), (1, None)])
+def test_a_batch_of_one_row_cannot_be_normalized(rows: int, size: int | None) -> None:
+    with pytest.raises(ValueError, match=f"last batch of the {rows} training rows has a single row"):
+        require_batch(size, rows, normalized=True)
+    require_batch(size, rows, normalized=False)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(10, 4), (10, 10), (10, 2), (2, None)])
+def test_batches_of_several_rows_can_be_normalized(rows: int, size: int | None) -> None:
+    require_batch(size, rows, normalized=True)
+
+
+def test_an_experiment_of_a_batch_that_cannot_be_normalized_is_refused() -> None:
+    settings = {"model": {"kind": "mlp", "normalization": "batch"}, "training": {"batch_size": 39}}
+    assert "has a single row" in problems(Experiment, **settings)
+    settings["model"] |= {"kind": "linear"}
+    Experiment.model_validate(settings)
 
 
 def integers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,7 +125,7 @@ def integers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]
 
 def test_every_integer_is_one_that_json_carries_in_a_browser() -> None:
     found = dict(integers(Experiment.model_json_schema()))
-    assert len(found) == 10
+    assert len(found) == 11
     assert [path for path, schema in found.items() if not schema.get("maximum", 2**53) < 2**53] == []
 
 
@@ -190,8 +220,8 @@ def test_a_batch_is_not_larger_than_the_training_rows() -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    told = problems(Experiment, data={"rows": True, "x": 1}, training={"epochs": -1, "device": "tpu"})
-    assert all(field in told for field in ("data.rows", "data.x", "training.epochs", "training.device"))
+    reported = problems(Experiment, data={"rows": True, "x": 1}, training={"epochs": -1, "device": "tpu"})
+    assert all(field in reported for field in ("data.rows", "data.x", "training.epochs", "training.device"))
 
 
 def test_an_experiment_cannot_change() -> None:
@@ -214,12 +244,12 @@ def test_a_line_outside_the_range_of_cross_entropy_is_refused() -> None:
 
 
 def test_an_experiment_of_a_file_has_its_rows_whatever_else_it_says():
-    told = {"data": {"rows": 50}, "split": {"validation": 0.1}, "more": {"of": "another version"}, "training": None}
-    assert rows_by_part(told) == {"train": 40, "validation": 5, "test": 5}
+    reported = {"data": {"rows": 50}, "split": {"validation": 0.1}, "more": {"of": "another version"}, "training": None}
+    assert rows_by_part(reported) == {"train": 40, "validation": 5, "test": 5}
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("reported", "said"),
     [
         ({}, "data: Field required"),
         ({"data": 3, "split": {}}, "data: Input should be"),
@@ -229,7 +259,7 @@ def test_an_experiment_of_a_file_has_its_rows_whatever_else_it_says():
         ({"data": {"rows": 1}, "split": {}}, "1 rows leave the train part empty"),
     ],
 )
-def test_or_that_it_has_none(told, said):
+def test_or_that_it_has_none(reported, said):
     with pytest.raises(ValueError, match=said) as error:
-        rows_by_part(told)
+        rows_by_part(reported)
     assert "\n" not in str(error.value)

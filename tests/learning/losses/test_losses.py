@@ -26,8 +26,8 @@ def test_bits_and_gradients_of_torchs_own(name, rows):
 
 
 def test_every_loss_has_a_label_and_a_name_of_its_own():
-    for told in ("LABEL", "NAME"):
-        assert len({getattr(loss, told) for loss in LOSSES.values()}) == len(LOSSES)
+    for reported in ("LABEL", "NAME"):
+        assert len({getattr(loss, reported) for loss in LOSSES.values()}) == len(LOSSES)
 
 
 def test_a_loss_that_is_not_known_goes_by_its_own_name():

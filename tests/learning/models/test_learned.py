@@ -37,6 +37,13 @@ def test_many_are_only_counted():
     )
 
 
+def test_what_batch_normalization_measures_is_not_learned() -> None:
+    model = nn.BatchNorm1d(2)
+    assert read_learned(dump_weights(model), specify(model)) == Learned(
+        4, {"weight[0]": 1.0, "weight[1]": 1.0, "bias[0]": 0.0, "bias[1]": 0.0}
+    )
+
+
 def test_weights_that_are_others_are_refused():
     model = nn.Linear(1, 1)
     with pytest.raises(WeightsError):

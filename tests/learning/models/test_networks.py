@@ -9,7 +9,7 @@ from tasks.learning.config.training import Training
 from tasks.learning.models.networks import NETWORKS, build_network, describe, rebuild
 
 PLACEMENTS = ["constructor", "context", "moved"]
-KINDS = ["parameters", "linear"]
+KINDS = ["parameters", "linear"]  # those that are a line
 
 
 def drawn(count=2):
@@ -109,7 +109,7 @@ def test_rebuilt_from_its_description_in_json(kind):
 
 @pytest.mark.parametrize("description", [{}, {"architecture": "transformer"}, {"architecture": ["parameters"]}])
 def test_refuses_an_unknown_architecture(description):
-    with pytest.raises(ValueError, match=r"unknown architecture .*: known are parameters, linear"):
+    with pytest.raises(ValueError, match=r"unknown architecture .*: known are parameters, linear, mlp"):
         rebuild(description, "cpu")
 
 

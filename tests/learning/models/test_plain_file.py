@@ -139,7 +139,7 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("place", TRAPS)
-@pytest.mark.parametrize("careless", [False, True], ids=["", "with torch told to trust"])
+@pytest.mark.parametrize("careless", [False, True], ids=["", "with torch trusting"])
 def test_code_in_a_file_is_never_run(place, careless, tmp_path, monkeypatch):
     if careless:
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")

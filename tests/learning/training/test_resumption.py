@@ -78,9 +78,9 @@ def train(batches):
 def experiment(preset):
     """The preset `line`, kept at every epoch; `seconds` that have always passed keep it at every batch."""
 
-    def make(every="1 epoch", **training):
+    def make(every="1 epoch", model=None, **training):
         settings = {"epochs": EPOCHS, "evaluate_every": 2, "checkpoint_every": every} | training
-        return preset("line", training=settings, split={"validation": 0.1, "train": 0.7})
+        return preset("line", training=settings, model=model or {}, split={"validation": 0.1, "train": 0.7})
 
     return make
 
@@ -92,6 +92,7 @@ FITS = {
     "cosine": {"schedule": "cosine", "optimizer": "adam"},
     "clipped": {"clip_norm": 0.1},
     "early stopping": {"patience": 2, "learning_rate": 0.3, "evaluate_every": 1},
+    "dropout": {"model": {"kind": "mlp", "hidden": [8, 8], "dropout": 0.3, "normalization": "batch"}},
     "never better": {"patience": 1, "learning_rate": 5.0, "evaluate_every": 1},
 }
 
