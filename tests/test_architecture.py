@@ -214,7 +214,7 @@ def trusting(project: Path) -> set[str]:
 
 
 def trusted_in(tree: ast.AST) -> set[str]:
-    """The names in a syntax tree that carry out data, and torch.load where it is not told that it must not."""
+    """The names in a syntax tree that carry out data, and torch.load where it does not ask for weights only."""
     nodes = list(ast.walk(tree))
     careful = {id(node.func) for node in nodes if isinstance(node, ast.Call) and is_careful(node)}
     builtins = {node.id for node in nodes if isinstance(node, ast.Name)} & TRUSTING_BUILTINS

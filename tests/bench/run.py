@@ -59,7 +59,7 @@ def medians(rounds: int, **steps: Callable[[], float]) -> dict[str, float]:
 def environment_of(home: Path) -> dict[str, str]:
     """The environment of a project in a folder of its own."""
     environment = os.environ | {"WORKFLOW_HOME": str(home), "PYTHONPATH": str(PROJECT), "DO_NOT_TRACK": "1"}
-    # Python keeps compiled modules unless it is told not to, as some containers do.
+    # Python keeps compiled modules unless it is not to, as some containers do.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
 

@@ -135,7 +135,7 @@ def finish(store: Store) -> Reference:
 
 @contextlib.contextmanager
 def fault_at(number: int, fault: Callable[[], Any], operations: Sequence[tuple[Any, str]]) -> Iterator[list[int]]:
-    """Calls `fault` before the operation of this number, each told by owner and name; yields the count."""
+    """Calls `fault` before the operation of this number, each known by owner and name; yields the count."""
     reached: list[int] = []
 
     def counted(operation: Callable[..., Any]) -> Callable[..., Any]:

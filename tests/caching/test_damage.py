@@ -63,10 +63,10 @@ def is_named(store: Store, path: Path) -> bool:
 
     Where a list and a file disagree, it takes the list for whole.
     """
-    told = {finding.path for finding in inspect_store(Store(store.root)).problems}
+    reported = {finding.path for finding in inspect_store(Store(store.root)).problems}
     if path.name == SUMS:
-        told |= {str(PurePosixPath(path).parent) for path in told}
-    return not told.isdisjoint({str(store.relative(path)), str(store.relative(path.parent))})
+        reported |= {str(PurePosixPath(path).parent) for path in reported}
+    return not reported.isdisjoint({str(store.relative(path)), str(store.relative(path.parent))})
 
 
 def test_every_damage_is_named(store: Store, kind: str) -> None:

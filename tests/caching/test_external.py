@@ -202,7 +202,7 @@ def test_a_write_through_a_memory_map_is_noticed_after_the_digest_was_remembered
 
 
 @pytest.mark.parametrize(("code", "is_refused"), [(errno.EROFS, False), (errno.EIO, True)])
-def test_a_disk_that_fails_to_write_the_file_is_told(
+def test_a_disk_that_fails_to_write_the_file_is_reported(
     source: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_refused: bool
 ) -> None:
     def fail(descriptor: int) -> None:
@@ -288,8 +288,8 @@ def test_a_stage_that_has_to_wait_says_what_changed_outside(store: Store, source
     source.write_text("x,y\n")
     planner = Planner("line", Settings(path=source), store)
     planner(waiting, {"rows": Pending("make")})
-    told = tuple(map(str, planner.decisions[0].reasons))
-    assert told == ("depends on the outcome of make", "input source changed")
+    reported = tuple(map(str, planner.decisions[0].reasons))
+    assert reported == ("depends on the outcome of make", "input source changed")
 
 
 def test_a_forced_stage_is_refused_too_if_its_file_is_gone(store: Store, tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ class TestRules:
             ((frozenset[int], frozenset({1})), (tuple[int, ...], (1,))),
         ],
     )
-    def test_values_that_look_alike_in_json_are_told_apart(self, one: Any, other: Any) -> None:
+    def test_values_that_look_alike_in_json_are_reported_apart(self, one: Any, other: Any) -> None:
         configs = [create_model("Config", __base__=StageConfig, values=pair)() for pair in (one, other)]
         assert material_settings(configs[0]) != material_settings(configs[1])
 

@@ -1,4 +1,4 @@
-"""What torch computes with, told without torch."""
+"""What torch computes with, found without torch."""
 
 import os
 from collections.abc import Callable

@@ -50,19 +50,19 @@ def test_settings_come_first_then_libraries_then_code_each_by_name_then_inputs_a
     now = {"input b": 1, "input a": 1, "code a.py: f": 1, "library b": 1, "library a": 1, "z.y": 1, "a.b": 1}
     assert list(map(subject_of, differences(dict.fromkeys(now, 0), now))) == ["a.b", "z.y", "a", "b", "a.py:", "and"]
     inputs = {name: value for name, value in now.items() if name.startswith("input ")}
-    told = differences(dict.fromkeys([*inputs, "input 0"], 0), inputs)
-    assert told == ("input b changed", "input a changed", "input 0 removed")
+    reported = differences(dict.fromkeys([*inputs, "input 0"], 0), inputs)
+    assert reported == ("input b changed", "input a changed", "input 0 removed")
 
 
 def test_the_order_of_statements_comes_after_what_changed_itself() -> None:
     now = {"code a.py: order of statements": 1, "code b.py: f": 1}
-    told = differences(dict.fromkeys(now, 0), now)
-    assert told == ("b.py: f changed", "a.py: order of statements changed")
+    reported = differences(dict.fromkeys(now, 0), now)
+    assert reported == ("b.py: f changed", "a.py: order of statements changed")
 
 
-def subject_of(told: str) -> str:
+def subject_of(reported: str) -> str:
     """The first word of a reason."""
-    return told.partition(" ")[0]
+    return reported.partition(" ")[0]
 
 
 @given(ingredients)
@@ -81,9 +81,9 @@ def test_a_change_is_reported_exactly_if_there_is_one(before: dict[str, int], no
 )
 def test_many_changes_are_counted_rather_than_reported(changes: int, last: str) -> None:
     names = [f"x{number}" for number in range(changes)]
-    told = differences(dict.fromkeys(names, 0), dict.fromkeys(names, 1))
-    assert len(told) == MOST_REASONS
-    assert told[-1] == last
+    reported = differences(dict.fromkeys(names, 0), dict.fromkeys(names, 1))
+    assert len(reported) == MOST_REASONS
+    assert reported[-1] == last
 
 
 @pytest.mark.parametrize(

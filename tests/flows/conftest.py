@@ -270,13 +270,13 @@ def api(prefect: None) -> Iterator[Api]:
 
 
 def artifacts(root: Path) -> set[str]:
-    """Every artifact that a stage has published in a store, whose name tells its digest."""
+    """Every artifact that a stage has published in a store, whose name has its digest."""
     found = (path for top in ("data", "artifacts") for path in (root / top).glob("*/*-*.*"))
     return {str(path.relative_to(root)) for path in found if path.parent.name in STAGES}
 
 
 def made(home: Path) -> dict[str, str]:
-    """The digest of everything that the stages made, by stage, key and name, but for what tells the time."""
+    """The digest of everything that the stages made, by stage, key and name, but for what holds times."""
     records = [read_record(path) for stage in STAGES for path in (home / "artifacts/records" / stage).glob("*.json")]
     return {
         f"{record.stage}/{record.key}/{name}": output.digest

@@ -53,11 +53,11 @@ def test_it_is_one_or_the_field_is_named(changes: dict[tuple[str, str], Any]) ->
     try:
         experiment = load_experiment("line", nested(changes))
     except InputError as refusal:
-        told, experiment = str(refusal), None
+        reported, experiment = str(refusal), None
     if experiment is None:
         # Of two that do not go together, it may name the one that was not changed.
         others = [".".join(names) for names in FIELDS]
-        assert any(name in told for name in [*(field or section for section, field in changes), *others]), told
+        assert any(name in reported for name in [*(field or section for section, field in changes), *others]), reported
     else:
         assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
 

@@ -93,7 +93,7 @@ def field(page: Page, label: str) -> Locator:
 def submit(page: Page) -> None:
     """Asks for the run, and opens its page."""
     page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").last.click()  # it is told twice, the later before the earlier
+    page.get_by_role("button", name="View run").last.click()  # there are two, the later first
     page.wait_for_url("**/runs/flow-run/*")
 
 
@@ -212,10 +212,10 @@ def test_a_long_training_shows_how_far_it_has_come(page: Page, served: ServingPr
     page.reload()  # the list of a run that is under way shows what there was when it was opened
     open_artifact(page, "line-training")
     expect_picture(page)
-    told = page.get_by_text(re.compile(r"epoch [\d,]+ of 1,000,000, training loss")).first
-    before = told.inner_text()
-    until_there(lambda: (page.reload() and told.inner_text() != before) or None)
-    assert re.search(r" epochs/s, [\d,]+ s left$", told.inner_text())
+    reported = page.get_by_text(re.compile(r"epoch [\d,]+ of 1,000,000, training loss")).first
+    before = reported.inner_text()
+    until_there(lambda: (page.reload() and reported.inner_text() != before) or None)
+    assert re.search(r" epochs/s, [\d,]+ s left$", reported.inner_text())
     keep("training")
     page.goto(address)
     page.get_by_role("button", name="Cancel").click()

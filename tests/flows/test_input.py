@@ -117,9 +117,9 @@ UNREADABLE = {
 }
 
 
-def require_refused(told: tuple[int, str, str], message: str, store: Store) -> None:
+def require_refused(reported: tuple[int, str, str], message: str, store: Store) -> None:
     """One message on the error stream, the exit code of bad input, and nothing left behind."""
-    code, out, error = told
+    code, out, error = reported
     assert (code, out) == (2, "")
     assert error.startswith("error: ")
     assert message in error
@@ -129,7 +129,7 @@ def require_refused(told: tuple[int, str, str], message: str, store: Store) -> N
 
 
 def require_nothing_made(store: Store) -> None:
-    """Nothing is left of a flow run that was refused, but what tells Prefect which store it was of."""
+    """Nothing is left of a flow run that was refused, but what says which store it was of."""
     assert [path for path in store.root.rglob("*") if path.name not in (".prefect", "alive", "store.json")] == []
 
 
@@ -189,15 +189,15 @@ def test_an_option_that_is_nested_without_end_is_refused(store: Store, command: 
 
 @pytest.mark.parametrize("words", [["line", "--name", "n" * 10**6], ["n" * 10**6], ["line", "--" + "n" * 10**6]])
 def test_a_very_long_value_is_shortened_in_the_message(store: Store, command: Command, words: list[str]) -> None:
-    _, _, error = told = command("train", *words)
-    require_refused(told, "n" * 900, store)
+    _, _, error = reported = command("train", *words)
+    require_refused(reported, "n" * 900, store)
     assert len(error) < 2000
 
 
 def test_of_very_many_problems_some_are_reported(store: Store, command: Command, write: Callable[[bytes], str]) -> None:
     file = write(b"".join(b"field%d = 1\n" % number for number in range(1000)))
-    _, _, error = told = command("train", file)
-    require_refused(told, "field29: unknown field\n  and 970 more\n", store)
+    _, _, error = reported = command("train", file)
+    require_refused(reported, "field29: unknown field\n  and 970 more\n", store)
     assert error.count("\n") == 32
 
 
@@ -238,9 +238,11 @@ MISTYPED = {
 }
 
 
-@pytest.mark.parametrize(("word", "told"), MISTYPED.values(), ids=MISTYPED)
-def test_an_option_of_another_type_is_refused_by_its_name(store: Store, command: Command, word: str, told: str) -> None:
-    require_refused(command("train", "line", word), told, store)
+@pytest.mark.parametrize(("word", "reported"), MISTYPED.values(), ids=MISTYPED)
+def test_an_option_of_another_type_is_refused_by_its_name(
+    store: Store, command: Command, word: str, reported: str
+) -> None:
+    require_refused(command("train", "line", word), reported, store)
 
 
 #: Names that no run can have, because they lead elsewhere, or no file can have them.
@@ -268,9 +270,9 @@ def test_the_flow_refuses_the_same_as_its_parameters(
     from flows import orchestration
 
     state: Any = orchestration.train(tomllib.loads(text), return_state=True)
-    told = printable(str(state.result(raise_on_failure=False)))
+    reported = printable(str(state.result(raise_on_failure=False)))
     assert state.is_failed()
-    assert (field or what) in told
+    assert (field or what) in reported
     require_nothing_made(store)
 
 

@@ -82,7 +82,7 @@ def test_the_pages_of_two_stores_have_keys_of_their_own(
 
 
 def is_shared_now() -> Callable[..., bool]:
-    """What tells whether keys are another store's, without what it knew before: each process asks once."""
+    """What shows whether keys are another store's, without what it knew before: each process asks once."""
     from flows.ui import page_keys
 
     page_keys.is_shared.cache_clear()

@@ -276,6 +276,6 @@ def test_a_long_training_shows_its_progress_in_the_ui(
     page = api.artifacts(outcome.flow_run_id)["line-training"]
     assert "done after epoch 100, training loss 0." in page
     assert "](data:image/svg+xml;base64," in page
-    told = [line for line in api.log(outcome.flow_run_id, "train took") if line.startswith("train: epoch ")]
-    assert 5 <= len(told) <= LINES
-    assert re.fullmatch(r"train: epoch [\d,]+ of 100, training loss 0\.\d+, [\d,]+ epochs/s, \d+ s left", told[-1])
+    reported = [line for line in api.log(outcome.flow_run_id, "train took") if line.startswith("train: epoch ")]
+    assert 5 <= len(reported) <= LINES
+    assert re.fullmatch(r"train: epoch [\d,]+ of 100, training loss 0\.\d+, [\d,]+ epochs/s, \d+ s left", reported[-1])

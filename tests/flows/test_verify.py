@@ -198,8 +198,8 @@ def test_a_weight_changed_by_one_per_cent_is_caught_and_both_values_reported(
     # Row 0 has x = 0, where the slope counts for nothing: row 1 is the first that differs, the last differs most.
     for which, row in (("first", rows[1]), ("worst", rows[-1])):
         now = (slope * row["x"] + bias).item()
-        told = f"{which} row {row['row']} ({row['split']}) recorded {row['prediction']!r}, now {now!r}"
-        assert told in message
+        reported = f"{which} row {row['row']} ({row['split']}) recorded {row['prediction']!r}, now {now!r}"
+        assert reported in message
     assert "49 of 50 predictions do not agree exactly" in message
     assert "metrics in metrics.json do not agree exactly: first train.loss, saved 0.0148" in message
 
@@ -298,24 +298,38 @@ def test_code_in_a_pickle_is_caught_and_not_run(run: Run, caught: Callable[[], s
 
 
 DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no object": (lambda told: [told], "model.json: it is not a JSON object"),
-    "empty": (lambda told: {}, "model.json lacks the tensors: it was altered"),
-    "no loss": (lambda told: told | {"loss": None}, "model.json lacks the loss: it was altered"),
-    "metrics of none": (lambda told: told | {"metrics": []}, "model.json lacks the metrics: it was altered"),
-    "another loss": (lambda told: told | {"loss": "l3"}, "unknown loss 'l3'"),
-    "another architecture": (lambda told: told | {"architecture": "os.system"}, "unknown architecture 'os.system'"),
-    "an architecture of none": (lambda told: told | {"architecture": {"a": 1}}, "unknown architecture {'a': 1}"),
-    "arguments of none": (lambda told: told | {"arguments": [1]}, "cannot be built from [1]"),
-    "an unknown argument": (lambda told: told | {"arguments": {"depth": 10**9}}, "cannot be built from"),
-    "an argument twice": (lambda told: told | {"arguments": {"device": "meta"}}, "cannot be built from"),
-    "a name of a module": (lambda told: told | {"arguments": {"weight_name": "forward"}}, "cannot be named 'forward'"),
-    "a name that is none": (lambda told: told | {"arguments": {"weight_name": 5}}, "cannot be built from"),
-    "other tensors": (lambda told: told | {"tensors": {}}, "the description lists the tensors {}, the model has"),
+    "no object": (lambda reported: [reported], "model.json: it is not a JSON object"),
+    "empty": (lambda reported: {}, "model.json lacks the tensors: it was altered"),
+    "no loss": (lambda reported: reported | {"loss": None}, "model.json lacks the loss: it was altered"),
+    "metrics of none": (lambda reported: reported | {"metrics": []}, "model.json lacks the metrics: it was altered"),
+    "another loss": (lambda reported: reported | {"loss": "l3"}, "unknown loss 'l3'"),
+    "another architecture": (
+        lambda reported: reported | {"architecture": "os.system"},
+        "unknown architecture 'os.system'",
+    ),
+    "an architecture of none": (
+        lambda reported: reported | {"architecture": {"a": 1}},
+        "unknown architecture {'a': 1}",
+    ),
+    "arguments of none": (lambda reported: reported | {"arguments": [1]}, "cannot be built from [1]"),
+    "an unknown argument": (lambda reported: reported | {"arguments": {"depth": 10**9}}, "cannot be built from"),
+    "an argument twice": (lambda reported: reported | {"arguments": {"device": "meta"}}, "cannot be built from"),
+    "a name of a module": (
+        lambda reported: reported | {"arguments": {"weight_name": "forward"}},
+        "cannot be named 'forward'",
+    ),
+    "a name that is none": (lambda reported: reported | {"arguments": {"weight_name": 5}}, "cannot be built from"),
+    "other tensors": (
+        lambda reported: reported | {"tensors": {}},
+        "the description lists the tensors {}, the model has",
+    ),
     "a larger tensor": (
-        lambda told: told | {"tensors": told["tensors"] | {"bias": {"shape": [10**12], "dtype": "float32"}}},
+        lambda reported: (
+            reported | {"tensors": reported["tensors"] | {"bias": {"shape": [10**12], "dtype": "float32"}}}
+        ),
         "the description lists the tensors",
     ),
-    "digests of none": (lambda told: told | {"checkpoint_sha256": None}, "one was swapped"),
+    "digests of none": (lambda reported: reported | {"checkpoint_sha256": None}, "one was swapped"),
 }
 
 

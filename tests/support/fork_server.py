@@ -154,7 +154,7 @@ def workflow_after(delay: float, *words: str) -> None:
 
 
 def serve() -> None:
-    """What the process does: it forks off children for each line that it reads, and tells what became of them."""
+    """What the process does: it forks off children for each line that it reads, and reports what became of them."""
     folder = Path(sys.argv[1])
     modules = folder / "modules"
     answers = os.fdopen(os.dup(1), "w")

@@ -54,7 +54,7 @@ def rezipped(
     compression: int = zipfile.ZIP_STORED,
     extra: tuple[tuple[str, bytes], ...] = (),
 ) -> bytes:
-    """A file of torch.save with other records, each told by the end of its name; None leaves it out."""
+    """A file of torch.save with other records, each known by the end of its name; None leaves it out."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(buffer, "w", compression) as target:
         for name in source.namelist():

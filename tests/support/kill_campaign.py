@@ -59,10 +59,12 @@ class Campaign:
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         counts = "\n".join(f"{count:4} {what}" for what, count in sorted(self.kills.items()))
-        told = f"{self.kills.total()} kills, {self.ended} too late; seed {self._seed}, KILLS_SEED {SEED!r}\n{counts}"
-        print(told)
+        reported = (
+            f"{self.kills.total()} kills, {self.ended} too late; seed {self._seed}, KILLS_SEED {SEED!r}\n{counts}"
+        )
+        print(reported)
         if error is not None:
-            error.add_note("\n  ".join([f"{told}\nin {self.home}:", *self._story[-12:]]))
+            error.add_note("\n  ".join([f"{reported}\nin {self.home}:", *self._story[-12:]]))
 
     def begin(self, *, empty: bool = False) -> None:
         """Goes on in another store: an empty one, or a copy of the stock."""
@@ -193,7 +195,7 @@ class Campaign:
         folder = (self.home / "artifacts/runs/latest").resolve()
         assert self._stock.words[key_of(folder)] == words
         assert json.loads((folder / "verification.json").read_bytes())["passed"] is True
-        assert not list(leases_folder(self.home).glob("*.lock")), "Prefect was not told of a run that was killed"
+        assert not list(leases_folder(self.home).glob("*.lock")), "Prefect does not know of a run that was killed"
         ours = {
             f"{stage.name}/{stage.key}/{name}": entry.digest
             for stage in Manifest.read(folder).stages

@@ -8,7 +8,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class TcpProxy:
-    """Hands on what is sent to its port to a server's, and back, until it is told otherwise."""
+    """Hands on what is sent to its port to a server's, and back, until it is asked to stop."""
 
     def __init__(self, server: int) -> None:
         self._server = server

@@ -190,8 +190,8 @@ def test_a_compiled_module_that_was_replaced_since_its_key_is_not_imported(
     )
     assert python(COMPILED.replace("{edit}", "")) == [1, True]
     replacing = f'path = Path("tasks/{original.name}"); path.write_bytes(path.read_bytes() + b"0")'
-    told = f"{compiled} was replaced after a stage's key was made from it: run again"
-    assert python(COMPILED.replace("{edit}", replacing)) == [told, True]
+    reported = f"{compiled} was replaced after a stage's key was made from it: run again"
+    assert python(COMPILED.replace("{edit}", replacing)) == [reported, True]
 
 
 def test_a_compiled_module_that_was_imported_before_the_finder_is_refused(

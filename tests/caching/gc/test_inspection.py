@@ -95,7 +95,7 @@ def test_a_damaged_artifact_is_set_aside_with_its_record(store, table, damage):
     DAMAGES[damage](store.locate(table.path))
     inspection = inspect_store(store)
     assert kinds(inspection)[table.path] == "damaged"
-    assert [finding.path for finding in inspection.problems] == [table.path], "it is told once"
+    assert [finding.path for finding in inspection.problems] == [table.path], "it is reported once"
     repair = repair_store(store, inspection)
     assert table.path in repair.set_aside
     assert repair.remaining.problems == []
@@ -439,7 +439,7 @@ def test_nothing_is_looked_at_or_moved_through_a_link_in_the_place_of_a_folder(s
 
 @pytest.mark.parametrize("part", ["data", "records", "states"])
 def test_nothing_is_damaged_where_no_file_can_be_opened(store, table, monkeypatch, part):
-    """As with too few open files: told as it is, before a repair sets everything aside."""
+    """As with too few open files: reported as it is, before a repair sets everything aside."""
     StageCheckpoints(store, "train", "a" * 64).keep(1, b"state")
 
     def fail(path, *arguments, **options):

@@ -1,4 +1,4 @@
-"""The commit of the checkout that a run is made by, whatever repository git is told to look at."""
+"""The commit of the checkout that a run is made by, whatever repository git is to look at."""
 
 import os
 import shutil

@@ -147,7 +147,7 @@ def test_a_damaged_manifest_names_the_file_the_field_and_what_to_do(tmp_path: Pa
 #: What no name may be: it leads elsewhere, no file system takes it, or it does not stand as it is in a line.
 NO_NAMES = ["", ".", "..", "../../x", "/x", "a/../../x", "a\0b", "a\nb", "n" * 300, "コピー\u30001", "a b", ".x", "-x"]
 
-#: Each place in a manifest of which a path is made, with the field that is told.
+#: Each place in a manifest of which a path is made, with the field that is named.
 PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "run": ("run", lambda name: {"run": name}),
     "checkpoint": ("checkpoint", lambda name: {"checkpoint": f"{name}.pth"}),

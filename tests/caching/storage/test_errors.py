@@ -23,8 +23,8 @@ from tasks.caching.storage.stage_checkpoints import StageCheckpointer, StageChec
 
 @pytest.mark.parametrize("number", sorted(ADVICE), ids=lambda number: errno.errorcode[number])
 def test_an_error_of_the_storage_is_reported_with_its_place_and_what_to_do(number):
-    told = describe_error(OSError(number, os.strerror(number), "/somewhere/data"))
-    assert told == f"/somewhere/data: {os.strerror(number)}; {ADVICE[number]}"
+    reported = describe_error(OSError(number, os.strerror(number), "/somewhere/data"))
+    assert reported == f"/somewhere/data: {os.strerror(number)}; {ADVICE[number]}"
 
 
 def test_an_error_may_pass_that_came_of_one_which_may():
@@ -40,10 +40,10 @@ def test_without_a_place_none_is_reported():
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(ValueError("wrong"), "wrong"), (ValueError(), "ValueError"), (OSError("odd"), "odd")]
+    ("error", "reported"), [(ValueError("wrong"), "wrong"), (ValueError(), "ValueError"), (OSError("odd"), "odd")]
 )
-def test_any_other_error_is_reported_as_it_is(error, told):
-    assert describe_error(error) == told
+def test_any_other_error_is_reported_as_it_is(error, reported):
+    assert describe_error(error) == reported
 
 
 def test_a_store_with_room_is_left_as_it_was(store):

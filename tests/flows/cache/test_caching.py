@@ -64,7 +64,7 @@ def artifacts_of(store: Store) -> list[tuple[str, str, Path]]:
 
 
 def digests_of(store: Store) -> dict[str, str]:
-    """The digest of every artifact but for the two that tell the time."""
+    """The digest of every artifact but for the two that hold times."""
     return {
         f"{stage}.{name}": output.digest
         for stage, (_, record) in records_of(store).items()
@@ -163,7 +163,7 @@ def test_a_setting_that_cannot_matter_reruns_what_writes_it_down_alone(
 
 @pytest.fixture
 def older_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Another version of torch, as far as keys can tell."""
+    """Another version of torch, as far as keys know."""
     original = key.version
     with monkeypatch.context() as patch:
         patch.setattr(key, "version", lambda name: "2.12.0" if name == "torch" else original(name))
@@ -175,8 +175,8 @@ def test_another_version_of_a_library_reruns_the_stages_that_it_shapes(
 ) -> None:
     outcome = train("line")
     assert outcome.ran == ["train", "evaluate"]  # which give the same bytes, so that the rest is reused
-    told = [reason for reason in outcome.reasons["train"] if re.fullmatch(r"torch 2\.\S+ → 2\.12\.0", reason)]
-    assert len(told) == len(outcome.reasons["train"]) == 1
+    reported = [reason for reason in outcome.reasons["train"] if re.fullmatch(r"torch 2\.\S+ → 2\.12\.0", reason)]
+    assert len(reported) == len(outcome.reasons["train"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_each_library_counts_for_the_stages_that_it_shapes(
     original = key.version
     monkeypatch.setattr(key, "version", lambda name: "99" if name == library else original(name))
     decisions = plan(trained, "line")
-    told = f"{library} {original(library)} → 99"
-    changed = [name for name, decision in decisions.items() if told in why(decision)]
+    reported = f"{library} {original(library)} → 99"
+    changed = [name for name, decision in decisions.items() if reported in why(decision)]
     own = [stage for stage in stages(pipeline) if stage.name in STAGES]
     assert changed == [stage.name for stage in own if library in ("python", *stage.libraries)]
     assert set(shaped) <= set(changed)
@@ -214,12 +214,12 @@ def test_what_torch_computes_with_counts_for_the_stages_that_do(
     trained: Store, plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, variable: str, name: str
 ) -> None:
     monkeypatch.setenv(variable, "default")
-    told = {
+    reported = {
         stage: [reason for reason in why(d) if reason.startswith(f"{name} ")]
         for stage, d in plan(trained, "line").items()
     }
-    assert [stage for stage, reasons in told.items() if reasons] == ["train", "evaluate"]
-    assert told["train"] in (
+    assert [stage for stage, reasons in reported.items() if reasons] == ["train", "evaluate"]
+    assert reported["train"] in (
         ["CPU capability AVX512 → DEFAULT"],
         ["CPU capability AVX2 → DEFAULT"],
         ["MKL_CBWR absent → default"],
@@ -231,8 +231,8 @@ def test_what_draws_letters_counts_for_the_stage_that_draws(
 ) -> None:
     monkeypatch.setenv("FREETYPE_PROPERTIES", "truetype:interpreter-version=35")
     reasons = {stage: why(decision) for stage, decision in plan(trained, "line").items()}
-    told = "FREETYPE_PROPERTIES absent → truetype:interpreter-version=35"
-    assert [stage for stage, found in reasons.items() if told in found] == ["plot"]
+    reported = "FREETYPE_PROPERTIES absent → truetype:interpreter-version=35"
+    assert [stage for stage, found in reasons.items() if reported in found] == ["plot"]
 
 
 # ---- code
@@ -274,7 +274,7 @@ def test_comments_docstrings_and_formatting_change_nothing(
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "told", "reruns"),
+    ("file", "old", "new", "reported", "reruns"),
     [
         # train → loop → losses
         ("losses/l1.py", ".abs().mean()", ".abs().sum() / len(target)", "batch_loss", ["train"]),
@@ -295,12 +295,12 @@ def test_an_edit_two_imports_away_reruns_exactly_the_stages_that_import_it(
     file: str,
     old: str,
     new: str,
-    told: str,
+    reported: str,
     reruns: list[str],
 ) -> None:
     edit(own_tree / "tasks" / "learning" / file, old, new)
     entries = plan_in_tree()
-    reason = f"tasks/learning/{file}: {told} changed"
+    reason = f"tasks/learning/{file}: {reported} changed"
     assert [name for name, entry in entries.items() if reason in entry["reasons"]] == reruns
     first = reruns[0]
     assert entries[first]["status"] == "will run"
@@ -345,8 +345,8 @@ def test_an_edit_during_a_run_is_for_the_next_run(
     done = workflow(begins, "tasks/learning/losses/l1.py", old, new, home=home, tree=own_tree, code=EDITING)
     assert done.returncode == 0, done.stderr
     assert made(home) == made(trained.root)
-    (told,) = (line for line in done.stdout.splitlines() if "while this process ran" in line)
-    assert "tasks/learning/losses/l1.py: LABEL changed" in told
+    (reported,) = (line for line in done.stdout.splitlines() if "while this process ran" in line)
+    assert "tasks/learning/losses/l1.py: LABEL changed" in reported
 
     def plan_now() -> dict[str, str]:
         done = workflow("plan", "line", "--json", home=home, tree=own_tree)
@@ -381,10 +381,10 @@ def test_no_damaged_artifact_of_any_stage_is_reused(
         damage(path)
         decision = plan(trained)[stage]
         assert decision.status == "will run", path
-        told = (
+        reported = (
             "record missing" if (kind, damage) == ("record", delete) else "record unreadable|artifact (missing|altered)"
         )
-        assert re.match(told, why(decision)[0]), decision.reasons
+        assert re.match(reported, why(decision)[0]), decision.reasons
         if kind != "record":
             assert path.relative_to(trained.root).as_posix() in why(decision)[0]
         path.write_bytes(content)

@@ -149,7 +149,7 @@ def test_without_a_server_that_answers_nothing_runs(store: Store, workflow: Any)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         (["train", "nope"], "there is no preset 'nope'"),
         (["train", "absent.toml"], "there is no file absent.toml"),
@@ -187,12 +187,12 @@ def test_without_a_server_that_answers_nothing_runs(store: Store, workflow: Any)
     ],
 )
 def test_bad_input_exits_with_2_and_one_message_and_leaves_nothing_behind(
-    store: Store, command: Command, words: list[str], told: str
+    store: Store, command: Command, words: list[str], reported: str
 ) -> None:
     code, out, error = command(*words)
     assert (code, out) == (2, "")
     assert error.startswith("error: ")
-    assert told in error
+    assert reported in error
     assert "Traceback" not in error
     assert not store.root.exists()
 

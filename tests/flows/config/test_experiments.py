@@ -95,11 +95,11 @@ def test_all_problems_of_a_file_are_reported_in_one_message(write: Write) -> Non
         load_experiment(str(write(text)))
     first, *lines = str(caught.value).splitlines()
     assert first.endswith("mine.toml is not a valid experiment:")
-    told = {line.strip().partition(":")[0]: line.partition(": ")[2] for line in lines}
-    assert told.keys() == {"name", "colour", "data.step", "split.train", "training.loss", "training.epochs"}
-    assert told["colour"] == "unknown field"
-    assert told["data.step"] == "input should be greater than 0 (got 0)"
-    assert "'l1', 'mse', 'huber' or 'bce' (got 'l3')" in told["training.loss"]
+    reported = {line.strip().partition(":")[0]: line.partition(": ")[2] for line in lines}
+    assert reported.keys() == {"name", "colour", "data.step", "split.train", "training.loss", "training.epochs"}
+    assert reported["colour"] == "unknown field"
+    assert reported["data.step"] == "input should be greater than 0 (got 0)"
+    assert "'l1', 'mse', 'huber' or 'bce' (got 'l3')" in reported["training.loss"]
 
 
 def test_fields_that_do_not_fit_each_other_are_reported(write: Write) -> None:

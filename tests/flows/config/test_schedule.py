@@ -91,7 +91,7 @@ def test_intervals(interval: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "reported"),
     [
         ({"cron": "0 3 * * *", "interval": "1h"}, "give one of cron, interval and rrule, not cron and interval"),
         ({"interval": "1h", "timezone": BERLIN}, "timezone belongs to cron and rrule"),
@@ -109,14 +109,14 @@ def test_intervals(interval: str, seconds: int) -> None:
         ({"crom": "0 3 * * *"}, "crom"),
     ],
 )
-def test_what_is_no_schedule_is_refused(fields: dict[str, Any], told: str) -> None:
+def test_what_is_no_schedule_is_refused(fields: dict[str, Any], reported: str) -> None:
     with pytest.raises(ValidationError) as error:
         Schedule(**fields)
-    assert told in str(error.value)
+    assert reported in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "told"),
+    ("schedule", "reported"),
     [
         (Schedule(cron="61 3 * * *"), 'schedule.cron: Invalid cron string: "61 3 * * *"'),
         (Schedule(cron="every night"), "schedule.cron: Invalid cron"),
@@ -125,10 +125,10 @@ def test_what_is_no_schedule_is_refused(fields: dict[str, Any], told: str) -> No
         (Schedule(rrule="FREQ=DAILY;COUNT=3"), "schedule.rrule: 'FREQ=DAILY;COUNT=3 UTC' stands for no moment to come"),
     ],
 )
-def test_a_rule_that_never_runs_is_refused(schedule: Schedule, told: str) -> None:
+def test_a_rule_that_never_runs_is_refused(schedule: Schedule, reported: str) -> None:
     with pytest.raises(InputError) as error:
         to_prefect(schedule)
-    assert told in str(error.value)
+    assert reported in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -195,8 +195,8 @@ def test_alerts_are_listed_replaced_and_removed(store: Any, command: Command, in
     assert command("alerts", "create", inbox.url, "--fresh", "26h")[0] == 0
     code, out, _ = command("alerts", "list", "--json")
     assert code == 0
-    told = json.loads(out)
-    assert told["alerts"] == dict.fromkeys(
+    reported = json.loads(out)
+    assert reported["alerts"] == dict.fromkeys(
         (
             "a run is not accepted",
             "a training failed",
@@ -206,7 +206,7 @@ def test_alerts_are_listed_replaced_and_removed(store: Any, command: Command, in
         ),
         True,
     )
-    assert told["url"].startswith(inbox.url)
+    assert reported["url"].startswith(inbox.url)
     assert "no new verified run for 26h" in command("alerts", "list")[1]
     assert "a run drifts" not in command("alerts", "list")[1]
     assert command("alerts", "remove")[1] == "5 alerts were removed.\n"
@@ -222,7 +222,7 @@ def test_secrets_in_the_url_are_hidden(store: Any, command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         (("create", "http://127.0.0.1/"), "apprise does not support this URL"),
         (("create", "not a url"), "apprise does not support this URL"),
@@ -233,11 +233,11 @@ def test_secrets_in_the_url_are_hidden(store: Any, command: Command) -> None:
     ],
 )
 def test_invalid_input_creates_nothing(
-    store: Any, command: Command, api: Any, words: tuple[str, ...], told: str
+    store: Any, command: Command, api: Any, words: tuple[str, ...], reported: str
 ) -> None:
     code, _, error = command("alerts", *words)
     assert code == 2
-    assert told in error
+    assert reported in error
     assert error.count("\n") == 1
     assert read_alerts(api.client, identity(store.root)) == []
 

@@ -53,7 +53,7 @@ def test_a_training_is_followed_by_the_verification_of_its_run(served: ServingPr
 
 
 def test_trainings_in_another_store_are_ignored(served: ServingProject, workflow: Finish, tmp_path: Path) -> None:
-    """Another store cannot offer deployments of the same names either, unless it is told to replace this one."""
+    """Another store cannot offer deployments of the same names either, unless it is to replace this one."""
     elsewhere = tmp_path / "elsewhere"
     done = workflow("train", "line", "--training.epochs", "24", "--json", home=elsewhere)
     assert done.returncode == 0, done.stderr
@@ -178,10 +178,10 @@ async def send_to_control_port(messages: list[bytes]) -> list[logging.LogRecord]
 def test_malformed_requests_to_the_control_port_are_logged_without_a_traceback() -> None:
     messages = [b"", b"\0" * 100_000, b"\xff\n", b"GET / HTTP/1.1\r\n\r\n"]
     records = asyncio.run(send_to_control_port(messages))
-    told = [record.getMessage() for record in records]
+    reported = [record.getMessage() for record in records]
     assert [record.exc_info for record in records] == [None] * 4
-    assert sum("rejected unauthenticated" in text for text in told) == 2
-    assert sum("reset by peer" in text for text in told) == 1
+    assert sum("rejected unauthenticated" in text for text in reported) == 2
+    assert sum("reset by peer" in text for text in reported) == 1
 
 
 def test_a_project_is_served_once(served: ServingProject, workflow: Finish) -> None:
@@ -282,7 +282,7 @@ def test_schedules_are_planned_by_the_server(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (("--cron", "30 3 * * *"), "a schedule is given without an experiment"),
         (("line", "--cron", "61 * * * *"), "schedule.cron: "),
@@ -296,11 +296,11 @@ def test_schedules_are_planned_by_the_server(
     ],
 )
 def test_an_invalid_schedule_is_rejected(
-    store: Store, command: Callable[..., tuple[int, str, str]], options: tuple[str, ...], told: str
+    store: Store, command: Callable[..., tuple[int, str, str]], options: tuple[str, ...], reported: str
 ) -> None:
     code, out, error = command("serve", *options)
     assert (code, out) == (2, "")
-    assert told in error
+    assert reported in error
     assert "Traceback" not in error
 
 

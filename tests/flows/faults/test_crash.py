@@ -262,7 +262,7 @@ def test_a_training_resumes_in_the_middle_of_an_epoch(
 def child_of(process: "subprocess.Popen[str]") -> int | None:
     """The process that another one has started; None while there is none."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    assert children.exists(), "/proc tells no children here: a Linux kernel with CONFIG_PROC_CHILDREN is needed"
+    assert children.exists(), "/proc lists no children here: a Linux kernel with CONFIG_PROC_CHILDREN is needed"
     return next(map(int, children.read_text().split()), None)
 
 
@@ -307,7 +307,7 @@ def test_a_training_whose_parent_is_killed_ends_too_and_can_resume(
     parent.kill()
     until_there(lambda: None if is_alive(child) else True)
     flow_run = api.newest("line on cpu")
-    assert flow_run.state.name == "Cancelled", "it ended in good order, and told Prefect"
+    assert flow_run.state.name == "Cancelled", "it ended in good order, and reported that to Prefect"
     (left,) = {path.parents[1] for path in temporary.rglob("artifacts/states")}
     require_sound(left)
     (experiment,) = temporary.rglob("*.toml")

@@ -204,8 +204,8 @@ def test_no_run_with_a_flipped_bit_is_verified(saved: Store, kind: str, count: i
 def test_no_bit_of_a_verification_makes_a_failed_one_pass(trained: Store) -> None:
     run = (trained.runs / "latest").resolve()
     trained.forget_run(run.name)  # and with it that the run has passed before
-    told = json.loads((run / "verification.json").read_bytes()) | {"passed": False, "passed_once": False}
-    whole = json.dumps(told, indent=2).encode()
+    reported = json.loads((run / "verification.json").read_bytes()) | {"passed": False, "passed_once": False}
+    whole = json.dumps(reported, indent=2).encode()
     beginning = whole.index(b"false") + 8
     altered = (flip(whole, bit) for bit in range(8 * beginning))
     for content in (*altered, *(content for _, content in flipped(whole, seed=88))):

@@ -25,7 +25,7 @@ ANSWER_SECONDS, RETRIES = 3.0, 1
 #: What Prefect's server answers if a state is not to be, and what another program may answer to anything.
 ABORT = '{"status": "ABORT", "details": {"type": "abort_details", "reason": "no"}, "state": null}'
 
-#: What becomes of the server, and what a person is told of it.
+#: What becomes of the server, and what is printed of it.
 TROUBLE: dict[str, tuple[Callable[[TcpProxy], None], str]] = {
     "killed": (TcpProxy.cut, "Connection refused"),
     "hung": (TcpProxy.go_dead, "timed out"),
@@ -65,9 +65,9 @@ def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tc
 
 @pytest.fixture(params=TROUBLE.values(), ids=TROUBLE)
 def trouble(request: pytest.FixtureRequest, wire: TcpProxy) -> tuple[Callable[[], None], str]:
-    """Lets something become of the server, and what is told of it."""
-    befall, told = request.param
-    return lambda: befall(wire), told
+    """Lets something become of the server, and what is printed of it."""
+    befall, reported = request.param
+    return lambda: befall(wire), reported
 
 
 def require_as_ever(store: Store, like: Path) -> None:
@@ -85,7 +85,7 @@ def open_claims(store: Store) -> list[str]:
 def test_a_run_whose_server_fails_on_the_way_completes(
     store: Store, wire: TcpProxy, trouble: Any, at_stage: Any, command: Command, api: Api, first_home: Path
 ) -> None:
-    befall, told = trouble
+    befall, reported = trouble
 
     def befall_later() -> None:
         api.ended_stages(
@@ -97,7 +97,7 @@ def test_a_run_whose_server_fails_on_the_way_completes(
     code, out, error = command("train", "line")
     assert (code, error.count("\n")) == (0, 1), error
     assert error.startswith("Prefect's server does not answer (")
-    assert told in error
+    assert reported in error
     assert "checkpoint" in out
     require_as_ever(store, first_home)
     (flow_run,) = open_claims(store)
@@ -117,7 +117,7 @@ def test_a_run_whose_server_fails_as_it_ends_completes(
 ) -> None:
     from prefect.flow_engine import FlowRunEngine
 
-    befall, told = trouble
+    befall, reported = trouble
     handle_success = FlowRunEngine.handle_success
 
     def end(engine: Any, result: Any) -> Any:
@@ -127,7 +127,7 @@ def test_a_run_whose_server_fails_as_it_ends_completes(
     monkeypatch.setattr(FlowRunEngine, "handle_success", end)
     code, _, error = command("train", "line")
     assert (code, error.count("\n")) == (0, 1), error
-    assert told in error
+    assert reported in error
     (flow_run,) = open_claims(trained)
     monkeypatch.undo()
     wire.mend()
@@ -152,13 +152,13 @@ def test_a_server_that_refuses_the_end_of_a_run_costs_it_nothing(
 def test_without_a_server_nothing_begins(
     store: Store, wire: TcpProxy, trouble: Any, monkeypatch: pytest.MonkeyPatch, command: Command, first_home: Path
 ) -> None:
-    befall, told = trouble
+    befall, reported = trouble
     monkeypatch.setattr("flows.runtime.session.mark_zombie_runs", lambda root, notify: befall())
     code, out, error = command("train", "line")
     assert code == 1
     assert error.count("\n") == 1, error
     assert error.startswith("error: Prefect's server stopped answering (")
-    assert told in error
+    assert reported in error
     assert out == "train line\n"
     monkeypatch.undo()
     monkeypatch.setenv("PREFECT_API_URL", wire.url)

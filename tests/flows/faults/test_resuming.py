@@ -67,16 +67,16 @@ def test_a_training_that_was_stopped_resumes_and_ends_the_same(
     ended = stopped(number)
     assert ended.returncode == CODES[number]
     assert ended.stderr is not None
-    told = ended.stderr.read()
-    assert ("interrupted: what is finished is kept" in told) == (number != signal.SIGKILL)
-    assert "Traceback" not in told
+    reported = ended.stderr.read()
+    assert ("interrupted: what is finished is kept" in reported) == (number != signal.SIGKILL)
+    assert "Traceback" not in reported
     assert training_checkpoints(tmp_path)
     assert number == signal.SIGKILL or not list(tmp_path.rglob(".tmp-*"))
     assert not list((tmp_path / "artifacts/records").glob("train/*.json"))
     flow_run = api.newest("line on cpu").id
     again = workflow(*LONG, home=tmp_path)
     assert again.returncode == 0, again.stderr
-    # A killed process could not tell it: then the next start does.
+    # A killed process could not report it: then the next start does.
     assert api.flow_run(flow_run).state.name == ("Crashed" if number == signal.SIGKILL else "Cancelled")
     assert ("Prefect shows it as Crashed now" in again.stderr) == (number == signal.SIGKILL)
     assert api.stages(flow_run, 3)[-1] == ("train", "Crashed")

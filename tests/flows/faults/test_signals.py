@@ -226,7 +226,7 @@ def test_ctrl_c_in_a_program_of_the_users_is_no_crash(store: Store, at_stage: At
 def test_a_flow_run_that_is_ended_before_its_engine_has_begun_is_no_failure(
     start_process: Start, tmp_path: Path
 ) -> None:
-    """Prefect tells of a crash for a process that exits otherwise."""
+    """Prefect reports a crash for a process that exits otherwise."""
     code = (
         "import os, time, uuid, prefect.flow_engine as engine\n"
         "engine.load_flow_run = lambda _: (print('loading', flush=True), time.sleep(60))\n"

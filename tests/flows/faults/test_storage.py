@@ -1,6 +1,6 @@
 """Trouble with the disk: one message that names the cause, nothing half-written, and the next run makes it good.
 
-As far as it can be known, it is told before anything is computed.
+As far as it can be known, it is reported before anything is computed.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ WRITES: list[tuple[Any, str]] = [(HashingSink, "write")]
 MOST = 200
 
 
-def require_told(told: tuple[int, str, str], words: str) -> None:
-    """The failure was told in one line, by these words."""
-    status, _, error = told
+def require_reported(reported: tuple[int, str, str], words: str) -> None:
+    """The failure was reported in one line, by these words."""
+    status, _, error = reported
     assert status == 1, error
     assert error.count("\n") == 1, error
     assert error.startswith("error: ")
@@ -77,9 +77,9 @@ def failing(code: int) -> Callable[[], NoReturn]:
 def test_an_error_of_the_disk(store: Store, first_home: Path, command: Command, number: int, code: int) -> None:
     identity(store.root)  # what a run makes before its first stage
     with fault_at(number, failing(code), SYNCS):
-        told = command("train", "line")
-    require_told(told, os.strerror(code))
-    assert told[2].startswith("error: stage ")
+        reported = command("train", "line")
+    require_reported(reported, os.strerror(code))
+    assert reported[2].startswith("error: stage ")
     require_mended(store, first_home, command)
 
 
@@ -87,9 +87,9 @@ def test_an_error_of_the_disk(store: Store, first_home: Path, command: Command, 
 @pytest.mark.parametrize("number", [1, 40, 110])
 def test_an_error_of_a_write(store: Store, first_home: Path, command: Command, number: int, code: int) -> None:
     with fault_at(number, failing(code), WRITES):
-        told = command("train", "line")
-    require_told(told, os.strerror(code))
-    assert told[2].startswith("error: stage ")
+        reported = command("train", "line")
+    require_reported(reported, os.strerror(code))
+    assert reported[2].startswith("error: stage ")
     require_mended(store, first_home, command)
 
 
@@ -100,11 +100,11 @@ def test_an_error_at_every_operation_of_a_run(
 ) -> None:
     for number in range(1, MOST):
         with fault_at(number, failing(errno.EIO), operations) as reached:
-            told = command("train", "line")
+            reported = command("train", "line")
         if number > len(reached):
-            assert told[0] == 0
+            assert reported[0] == 0
             break
-        require_told(told, "Input/output error")
+        require_reported(reported, "Input/output error")
         require_mended(store, first_home, command)
         shutil.rmtree(store.root)
     assert 80 < number < MOST
@@ -112,10 +112,10 @@ def test_an_error_at_every_operation_of_a_run(
 
 @contextmanager
 def watched_sync(number: int) -> Iterator[list[int]]:
-    """Lets the sync of this number fail, and none after it: the kernel tells of an error once.
+    """Lets the sync of this number fail, and none after it: the kernel reports an error once.
 
     Whatever it was to make durable must not be synced again, nor get its name: the pages that were lost are marked as
-    written, so that a second sync would tell of success. Yields the numbers that were reached.
+    written, so that a second sync would report success. Yields the numbers that were reached.
     """
     sync, replace = os.fsync, os.replace
     reached: list[int] = []
@@ -151,8 +151,8 @@ def test_a_failed_sync_is_never_retried_into_a_success(
     store: Store, first_home: Path, command: Command, number: int
 ) -> None:
     with watched_sync(number) as reached:
-        told = command("train", "line")
-    require_told(told, "Input/output error")
+        reported = command("train", "line")
+    require_reported(reported, "Input/output error")
     assert len(reached) == number
     require_mended(store, first_home, command)
 
@@ -161,10 +161,10 @@ def test_a_failed_sync_is_never_retried_into_a_success(
 def test_no_failed_sync_of_a_run_is_retried(store: Store, first_home: Path, command: Command) -> None:
     for number in range(1, MOST):
         with watched_sync(number) as reached:
-            told = command("train", "line")
+            reported = command("train", "line")
         if number > len(reached):
             break
-        require_told(told, "Input/output error")
+        require_reported(reported, "Input/output error")
         assert len(reached) == number
         shutil.rmtree(store.root)
     assert 80 < number < MOST
@@ -176,8 +176,8 @@ def test_a_record_that_cannot_be_replaced_is_reported(trained: Store, command: C
     identity(trained.root)
     own_data(trained)
     with fault_at(5, failing(errno.ENOSPC), SYNCS):
-        told = command("train", "line", "--refresh", "generate")
-    require_told(told, "stage generate ran, but its record could not be written: ")
+        reported = command("train", "line", "--refresh", "generate")
+    require_reported(reported, "stage generate ran, but its record could not be written: ")
     assert command("train", "line", "--refresh", "generate")[0] == 0
     assert made(trained.root) == before
 
@@ -187,8 +187,10 @@ def test_a_folder_in_the_place_of_a_record_is_reported_before_the_stage_runs(tra
     record.unlink()
     record.mkdir()
     before = artifacts(trained.root)
-    told = command("train", "line", "--refresh", "train")
-    require_told(told, f"stage train failed: {record}: Is a directory; move the folder that is in the place of a file")
+    reported = command("train", "line", "--refresh", "train")
+    require_reported(
+        reported, f"stage train failed: {record}: Is a directory; move the folder that is in the place of a file"
+    )
     assert artifacts(trained.root) == before
 
 
@@ -219,7 +221,7 @@ def limit(number: int, value: int, *words: str) -> None:
 
 def test_files_that_may_not_grow(store: Store, first_home: Path, forked: ForkServer, command: Command) -> None:
     done = forked(limit, resource.RLIMIT_FSIZE, 30_000, "train", "line", home=store.root)
-    require_told((done.returncode, done.stdout, done.stderr), "File too large; raise the limit (`ulimit -f`)")
+    require_reported((done.returncode, done.stdout, done.stderr), "File too large; raise the limit (`ulimit -f`)")
     require_mended(store, first_home, command)
 
 
@@ -229,7 +231,7 @@ def trains_or_tells(files: int, forked: ForkServer, home: Path, like: dict[str, 
     if done.returncode == 0:
         assert made(home) == like
         return True
-    require_told((done.returncode, done.stdout, done.stderr), "Too many open files; raise the limit (`ulimit -n`)")
+    require_reported((done.returncode, done.stdout, done.stderr), "Too many open files; raise the limit (`ulimit -n`)")
     assert not home.exists() or not artifacts(home)
     return False
 
@@ -283,7 +285,7 @@ def run(*words: str) -> dict[str, Any]:
             main(words)
         except SystemExit as end:
             code = end.code
-    return {"words": words, "told": (code, out.getvalue(), error.getvalue())}
+    return {"words": words, "reported": (code, out.getvalue(), error.getvalue())}
 
 
 def state_of(place: Path) -> dict[str, Any]:
@@ -316,11 +318,11 @@ def gets_through(left: int, forked_to_mount: ForkServer, home: Path, like: dict[
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)
     assert (first["problems"], first["left over"]) == ([], [])
-    assert second["told"][0] == 0, second["told"][2]
+    assert second["reported"][0] == 0, second["reported"][2]
     assert (second["problems"], second["made"]) == ([], like)
-    if first["told"][0] != 0:
-        require_told(first["told"], "No space left on device; free some space (`workflow collect`")
-    return bool(first["told"][0] == 0)
+    if first["reported"][0] != 0:
+        require_reported(first["reported"], "No space left on device; free some space (`workflow collect`")
+    return bool(first["reported"][0] == 0)
 
 
 def test_a_disk_that_fills_up(forked_to_mount: ForkServer, first_home: Path, tmp_path: Path) -> None:
@@ -346,12 +348,12 @@ LARGE += ("--training.checkpoint-every", "1 epoch")
 
 def train_on_a_growing_disk(place: str, sizes: dict[str, int]) -> None:
     """Trains again and again, each time on a disk that is large enough for one stage more."""
-    home, told = Path(place), []
+    home, reported = Path(place), []
     with disk(home, f"size={min(sizes.values())}m"):
         for size in sizes.values():
             subprocess.run(["mount", "-o", f"remount,size={size}m", home], check=True)
-            told.append(run(*LARGE) | state_of(home))
-        print(json.dumps(told))
+            reported.append(run(*LARGE) | state_of(home))
+        print(json.dumps(reported))
 
 
 @pytest.mark.long
@@ -364,10 +366,10 @@ def test_a_large_dataset_on_a_disk_too_small_for_each_stage(
     assert done.returncode == 0, done.stderr
     *failed, last = json.loads(done.stdout)
     for stage, run in zip(sizes, failed, strict=False):
-        require_told(run["told"], f"stage {stage} failed: ")
-        assert "free some space" in run["told"][2]
+        require_reported(run["reported"], f"stage {stage} failed: ")
+        assert "free some space" in run["reported"][2]
         assert (run["problems"], run["left over"]) == ([], [])
-    assert last["told"][0] == 0, last["told"][2]
+    assert last["reported"][0] == 0, last["reported"][2]
     assert forked(workflow, *LARGE, home=tmp_path / "large").returncode == 0
     assert last["made"] == made(tmp_path / "large")
 
@@ -384,7 +386,7 @@ def test_what_cannot_be_written_is_reported_before_anything_is_computed(
 ) -> None:
     (store.root / "data").mkdir(parents=True)
     done = forked_to_mount(train_with_other_data, str(store.root / "data"), options, home=store.root)
-    require_told((done.returncode, done.stdout, done.stderr), words)
+    require_reported((done.returncode, done.stdout, done.stderr), words)
     assert done.stderr.startswith("error: stage generate failed: ")
     assert "Completed" not in done.stdout
 
@@ -414,7 +416,7 @@ def old_runs(trained: Store, train: Callable[..., Any]) -> Path:
 
 
 def try_commands(place: str, source: str, options: str, commands: list[list[str]]) -> None:
-    """Runs commands on a copy of a project that lies on a disk of its own, full or mounted anew; tells of each."""
+    """Runs commands on a copy of a project that lies on a disk of its own, full or mounted anew; reports each."""
     home = Path(place)
     with disk(home, "size=64m"):
         shutil.copytree(source, home, symlinks=True, dirs_exist_ok=True)
@@ -423,8 +425,8 @@ def try_commands(place: str, source: str, options: str, commands: list[list[str]
         else:
             subprocess.run(["mount", "-o", f"remount,{options}", home], check=True)
         before = state_of(home)["made"]
-        told = [run(*words) for words in commands]
-        print(json.dumps({"told": told, "same": state_of(home)["made"] == before}))
+        reported = [run(*words) for words in commands]
+        print(json.dumps({"reported": reported, "same": state_of(home)["made"] == before}))
 
 
 @pytest.mark.parametrize(("options", "words"), [("full", "free some space"), ("ro", "make the folder writable")])
@@ -435,12 +437,12 @@ def test_commands_that_only_look_work_where_nothing_can_be_written_and_the_other
     done = forked_to_mount(try_commands, str(place), str(old_runs), options, commands, home=place)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for command in found["told"]:
+    for command in found["reported"]:
         if command["words"] in LOOKS:
-            assert (command["told"][0], command["told"][2]) == (0, ""), command
+            assert (command["reported"][0], command["reported"][2]) == (0, ""), command
         else:
-            require_told(command["told"], words)
-            assert "Completed" not in command["told"][1]
+            require_reported(command["reported"], words)
+            assert "Completed" not in command["reported"][1]
     assert found["same"]
 
 
@@ -449,10 +451,10 @@ def test_a_full_disk_can_be_collected_and_repaired(old_runs: Path, forked_to_mou
     done = forked_to_mount(collect_a_full_disk, str(place), str(old_runs), commands, home=place)
     assert done.returncode == 0, done.stderr
     collected, repaired, *others = json.loads(done.stdout)
-    assert collected["told"][0] == 0, collected["told"][2]
-    assert "removed 1 run" in collected["told"][1]
-    assert "set aside  data/split/test-" in repaired["told"][1]
-    assert [command["told"][0] for command in others] == [0, 0], others
+    assert collected["reported"][0] == 0, collected["reported"][2]
+    assert "removed 1 run" in collected["reported"][1]
+    assert "set aside  data/split/test-" in repaired["reported"][1]
+    assert [command["reported"][0] for command in others] == [0, 0], others
 
 
 def collect_a_full_disk(place: str, source: str, commands: list[list[str]]) -> None:
@@ -478,8 +480,8 @@ def test_a_closed_store_is_neither_collected_nor_repaired(
     done = forked_to_mount(try_commands, str(place), str(old_runs), "ro", commands, home=place)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for command in found["told"]:
-        require_told(command["told"], "Read-only file system; make the folder writable")
+    for command in found["reported"]:
+        require_reported(command["reported"], "Read-only file system; make the folder writable")
     assert found["same"]
 
 
@@ -493,13 +495,15 @@ def test_a_store_of_another_user_is_read_and_not_written(old_runs: Path, forked:
         before = made(home)
         with closed(Path(folder)):
             for words in (*LOOKS, *WRITES_RUN, COLLECTS, REPAIRS):
-                told = forked(workflow, *words, home=home, user=user, PREFECT_HOME=str(home / ".prefect"))
+                reported = forked(workflow, *words, home=home, user=user, PREFECT_HOME=str(home / ".prefect"))
                 if words == ["check"]:
-                    assert (told.returncode, told.stderr) == (1, ""), told
+                    assert (reported.returncode, reported.stderr) == (1, ""), reported
                 elif words in LOOKS:
-                    assert (told.returncode, told.stderr) == (0, ""), told
+                    assert (reported.returncode, reported.stderr) == (0, ""), reported
                 else:
-                    require_told((told.returncode, told.stdout, told.stderr), "Permission denied; give your user")
+                    require_reported(
+                        (reported.returncode, reported.stdout, reported.stderr), "Permission denied; give your user"
+                    )
         assert made(home) == before
 
 
@@ -524,8 +528,8 @@ def test_a_full_folder_for_temporaries_is_reported(
     done = forked_to_mount(run_without_temporaries, str(place), *words, home=trained.root, TMPDIR=str(place))
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)
-    require_told((found["told"][0], "", found["told"][2].splitlines(keepends=True)[-1]), "free some space")
-    assert str(place) in found["told"][2]
+    require_reported((found["reported"][0], "", found["reported"][2].splitlines(keepends=True)[-1]), "free some space")
+    assert str(place) in found["reported"][2]
 
 
 def run_without_temporaries(place: str, *words: str) -> None:
@@ -546,10 +550,10 @@ def test_a_full_disk_of_the_projects_own_server_is_reported(tmp_path: Path, fork
     done = forked_to_mount(train_with_a_server_on, str(place), home=place.parent, **OWN_SERVER)
     assert done.returncode == 0, done.stderr
     first, full, stopped, again = json.loads(done.stdout)
-    assert first["told"][0] == 0, first
-    require_told(full["told"], f"No Prefect server can run in {place}: {place}: Only 0.0 MB are free")
-    require_told(stopped["told"], f"No Prefect server can run in {place}: {place}: Only 0.0 MB are free")
-    assert again["told"][0] == 0, again
+    assert first["reported"][0] == 0, first
+    require_reported(full["reported"], f"No Prefect server can run in {place}: {place}: Only 0.0 MB are free")
+    require_reported(stopped["reported"], f"No Prefect server can run in {place}: {place}: Only 0.0 MB are free")
+    assert again["reported"][0] == 0, again
 
 
 #: Lets a command start a server of its own, on ports that no other test uses.
@@ -560,20 +564,20 @@ def train_with_a_server_on(place: str) -> None:
     """Trains with the project's own server: on a disk with room, on a full one, on that without a server, and again."""
     with disk(Path(place), "size=64m"):
         try:
-            told = [run_apart("train", "line")]
+            reported = [run_apart("train", "line")]
             filler = fill(Path(place))
-            told.append(run_apart("train", "line", "--training.epochs", "3"))
+            reported.append(run_apart("train", "line", "--training.epochs", "3"))
             run_apart("server", "stop")
-            told.append(run_apart("train", "line", "--training.epochs", "3"))
+            reported.append(run_apart("train", "line", "--training.epochs", "3"))
             filler.unlink()
-            told.append(run_apart("train", "line", "--training.epochs", "3"))
+            reported.append(run_apart("train", "line", "--training.epochs", "3"))
         finally:
             run_apart("server", "stop")
-        print(json.dumps(told))
+        print(json.dumps(reported))
 
 
 def run_apart(*words: str) -> dict[str, Any]:
     """Runs a command in a new process."""
     command = [sys.executable, "-m", "flows.cli", *words]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    return {"words": words, "told": (done.returncode, done.stdout, done.stderr)}
+    return {"words": words, "reported": (done.returncode, done.stdout, done.stderr)}

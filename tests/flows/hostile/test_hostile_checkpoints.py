@@ -87,7 +87,7 @@ def workflow_in_little_memory(*words: str) -> None:
 
 
 class SignedRun(Run):
-    """A run that can be tampered with so that no digest tells."""
+    """A run that can be tampered with so that no digest shows it."""
 
     def sign(self) -> None:
         """Signs what lies in the folder: in model.json, in the manifest, in the list of digests and in the record."""
@@ -147,9 +147,9 @@ def test_a_weight_changed_by_one_per_cent_and_signed_everywhere_fails_by_its_pre
     assert checks[-1]["detail"] == "every file is as SHA256SUMS and the record of the save say"
 
 
-@pytest.mark.parametrize(("forge", "told"), FORGERIES.values(), ids=FORGERIES)
+@pytest.mark.parametrize(("forge", "reported"), FORGERIES.values(), ids=FORGERIES)
 def test_a_forged_checkpoint_that_is_signed_everywhere_is_refused(
-    run: SignedRun, forked: ForkServer, tmp_path: Path, forge: Forgery, told: str
+    run: SignedRun, forked: ForkServer, tmp_path: Path, forge: Forgery, reported: str
 ) -> None:
     checkpoint, canary = run.folder / CHECKPOINT, tmp_path / "canary"
     checkpoint.write_bytes(forge(checkpoint.read_bytes(), canary))
@@ -158,7 +158,7 @@ def test_a_forged_checkpoint_that_is_signed_everywhere_is_refused(
     done = forked(workflow_in_little_memory, "verify", home=run.store.root)
     assert done.returncode == 1
     assert done.stderr.startswith("error: stage reload failed: ")
-    assert told in done.stderr
+    assert reported in done.stderr
     assert done.stderr.count("\n") == 1
     assert json.loads((run.folder / "verification.json").read_bytes())["passed"] is False
     assert not canary.exists()
@@ -167,9 +167,9 @@ def test_a_forged_checkpoint_that_is_signed_everywhere_is_refused(
 # ---- weights on their way from one stage to the next
 
 
-@pytest.mark.parametrize(("forge", "told"), FORGERIES.values(), ids=FORGERIES)
+@pytest.mark.parametrize(("forge", "reported"), FORGERIES.values(), ids=FORGERIES)
 def test_forged_weights_of_the_train_stage_whose_record_is_signed_are_refused(
-    trained: Store, forked: ForkServer, tmp_path: Path, forge: Forgery, told: str
+    trained: Store, forked: ForkServer, tmp_path: Path, forge: Forgery, reported: str
 ) -> None:
     path, record = records_of(trained)["train"]
     weights, canary = trained.root / record.outputs["weights"].path, tmp_path / "canary"
@@ -180,6 +180,6 @@ def test_forged_weights_of_the_train_stage_whose_record_is_signed_are_refused(
     assert done.returncode == 1
     assert "train     Cached" in done.stdout, "the forgery is believed as far as digests go"
     assert done.stderr.startswith("error: stage evaluate failed: ")
-    assert told in done.stderr
+    assert reported in done.stderr
     assert done.stderr.count("\n") == 1
     assert not canary.exists()

@@ -61,13 +61,13 @@ def test_metrics_that_are_none_are_reported_and_the_other_runs_are_listed(
     trained: Store, hostile: Path, command: Command, content: bytes
 ) -> None:
     (hostile / "metrics.json").write_bytes(content)
-    told = f"run line-hostile is damaged: {hostile / 'metrics.json'} cannot be read; train again\n"
+    reported = f"run line-hostile is damaged: {hostile / 'metrics.json'} cannot be read; train again\n"
     other = (trained.runs / "latest").resolve().name
     code, out, error = command("runs")
-    assert (code, error) == (0, told)
+    assert (code, error) == (0, reported)
     assert other in out
-    assert command("show", hostile.name)[::2] == (2, f"error: {told}")
-    assert command("compare", hostile.name, other) == (2, "", f"error: {told}")
+    assert command("show", hostile.name)[::2] == (2, f"error: {reported}")
+    assert command("compare", hostile.name, other) == (2, "", f"error: {reported}")
     assert command("check")[0] == 1
 
 
@@ -118,7 +118,7 @@ def test_no_text_of_an_error_steers_the_terminal(hostile: Path, command: Command
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"training": {"epochs": -1}}, "training.epochs: input should be greater than or equal to 1 (got -1)"),
         ({"training": {"device": "tpu"}}, "training.device: 'tpu' is not of its form"),
@@ -128,7 +128,7 @@ def test_no_text_of_an_error_steers_the_terminal(hostile: Path, command: Command
     ids=str,
 )
 def test_a_run_whose_experiment_is_none_is_not_repeated(
-    hostile: Path, command: Command, settings: dict[str, Any], told: str
+    hostile: Path, command: Command, settings: dict[str, Any], reported: str
 ) -> None:
     def alter(manifest: Any) -> Any:
         experiment = manifest["experiment"]
@@ -142,4 +142,4 @@ def test_a_run_whose_experiment_is_none_is_not_repeated(
     code, out, error = command("reproduce", hostile.name)
     assert (code, out) == (2, "")
     assert error.startswith("error: the manifest of line-hostile is not a valid experiment:")
-    assert told in error
+    assert reported in error

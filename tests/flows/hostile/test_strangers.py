@@ -144,7 +144,7 @@ def test_a_server_that_ends_with_its_run_asks_for_a_password_too(workflow: Finis
 # ---- pages
 
 
-#: What a foreign page tries against the server at URL, with what it would send in BODY; it tells when it is done.
+#: What a foreign page tries against the server at URL, with what it would send in BODY; it says when it is done.
 ATTACKS = """<!DOCTYPE html><title>A page</title>
 <form method="post" enctype="text/plain" target="form" action="URL/api/flows/"><input name='{"name": "A form", "x": "'
  value='"}'></form><iframe name="form"></iframe><iframe name="ui" src="URL/runs"></iframe>
@@ -152,9 +152,9 @@ ATTACKS = """<!DOCTYPE html><title>A page</title>
 const send = (name, options) => fetch("URL/api/flows/", {method: "POST", mode: "no-cors",
   body: JSON.stringify({name}), ...options}).catch(() => {});
 const body = name => new Blob([JSON.stringify({name})]);
-const closed = new Promise(tell => {
+const closed = new Promise(resolve => {
   const socket = new WebSocket("ws://HOST/api/events/in", "prefect");
-  socket.onclose = () => tell(true); socket.onopen = () => tell(false)});
+  socket.onclose = () => resolve(true); socket.onopen = () => resolve(false)});
 const read = fetch("URL/api/admin/version").then(answer => answer.text()).catch(() => "nothing");
 document.forms[0].submit();
 navigator.sendBeacon("URL/api/flows/", body("A beacon"));
@@ -243,15 +243,15 @@ def test_by_a_rebound_name_nothing_is_read(page: Page, api_url: str) -> None:
         answer = page.goto(f"{rebound}{path}")
         assert answer is not None
         assert answer.status == 403
-    told = page.evaluate(
+    reported = page.evaluate(
         """async () => {
             const headers = {"Content-Type": "application/json"};
             const answers = await Promise.all(["flows", "flow_runs", "deployments"].map(
                 kind => fetch(`/api/${kind}/filter`, {method: "POST", headers, body: "{}"})));
-            const socket = await new Promise(tell => {
+            const socket = await new Promise(resolve => {
                 const socket = new WebSocket(`ws://${location.host}/api/events/out`, "prefect");
-                socket.onclose = () => tell("closed"); socket.onopen = () => tell("open")});
+                socket.onclose = () => resolve("closed"); socket.onopen = () => resolve("open")});
             return [...answers.map(answer => answer.status), socket, localStorage.length];
         }"""
     )
-    assert told == [403, 403, 403, "closed", 0]
+    assert reported == [403, 403, 403, "closed", 0]

@@ -57,8 +57,8 @@ def test_damage_is_found_repaired_and_rebuilt_with_the_same_bytes(
     else:
         assert code == 1, out
         assert out.startswith(("damaged", "missing"))
-        told = 2 if kind == "manifest" else 1  # the file, and the run that nothing describes any more
-        assert sum(line.startswith(("damaged", "missing")) for line in out.splitlines()) == told, out
+        reported = 2 if kind == "manifest" else 1  # the file, and the run that nothing describes any more
+        assert sum(line.startswith(("damaged", "missing")) for line in out.splitlines()) == reported, out
     command("check", "--repair")
     train()
     assert digests(trained) == before
@@ -74,10 +74,10 @@ def digests(store: Store) -> set[str]:
 def test_json(trained: Store, command: Command) -> None:
     shutil.rmtree(next(trained.runs.glob("line-2*")))
     code, out, _ = command("check", "--repair", "--json")
-    told = json.loads(out)
-    assert (code, told["clean"]) == (0, True)
-    assert {finding["kind"] for finding in told["findings"]} == {"missing", "damaged"}
-    assert any(path.startswith("artifacts/records/save/") for path in told["repair"]["set_aside"])
+    reported = json.loads(out)
+    assert (code, reported["clean"]) == (0, True)
+    assert {finding["kind"] for finding in reported["findings"]} == {"missing", "damaged"}
+    assert any(path.startswith("artifacts/records/save/") for path in reported["repair"]["set_aside"])
     assert not (trained.runs / "latest").is_symlink()
 
 

@@ -85,9 +85,9 @@ def test_a_verified_run_stays(two_runs: Store, command: Command) -> None:
 def test_a_pinned_run_stays(two_runs: Store, command: Command) -> None:
     words = ("collect", "--keep-last", "1", "--no-keep-verified", "--pin", run_names(two_runs)[0])
     code, out, _ = command(*words, "--json")
-    told = json.loads(out)
-    assert (code, told["applied"], told["bytes"]) == (0, False, 0)
-    assert told["kept"][run_names(two_runs)[0]] == "pinned"
+    reported = json.loads(out)
+    assert (code, reported["applied"], reported["bytes"]) == (0, False, 0)
+    assert reported["kept"][run_names(two_runs)[0]] == "pinned"
 
 
 def test_a_pinned_run_that_is_not_there_is_bad_input(trained: Store, command: Command) -> None:

@@ -50,14 +50,14 @@ def test_code_that_gives_other_numbers_is_reported(
     code, report = reproduce_in(own_tree, trained.root, workflow)
     assert code == 1
     assert not report["reproduced"]
-    told = {stage["name"]: stage for stage in report["stages"]}
+    reported = {stage["name"]: stage for stage in report["stages"]}
     assert stages(report) == {"generate": "identical", "split": "identical"} | dict.fromkeys(
         stages_from("train"), "different"
     )
-    assert any("tasks/learning/training/loop.py" in reason for reason in told["train"]["reasons"])
-    assert told["train"]["largest"] > 1e-3
-    assert "weights" in told["train"]["unequal"]
-    assert told["generate"]["reasons"] == []
+    assert any("tasks/learning/training/loop.py" in reason for reason in reported["train"]["reasons"])
+    assert reported["train"]["largest"] > 1e-3
+    assert "weights" in reported["train"]["unequal"]
+    assert reported["generate"]["reasons"] == []
 
 
 def test_rounding_is_within_tolerance(trained: Store, own_tree: Path, workflow: Callable[..., Any]) -> None:

@@ -108,7 +108,7 @@ def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], st
     assert len(report["resumed_after"]) == 2
     assert not list(store.root.glob("artifacts/*")), "the project's own store is left alone"
     ends = sorted(run.state.name for run in api.since(began))
-    assert ends == ["Completed", "Completed", "Crashed", "Crashed"], "Prefect is told of those that were killed"
+    assert ends == ["Completed", "Completed", "Crashed", "Crashed"], "Prefect knows of those that were killed"
 
 
 def test_a_training_that_does_not_go_on_fails(

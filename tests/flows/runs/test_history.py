@@ -149,7 +149,7 @@ def test_fewer_runs_are_reported_but_judged_by_all(calm: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "band", "told"),
+    ("value", "band", "reported"),
     [
         (0.0312, (0.0249, 0.0257), "mae 0.0312 is outside 0.0249 … 0.0257"),
         (0.025701, (0.0249, 0.0257), "mae 0.025701 is outside 0.0249 … 0.0257"),
@@ -159,12 +159,12 @@ def test_fewer_runs_are_reported_but_judged_by_all(calm: Store) -> None:
     ],
     ids=["far", "just", "narrow", "zero", "missing"],
 )
-def test_a_flag_has_the_digits_that_show_it(value: float | None, band: tuple[float, float], told: str) -> None:
-    assert describe_flag("mae", value, Band(*band)) == told
+def test_a_flag_has_the_digits_that_show_it(value: float | None, band: tuple[float, float], reported: str) -> None:
+    assert describe_flag("mae", value, Band(*band)) == reported
 
 
 @pytest.mark.parametrize(
-    ("nights", "last", "told"),
+    ("nights", "last", "reported"),
     [
         ([], 0.0, "There is no run that can be read"),
         (CALM[:4], 0.025, "There is no band yet: it takes 5 runs before"),
@@ -173,13 +173,13 @@ def test_a_flag_has_the_digits_that_show_it(value: float | None, band: tuple[flo
     ],
     ids=["none", "few", "within", "drift"],
 )
-def test_the_verdict_is_on_the_newest_run(store: Store, nights: list[float], last: float, told: str) -> None:
+def test_the_verdict_is_on_the_newest_run(store: Store, nights: list[float], last: float, reported: str) -> None:
     for night, mae in enumerate(nights, 1):
         save_night(store, night, mae)
     newest = save_night(store, 28, last)
     if not nights:
         (newest / "metrics.json").unlink()
-    assert read_history("nightly", store).verdict == told
+    assert read_history("nightly", store).verdict == reported
 
 
 # ---- what changed
@@ -200,15 +200,15 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(("new", "told"), CHANGES.values(), ids=CHANGES)
-def test_a_row_shows_what_changed(store: Store, new: dict[str, Any], told: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("new", "reported"), CHANGES.values(), ids=CHANGES)
+def test_a_row_shows_what_changed(store: Store, new: dict[str, Any], reported: tuple[str, ...]) -> None:
     old: dict[str, Any] = {"code": {"code loop.py: fit": "a"}}
     save_night(store, 1, **old)
     save_night(store, 2, **old | new)
     first, second = read_history("nightly", store).rows
     assert (first.changed, first.changes) == (None, "first run")
-    assert second.changed == told
-    assert second.changes == ("; ".join(told) or "nothing")
+    assert second.changed == reported
+    assert second.changes == ("; ".join(reported) or "nothing")
 
 
 @pytest.mark.parametrize("gone", ["removed", "damaged"])
@@ -220,11 +220,13 @@ def test_where_records_are_gone_only_the_code_can_have_changed(store: Store, gon
     assert read_history("nightly", store).rows[-1].changed == ("code changed",)
 
 
-@pytest.mark.parametrize(("commit", "told"), [("a" * 40, ()), ("a" * 40 + "+changes", ("loop.py: fit changed",))])
-def test_records_are_not_asked_where_git_vouches_for_the_code(store: Store, commit: str, told: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("commit", "reported"), [("a" * 40, ()), ("a" * 40 + "+changes", ("loop.py: fit changed",))])
+def test_records_are_not_asked_where_git_vouches_for_the_code(
+    store: Store, commit: str, reported: tuple[str, ...]
+) -> None:
     for night, digest in enumerate("ab", 1):
         save_night(store, night, code={"code loop.py: fit": digest}, environment={"git_commit": commit})
-    assert read_history("nightly", store).rows[-1].changed == told
+    assert read_history("nightly", store).rows[-1].changed == reported
 
 
 # ---- damage
@@ -358,7 +360,7 @@ def test_programs_get_whole_numbers_digests_and_bands(calm: Store, command: Comm
         ((0.5,), ["--fail-on-drift", "--json"], 1),
         ((0.5, 0.025), ["--fail-on-drift"], 0),
     ],
-    ids=["calm", "drift, only told", "drift", "drift, as JSON", "drift, and over"],
+    ids=["calm", "drift, only reported", "drift", "drift, as JSON", "drift, and over"],
 )
 def test_drift_of_the_newest_run_fails_only_if_asked_to(
     calm: Store, command: Command, maes: tuple[float, ...], words: list[str], expected: int
@@ -606,7 +608,7 @@ def accepting(**accept: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("settings", "accepted", "told"),
+    ("settings", "accepted", "reported"),
     [
         ({}, None, None),
         (accepting(min_r2=0.9), True, ()),
@@ -616,13 +618,13 @@ def accepting(**accept: Any) -> dict[str, Any]:
     ],
 )
 def test_a_run_is_accepted_if_it_reaches_what_its_experiment_demands(
-    calm: Store, settings: dict[str, Any], accepted: bool | None, told: tuple[str, ...] | None
+    calm: Store, settings: dict[str, Any], accepted: bool | None, reported: tuple[str, ...] | None
 ) -> None:
     row = read_row(RunFolder(folder := save_night(calm, 7, 0.0312, settings=settings), Manifest.read(folder)), calm)
     assert row.accepted is accepted
     assert row == read_history("nightly", calm).rows[-1]
-    if told is not None:
-        assert row.rejections == told
+    if reported is not None:
+        assert row.rejections == reported
     elif accepted is False:
         assert row.rejections == row.flags
         assert any(flag.startswith("mae 0.0312 is outside ") for flag in row.flags)

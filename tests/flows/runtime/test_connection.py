@@ -1,4 +1,4 @@
-"""A server that is silent is not asked again and again: what only tells costs the work next to nothing."""
+"""A server that is silent is not asked again and again: what only reports costs the work next to nothing."""
 
 import logging
 from collections.abc import Callable, Iterator

@@ -78,10 +78,10 @@ def test_a_run_is_carried_out_so_and_says_it(ask: Any, deployed: dict[str, Any],
     complete = copy.deepcopy(deployed["experiment"])
     complete["data"]["noise"] = 0.2
     assert found.parameters["experiment"] == complete
-    (told,) = [line for line in api.log(run.id, "left empty") if "left empty" in line]
-    assert "training.epochs 500" in told
-    assert "data.weight 1.5" in told
-    assert "data.noise" not in told
+    (reported,) = [line for line in api.log(run.id, "left empty") if "left empty" in line]
+    assert "training.epochs 500" in reported
+    assert "data.weight 1.5" in reported
+    assert "data.noise" not in reported
 
 
 def test_a_form_that_is_complete_is_taken_as_it_is(ask: Any, deployed: dict[str, Any], api: Api) -> None:

@@ -51,8 +51,8 @@ def test_a_folder_that_was_not_chosen_is_named_before_anything_is_written(
     for number in range(2):
         done = workflow(code=code, home=Path(), tree=own_tree, cwd=cwd, WORKFLOW_HOME="")
         assert done.returncode == 0, done.stderr
-        told = f"working in {cwd}, where data, artifacts and .prefect will be; WORKFLOW_HOME names another folder\n"
-        assert done.stderr == ("" if number else told)
+        reported = f"working in {cwd}, where data, artifacts and .prefect will be; WORKFLOW_HOME names another folder\n"
+        assert done.stderr == ("" if number else reported)
     assert {path.name for path in cwd.iterdir()} == {"data", "artifacts", ".prefect"}
 
 

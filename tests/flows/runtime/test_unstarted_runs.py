@@ -100,13 +100,13 @@ def test_the_server_is_notified(store: Store, api: Api, monkeypatch: pytest.Monk
     deployment = api.client.create_deployment(flow, "orphan", tags=[tags[whose]])
     try:
         run = api.client.create_flow_run_from_deployment(deployment, state=Pending()).id
-        told: list[str] = []
-        reschedule_orphans(store.root, told.append)
-        assert (told, api.flow_run(run).state.name) == ([], "Pending")
+        reported: list[str] = []
+        reschedule_orphans(store.root, reported.append)
+        assert (reported, api.flow_run(run).state.name) == ([], "Pending")
         monkeypatch.setattr("flows.runtime.unstarted_runs.GRACE", timedelta(0))
-        reschedule_orphans(store.root, told.append)
+        reschedule_orphans(store.root, reported.append)
         ours = whose != "of another store"
-        assert len(told) == ours
+        assert len(reported) == ours
         assert api.flow_run(run).state.is_scheduled() == ours
     finally:
         api.client.delete_deployment(deployment)

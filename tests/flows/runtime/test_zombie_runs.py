@@ -65,13 +65,13 @@ def test_a_dead_run_is_marked_crashed_with_its_tasks(
 ) -> None:
     flow_run = create(state)
     path = died(tmp_path, flow_run)
-    told: list[str] = []
-    mark_zombie_runs(tmp_path, told.append)
+    reported: list[str] = []
+    mark_zombie_runs(tmp_path, reported.append)
     found = api.flow_run(flow_run).state
     assert (found.name, found.message) == ("Crashed", zombie_runs.ZOMBIE)
     assert [state for _, state in api.stages(flow_run, 1)] == ["Crashed"]
     assert not path.exists()
-    assert str(flow_run) in told[0]
+    assert str(flow_run) in reported[0]
 
 
 @pytest.mark.parametrize(("state", "of_tasks"), [("Completed", "Completed"), ("Failed", "Crashed")])
@@ -120,12 +120,12 @@ def test_a_run_that_had_ended_stays_as_it_ended_and_so_do_its_tasks(tmp_path: Pa
 
     api.set_state(running, Completed())
     path = died(tmp_path, running)
-    told: list[str] = []
-    mark_zombie_runs(tmp_path, told.append)
+    reported: list[str] = []
+    mark_zombie_runs(tmp_path, reported.append)
     assert api.flow_run(running).state.name == "Completed"
     assert [state for _, state in api.stages(running, 1)] == ["Completed"]
     assert not path.exists()
-    assert not told
+    assert not reported
 
 
 def test_a_run_that_prefect_does_not_know_is_forgotten(tmp_path: Path, prefect: None) -> None:

@@ -151,18 +151,18 @@ def test_a_damaged_database_is_moved_aside_with_its_log(
         elif log == "garbage":
             (home / name).write_bytes(random.Random(1).randbytes(40_000))
     before = contents(home)
-    told: list[str] = []
-    assert set_aside_if_damaged(home, told.append)
+    reported: list[str] = []
+    assert set_aside_if_damaged(home, reported.append)
     (folder,) = home.iterdir()
     assert folder.name.startswith("damaged-20")
     kept = contents(folder)
     assert kept[FILES[0]] == before[FILES[0]]
     assert before.keys() <= kept.keys()
-    assert len(told) == 1
-    assert f"it was moved to {folder / FILES[0]}, and a new one is created" in told[0]
+    assert len(reported) == 1
+    assert f"it was moved to {folder / FILES[0]}, and a new one is created" in reported[0]
     make()
     assert is_whole(path)
-    assert not set_aside_if_damaged(home, told.append)
+    assert not set_aside_if_damaged(home, reported.append)
 
 
 def test_a_database_that_is_empty_beside_its_log_is_damaged(home: Path, make: Make) -> None:
@@ -170,8 +170,8 @@ def test_a_database_that_is_empty_beside_its_log_is_damaged(home: Path, make: Ma
     path = make()
     os.truncate(path, 0)
     log = (home / FILES[1]).read_bytes()
-    told: list[str] = []
-    assert set_aside_if_damaged(home, told.append)
+    reported: list[str] = []
+    assert set_aside_if_damaged(home, reported.append)
     (folder,) = home.iterdir()
     assert (folder / FILES[1]).read_bytes() == log
 

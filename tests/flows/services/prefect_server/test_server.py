@@ -627,12 +627,12 @@ def test_a_process_is_running_until_its_last_thread_ends() -> None:
 
 
 def test_start_find_stop(root: Path, fake: None) -> None:
-    told: list[str] = []
-    running = server.start(root, told.append)
+    reported: list[str] = []
+    running = server.start(root, reported.append)
 
-    assert server.start(root, told.append) == running
+    assert server.start(root, reported.append) == running
     assert server.find_api(root) == running.api == Api(f"http://127.0.0.1:{os.environ['WORKFLOW_SERVER_PORT']}/api")
-    assert [text.split()[0] for text in told] == ["Starting", "The"]
+    assert [text.split()[0] for text in reported] == ["Starting", "The"]
     assert server.status(root).pid == running.pid
     assert running.ui_url in server.status(root).describe()
 
@@ -826,9 +826,11 @@ def test_a_port_that_was_taken_and_released_is_not_a_failure(
 
 def require_untrusted(root: Path, pid: int) -> None:
     """Checks that the server is neither used, stopped nor replaced, and that the message says what to do."""
-    told = rf"server \(process {pid}, .*\) was started by an earlier version .* `workflow server stop` and try again"
+    reported = (
+        rf"server \(process {pid}, .*\) was started by an earlier version .* `workflow server stop` and try again"
+    )
     for use in (server.start, server.find_api, server.running_api):
-        with pytest.raises(ServerError, match=told):
+        with pytest.raises(ServerError, match=reported):
             use(root)
     assert (server.status(root).state, server.status(root).pid) == ("not trusted", pid)
 
@@ -889,11 +891,11 @@ def test_a_copied_project_does_not_use_the_server_of_the_other(root: Path, fake:
 @pytest.mark.parametrize("variable", ["PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"])
 def test_the_users_own_password_is_used_and_never_printed(root: Path, fake: None, variable: str) -> None:
     os.environ[variable] = "me:my own"
-    told: list[str] = []
-    api = server.find_api(root, told.append)
+    reported: list[str] = []
+    api = server.find_api(root, reported.append)
 
     assert (api.password, api.is_random) == ("me:my own", False)
-    assert "my own" not in f"{api!r} {told} {server.status(root).describe()}"
+    assert "my own" not in f"{api!r} {reported} {server.status(root).describe()}"
     settings.use_api(api)
     assert os.environ["PREFECT_API_AUTH_STRING"] == "me:my own"
 
@@ -926,10 +928,10 @@ def damaged(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_damaged_database_is_replaced_before_the_server_starts(root: Path, damaged: Path) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
-    assert server_process.is_alive(server.start(root, told.append))
-    assert [text.split(" (")[0] for text in told[:2]] == [
+    assert server_process.is_alive(server.start(root, reported.append))
+    assert [text.split(" (")[0] for text in reported[:2]] == [
         "The database of the Prefect server is damaged",
         "Starting the project's Prefect server",
     ]
