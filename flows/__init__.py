@@ -2,6 +2,8 @@
 
 A command is silent when Ctrl-C ends it, from this first line of the project's code on: its imports take a while, and
 Python would print a traceback. What comes before belongs to Python: it starts, and imports what site-packages asks for.
+
+For the same reason, `open_run` is loaded only when it is asked for; `flows.notebook` has it and more.
 """
 
 # What `signal` is made of: a part of the interpreter, which takes no time to import.
@@ -25,6 +27,22 @@ def is_command() -> bool:
 if is_command() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     _signal.signal(_signal.SIGINT, lambda number, frame: os._exit(128 + number))
 
-from tasks.caching.code.sources import install  # noqa: E402 (it takes a while)
+from typing import TYPE_CHECKING  # noqa: E402 (it takes a while)
+
+from tasks.caching.code.sources import install  # noqa: E402 (likewise)
+
+if TYPE_CHECKING:
+    from flows.notebook.opened_run import open_run
+
+__all__ = ["open_run"]
 
 install()
+
+
+def __getattr__(name: str) -> object:
+    """The function `open_run`, which a notebook imports from here."""
+    if name == "open_run":
+        from flows.notebook.opened_run import open_run
+
+        return open_run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

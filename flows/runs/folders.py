@@ -155,12 +155,15 @@ def find_run(wanted: str, store: Store) -> RunFolder:
         raise InputError(str(error)) from error
 
 
+def run_folders(store: Store) -> list[Path]:
+    """The folders of all runs, damaged ones included, by name."""
+    return sorted(path.parent for path in store.runs.glob(f"*/{MANIFEST}") if not path.parent.is_symlink())
+
+
 def list_runs(store: Store) -> tuple[list[RunFolder], dict[str, str]]:
     """All runs, oldest first, and those that are damaged: what is wrong, by name."""
     runs, damaged = [], {}
-    for folder in sorted(path.parent for path in store.runs.glob(f"*/{MANIFEST}")):
-        if folder.is_symlink():
-            continue
+    for folder in run_folders(store):
         try:
             run = find_run(folder.name, store)
             run.metrics  # noqa: B018 (reading them shows whether they can be read)

@@ -5,6 +5,7 @@ notified in one line, and for a while nothing of the kind is tried again. How a 
 (`flows.runtime.engine`), or else at the next start (`flows.runtime.zombie_runs`).
 """
 
+import asyncio
 import concurrent.futures
 import contextlib
 import logging
@@ -138,17 +139,35 @@ def silence_behind(error: BaseException) -> HTTPError | None:
     return found if isinstance(found, HTTPError) else None
 
 
+def drain_events(seconds: float) -> Drained:
+    """Lets Prefect's threads send the events that wait, for so many seconds at the most."""
+    from prefect.events.worker import EventsWorker
+
+    if not is_in_event_loop():
+        return cast(Drained, EventsWorker.drain_all(timeout=seconds))
+    # As in a notebook, where Prefect would give a coroutine instead, which nothing could wait for.
+    with concurrent.futures.ThreadPoolExecutor(1) as outside:
+        return cast(Drained, outside.submit(EventsWorker.drain_all, timeout=seconds).result())
+
+
+def is_in_event_loop() -> bool:
+    """Whether an event loop of asyncio runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def drain(seconds: float) -> None:
     """Lets Prefect's threads send the events and logs that wait, for so many seconds at the most, and then ends them.
 
     Left to themselves they would, at the interpreter's end, try each event for some ten seconds.
     """
-    from prefect.events.worker import EventsWorker
-
     sending = senders()
     pending: set[concurrent.futures.Future[bool]] = set()
     try:
-        _, pending = cast(Drained, EventsWorker.drain_all(timeout=seconds))
+        _, pending = drain_events(seconds)
     finally:
         for _ in range(2):  # the first ends the sending, the second a farewell to a server that hangs
             for sender in sending:

@@ -3,13 +3,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.caching.key import code_of, digest_of, stage_call
+from tasks.caching.key import code_of, digest_of, flatten, stage_call
 from tasks.caching.records import Record, last_file, record_name, remember_last
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ArtifactEntry, Environment, Manifest, StageEntry
 from tasks.caching.runs.sums import SUMS, list_sums
@@ -158,7 +158,9 @@ ENVIRONMENT = Environment(
 )
 
 
-def save_run(store: Store, name: str, number: int, experiment: str = "line") -> list[str]:
+def save_run(
+    store: Store, name: str, number: int, experiment: str = "line", settings: Mapping[str, Any] | None = None
+) -> list[str]:
     """A run that went through `make`, whose table all runs share, `train` and `save`; gives the paths of its records.
 
     Args:
@@ -166,17 +168,19 @@ def save_run(store: Store, name: str, number: int, experiment: str = "line") -> 
         name: of the run.
         number: tells it from others, and orders them in time.
         experiment: whose run it is.
+        settings: of the experiment.
     """
+    settings = {"name": experiment, **(settings or {})}
     made = {"table": StageContext("make", store).publish("table.parquet", b"rows")}
     trained = {"weights": StageContext("train", store).publish("weights.pth", b"weights %d" % number)}
     files = {"line.pth": b"weights %d" % number, REPORT: b"<html>"}
-    ingredients = {"make": {"rows": 4}, "train": {"number": number}, "save": {"number": number, "name": experiment}}
+    ingredients = {"make": {"rows": 4}, "train": {"number": number}, "save": {"number": number, **flatten(settings)}}
     checkpoint = Reference.of_content(run_path(name, "line.pth"), files["line.pth"])
     manifest = Manifest(
         run=name,
         created=f"2026-01-01T00:00:{number:02d}+00:00",
         checkpoint="line.pth",
-        experiment={"name": experiment},
+        experiment=settings,
         seed=42,
         environment=ENVIRONMENT,
         stages=[

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.caching.gc.uses import find_uses
+from tasks.caching.key import flatten
 from tasks.caching.records import ForeignRecordError, UnreadableRecordError, read_record
 from tasks.caching.runs import pointers
 from tasks.caching.runs.manifest import MANIFEST, REPORT, ForeignManifestError, Manifest, ManifestError
@@ -25,6 +26,7 @@ from tasks.caching.storage.contents import (
     ARTIFACT_NAME,
     SHIPPED,
     artifact_files,
+    artifacts_in,
     files,
     is_known_name,
     is_published,
@@ -140,6 +142,7 @@ class _Walk:
         except UnreadableRecordError as error:
             self._find(path, "damaged", str(error))
             return
+        self._named |= artifacts_in(record.ingredients.values())
         for reference in record.outputs.values():
             self._reference(reference, path)
 
@@ -175,6 +178,7 @@ class _Walk:
         except ManifestError as error:
             self._find(folder, "damaged", str(error))
             return
+        self._named |= artifacts_in(flatten(manifest.experiment).values())
         made = [entry for stage in manifest.stages for entry in stage.outputs.values()]
         for entry in (*manifest.files.values(), *made):
             self._reference(entry.reference(), folder)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from tasks.caching.external import NOTES
-from tasks.caching.key import digest_of
+from tasks.caching.key import digest_of, flatten
 from tasks.caching.records import ForeignRecordError, Record, UnreadableRecordError, read_record
 from tasks.caching.runs.manifest import MANIFEST, ForeignManifestError, Manifest, ManifestError
 from tasks.caching.runs.pointers import is_pointer
 from tasks.caching.runs.sums import SUMS, is_altered
-from tasks.caching.storage.contents import ARTIFACT_NAME, artifact_files, files, saved_runs
+from tasks.caching.storage.contents import ARTIFACT_NAME, artifact_files, artifacts_in, files, saved_runs
 from tasks.caching.storage.store import Store, UnusableFileError, read_file
 from tasks.caching.storage.strict_json import parse_object
 from tasks.limits import RUN
@@ -30,14 +30,16 @@ class UnreadableStoreError(CollectionRefusedError):
 
 
 def artifacts_of(sources: Iterable[Record | Manifest]) -> set[str]:
-    """The paths of all artifacts that records and runs name."""
+    """The paths of all artifacts that records and runs name, in their settings included."""
     named: set[str] = set()
     for source in sources:
         if isinstance(source, Record):
             named |= {reference.path for reference in source.outputs.values()}
+            named |= artifacts_in(source.ingredients.values())
         else:
             named |= {entry.path for entry in source.files.values()}
             named |= {entry.path for stage in source.stages for entry in stage.outputs.values()}
+            named |= artifacts_in(flatten(source.experiment).values())
     return named
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from tasks.caching.storage.reference import SHA256
@@ -110,3 +110,13 @@ def is_published(path: str) -> bool:
     return (
         top in TOPS and len(folders) == 2 and folders[0] not in RESERVED and bool(ARTIFACT_NAME.fullmatch(folders[1]))
     )
+
+
+def artifacts_in(settings: Iterable[object]) -> set[str]:
+    """The artifacts, relative to the root, that settings name by an absolute path, such as a table to be read.
+
+    They are not looked for: the path of another store may end in the same way, and then one artifact more is named.
+    """
+    texts = (setting for setting in settings if isinstance(setting, str) and setting.startswith("/"))
+    ends = {"/".join(PurePosixPath(text).parts[-3:]) for text in texts}
+    return {end for end in ends if is_published(end)}

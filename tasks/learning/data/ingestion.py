@@ -21,16 +21,29 @@ EXACT = 2**53
 
 
 def ingest_table(path: Path, data: TableData) -> pa.Table:
-    """The dataset in a file.
+    """The dataset in a file; see `read_dataset`.
+
+    Raises:
+        ExperimentError: the file or a value cannot be used; all problems are named, each with its column and row.
+    """
+    return read_dataset(open_table(path, data), data, path)
+
+
+def read_dataset(file: TableFile, data: TableData, path: Path) -> pa.Table:
+    """The dataset in a table.
+
+    Args:
+        file: the table.
+        data: what is chosen of it.
+        path: of the file; errors have its name.
 
     Returns:
         Columns row (int64, from 0), the features in their order and the target, each of them float32 and finite. Truth
         values are 0 and 1.
 
     Raises:
-        ExperimentError: the file or a value cannot be used; all problems are named, each with its column and row.
+        ExperimentError: the table or a value cannot be used; all problems are named, each with its column and row.
     """
-    file = open_table(path, data)
     columns = choose_columns(file, data, path)
     chosen = {name: Checked(name, is_whole(file, name)) for name in (*columns.features, columns.target)}
     rows = 0
@@ -84,8 +97,13 @@ def missing_column(name: str, types: dict[str, pa.DataType], data: TableData) ->
     """That there is no such column, and what may have been meant."""
     if len(types) == 1 and any(mark in next(iter(types)) for mark in ",;\t|"):
         return f"its only column is {next(iter(types))!r}: set data.delimiter, which is {data.delimiter!r}"
-    close = get_close_matches(name, types, 1, 0.5)
-    return f"there is no column {name!r}{f' (is {close[0]!r} meant?)' if close else ''}; it has {', '.join(types)}"
+    return f"{without_column(name, list(types))}; it has {', '.join(types)}"
+
+
+def without_column(name: str, names: Sequence[str]) -> str:
+    """That there is no column of a name among those of a table, and which one may have been meant."""
+    close = get_close_matches(name, names, 1, 0.5)
+    return f"there is no column {name!r}{f' (is {close[0]!r} meant?)' if close else ''}"
 
 
 def unusable_name(name: str, data: TableData) -> Iterator[str]:
@@ -138,7 +156,7 @@ class Checked:
     """
 
     name: str
-    whole: bool
+    whole: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     missing: int = 0
     _pieces: list[npt.NDArray[np.float32]] = field(default_factory=list)

@@ -106,6 +106,36 @@ def test_it_shows_how_many_bytes_go(store: Store, records: dict[str, list[str]])
     assert sum(sum(found.values()) for found in removed.by_kind.values()) == before - taken() > 0
 
 
+def test_a_table_that_the_settings_of_a_run_name_goes_with_the_last_such_run(store: Store) -> None:
+    """As a notebook puts it there, where no record of a stage names it."""
+    table = store.publish("frames", "curve.parquet", b"a frame").path
+    settings = {"data": {"kind": "table", "path": str(store.root / table)}}
+    for number in (1, 2, 3):
+        *_, save = save_run(store, f"line-{number}", number, settings=settings if number < 3 else None)
+        if number < 3:  # else the record, too, names the table
+            store.locate(save).unlink()
+    replace_link(store.runs / "latest", "line-3")
+    age_all(store)
+    require_clean(store)
+    assert table not in free(store, Keep(last=2)).artifacts
+    assert runs(store) == ["line-2", "line-3"]
+    require_clean(store)
+    assert table in free(store, Keep(last=1)).artifacts
+    assert not store.locate(table).exists()
+    require_clean(store)
+
+
+def test_it_stays_as_long_as_a_record_names_it(store: Store, records: dict[str, list[str]]) -> None:
+    table = store.publish("frames", "curve.parquet", b"a frame").path
+    put_record(store, "save", {"data.path": str(store.root / table)}, {}, "curve")
+    age_all(store)
+    require_clean(store)
+    garbage = find_garbage(store, Keep(last=1))
+    assert table not in garbage.artifacts
+    assert collect(store, garbage).artifacts
+    assert store.locate(table).exists()
+
+
 def test_a_pinned_run_stays(store: Store, records: dict[str, list[str]]) -> None:
     free(store, Keep(last=1, pinned=frozenset({"line-1"})))
     assert runs(store) == ["curve-1", "line-1", "line-3"]

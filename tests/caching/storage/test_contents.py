@@ -12,7 +12,7 @@ from tasks.caching.gc.garbage import Keep, find_garbage
 from tasks.caching.gc.inspection import Inspection, inspect_store
 from tasks.caching.gc.repair import repair_store
 from tasks.caching.gc.uses import find_uses, store_in_use
-from tasks.caching.storage.contents import files, is_published, temporaries
+from tasks.caching.storage.contents import artifacts_in, files, is_published, temporaries
 from tasks.caching.storage.store import Store
 from tests.caching.conftest import save_run
 
@@ -157,6 +157,13 @@ DIGEST = "0" * 64
 )
 def test_artifacts_are_published_in_their_places_alone(path: str, published: bool) -> None:
     assert is_published(path) is published
+
+
+def test_artifacts_are_found_among_settings_wherever_the_store_lies() -> None:
+    table, other = (f"data/frames/{name}-{'0' * 64}.parquet" for name in "ab")
+    none = [other.replace("b-", "c-"), "/data/frames/a.parquet", "/", "", 3, None, [table]]
+    settings = [f"/home/{table}", f"/{other}", *none]
+    assert artifacts_in(settings) == {table, other}
 
 
 def test_temporaries_are_listed_wherever_they_lie(store: Store) -> None:

@@ -1,5 +1,6 @@
 """A server that is silent is not asked again and again: what only reports costs the work next to nothing."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -67,3 +68,19 @@ def test_a_server_that_answers_again_is_asked_as_before(clock: Clock) -> None:
     clock.now += 11
     assert [try_request(lambda: "an answer"), try_request(lambda: "another")] == ["an answer", "another"]
     assert not contact.get().is_lost
+
+
+def test_what_waits_is_sent_in_a_notebook_too(prefect: None) -> None:
+    """There an event loop runs in the thread that trains, and Prefect would give a coroutine."""
+    from prefect.events import emit_event
+    from prefect.events.worker import EventsWorker
+
+    from flows.runtime.connection import drain
+
+    async def cell() -> int:
+        emit_event("notebook.cell", {"prefect.resource.id": "notebook"})
+        left = EventsWorker.instance()
+        drain(20.0)
+        return left._queue.qsize()
+
+    assert asyncio.run(cell()) == 0
