@@ -117,8 +117,19 @@ async def serve(
     chores.cancel()
     if stopping.is_set():
         await runner.astop()
+        await cancel_late_runs(runner, serving)
     stopped.cancel()
     await serving
+
+
+async def cancel_late_runs(runner: Runner, serving: "asyncio.Task[None]") -> None:
+    """Cancels the runs that were about to start when the runner stopped, until it has ended.
+
+    The runner cancels those that have a process, and then waits for all: without this, until such a run completes.
+    """
+    while not serving.done():
+        await runner.cancel_all()
+        await asyncio.wait([serving], timeout=QUERY_SECONDS)
 
 
 async def run_periodically(housekeeping: Callable[[], None]) -> None:

@@ -31,6 +31,7 @@ from tasks.caching.stage import StageReport
 from tasks.caching.storage.store import Store, project_store
 from tests.support.fork_server import ForkServer
 from tests.support.prefect_api import Api
+from tests.support.process_tree import finish, kill_tree
 from tests.support.serving_project import Finish, ServingProject, Start
 from tests.support.stages import STAGES
 
@@ -343,8 +344,7 @@ def start_process(api_url: str, password: str, tmp_path_factory: pytest.TempPath
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        kill_tree(process)
 
 
 @pytest.fixture(scope="session")
@@ -356,7 +356,7 @@ def workflow(start_process: Start) -> Finish:
     ) -> "subprocess.CompletedProcess[str]":
         beginning = ("-c", code) if code else ("-m", module)
         process = start_process(*beginning, *arguments, home=home, **options)
-        out, error = process.communicate(timeout=180)
+        out, error = finish(process, 180)
         return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
     return run

@@ -12,6 +12,7 @@ from flows.services import serve_process
 from tasks.caching.locking.lease import expired
 from tasks.caching.storage.store import Store
 from tests.support.prefect_api import Api, until_there
+from tests.support.process_tree import finish
 from tests.support.stages import STAGES
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -54,7 +55,7 @@ class ServingProject:
             for helper in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
                 os.kill(int(helper), number)
         self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=90)
+        out, _ = finish(self.process, 90)
         return self.process.returncode, out
 
     def ask(self, changes: dict[str, Any] | None = None, **parameters: Any) -> Any:

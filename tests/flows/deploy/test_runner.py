@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -234,6 +235,40 @@ def test_a_shutdown_just_as_a_run_starts_is_not_a_crash(
     assert state.name == "Cancelled" or state.is_pending(), "one that had no process yet is handed back later"
     assert served.leases_have_expired()
     assert project.api.events(run) & FAILURES == set()
+
+
+class LateRunner:
+    """Stands for a runner with a flow run whose process starts after it was stopped, and which never completes."""
+
+    started = False
+
+    def __init__(self, **options: Any) -> None:
+        self._ended, self._stops = asyncio.Event(), 0
+
+    async def start(self) -> None:
+        self.started = True
+        await self._ended.wait()
+
+    async def astop(self) -> None:
+        await self.cancel_all()
+
+    async def cancel_all(self) -> None:
+        self._stops += 1
+        if self._stops > 2:  # now it has a process
+            self._ended.set()
+
+
+def test_a_run_that_starts_after_the_shutdown_is_cancelled(prefect: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.deploy import runner
+
+    monkeypatch.setattr(runner, "ForkingRunner", LateRunner)
+    monkeypatch.setattr(runner, "QUERY_SECONDS", 0.01)
+
+    async def serve() -> None:
+        shutdown = runner.serve([], 1, lambda: os.kill(os.getpid(), signal.SIGTERM), lambda: None)
+        await asyncio.wait_for(shutdown, 20)
+
+    asyncio.run(serve())
 
 
 @pytest.mark.long
