@@ -54,7 +54,7 @@ format: $(INSTALLED) ## fix style
 	@$(BIN)/ruff format .
 
 # One process per core, with all tests of a file in the same one: they share a server and a trained project.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: lint ## check style and types, then run the whole test suite
 	@$(BIN)/pytest $(PARALLEL)
@@ -63,7 +63,7 @@ test-long: $(INSTALLED) ## run the tests that take minutes each: more faults, mo
 	@$(BIN)/pytest $(PARALLEL) -m long
 
 screenshots: $(INSTALLED) ## update the screenshots of the Prefect UI in docs/ui, with Chromium
-	@WORKFLOW_SCREENSHOTS=docs/ui $(BIN)/pytest tests/flows/test_browser.py
+	@WORKFLOW_SCREENSHOTS=docs/ui $(BIN)/pytest -m 'long or not long' tests/flows/test_browser.py
 
 docs: $(INSTALLED) ## update the output of commands in the README
 	@WORKFLOW_DOCS=1 $(BIN)/pytest -q tests/flows/test_readme.py

@@ -99,7 +99,11 @@ def test_killed_at_every_operation(tmp_path: Path, unharmed: dict[str, bytes]) -
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE, errno.EDQUOT)
 
 
-@pytest.mark.parametrize("code", ERRORS, ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize(
+    "code",
+    [pytest.param(code, marks=() if code == errno.EIO else pytest.mark.long) for code in ERRORS],
+    ids=lambda code: errno.errorcode[code],
+)
 def test_an_error_at_every_operation(tmp_path: Path, unharmed: dict[str, bytes], code: int) -> None:
     def fail() -> None:
         raise OSError(code, os.strerror(code))

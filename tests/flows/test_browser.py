@@ -204,6 +204,7 @@ def test_pages_whose_logos_lie_elsewhere_load_none(page: Page, path: str) -> Non
     assert any("Content Security Policy" in text for text in blocked)
 
 
+@pytest.mark.long
 def test_a_long_training_shows_how_far_it_has_come(page: Page, served: ServingProject, keep: Keep) -> None:
     ask(page, **{"Epochs": 1_000_000, "Learning Rate": "0.000001"})
     expect_state(page, "Running")
@@ -238,6 +239,7 @@ def test_one_stage_is_run_again(page: Page, served: ServingProject, keep: Keep) 
     keep("rerun")
 
 
+@pytest.mark.long
 def test_a_run_that_failed_is_retried(page: Page, served: ServingProject, keep: Keep) -> None:
     blocked = served.home / "artifacts" / "evaluate"
     aside = shutil.move(blocked, served.home / "aside")

@@ -101,7 +101,14 @@ def test_a_repetition_is_marked_emits_nothing_and_has_no_keys(
     assert (keys(api, outcome.flow_run_id), posted) == ({None}, [])
 
 
-@pytest.mark.parametrize("words", [("reproduce", "latest"), ("selftest", "resume", "line", "--kills", "1")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce", "latest"),
+        pytest.param(("selftest", "resume", "line", "--kills", "1"), marks=pytest.mark.long),
+    ],
+    ids=lambda words: words[0],
+)
 def test_the_commands_that_repeat_say_so(trained: Store, command: Command, api: Api, words: tuple[str, ...]) -> None:
     before = {run.id for run in api.tagged("repetition", words[0])}
     assert command(*words)[0] == 0

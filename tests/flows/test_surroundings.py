@@ -19,10 +19,10 @@ WITH_UMASK = "import os, sys; os.umask(0o077); from flows.cli import main; main(
 @pytest.mark.parametrize(
     "environment",
     [
-        {"PYTHONHASHSEED": "0"},
+        pytest.param({"PYTHONHASHSEED": "0"}, marks=pytest.mark.long),
         {"PYTHONHASHSEED": "4294967295", "TZ": "Pacific/Kiritimati"},
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
-        {"LC_ALL": "C.UTF-8", "LANGUAGE": "tr", "COLUMNS": "20"},
+        pytest.param({"LC_ALL": "C.UTF-8", "LANGUAGE": "tr", "COLUMNS": "20"}, marks=pytest.mark.long),
     ],
     ids=["hash seed 0", "another hash seed, time zone", "locale C", "locale C.UTF-8"],
 )

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.recipes import copy_of_project, require_cached_and_proven
 
 
+@pytest.mark.long
 def test_a_model_of_three_parameters_is_trained_refreshed_and_verified(tmp_path: Path) -> None:
     copy = copy_of_project(tmp_path)
     copy.follow("Adding a model")

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.recipes import copy_of_project, require_cached_and_proven
 
 
+@pytest.mark.long
 def test_an_optimizer_trains(tmp_path: Path) -> None:
     copy = copy_of_project(tmp_path)
     copy.follow("Adding an optimizer")

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.recipes import copy_of_project, require_cached_and_proven
 
 #: Few epochs, since it is not the model that is tried.
@@ -15,6 +17,7 @@ def states(printed: str) -> dict[str, str]:
     return dict(re.findall(r"^  (\w+) +(Completed|Cached)\b", printed, re.MULTILINE))
 
 
+@pytest.mark.long
 def test_a_stage_that_is_added_is_a_stage_like_any_other(tmp_path: Path) -> None:
     copy = copy_of_project(tmp_path)
     copy.follow("Adding a stage")

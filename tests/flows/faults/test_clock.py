@@ -45,7 +45,11 @@ def latest(store: Store) -> str:
     return (store.runs / "latest").readlink().name
 
 
-@pytest.mark.parametrize("days", [(1, -1, 1), (-1, 1, -1), (0, -400, 400)], ids=str)
+@pytest.mark.parametrize(
+    "days",
+    [(1, -1, 1), *(pytest.param(days, marks=pytest.mark.long) for days in ((-1, 1, -1), (0, -400, 400)))],
+    ids=str,
+)
 def test_it_makes_no_difference(
     store: Store, train: Callable[..., Outcome], set_clock: SetClock, days: tuple[int, ...]
 ) -> None:

@@ -63,7 +63,16 @@ def wire(api: Api, api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tc
         drain(0.0)
 
 
-@pytest.fixture(params=TROUBLE.values(), ids=TROUBLE)
+#: What is tried in every run of the suite; the rest, which differs in the words, in the long tests.
+USUAL = ("killed", "hung", "another: JSON")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(trouble, id=name, marks=() if name in USUAL else pytest.mark.long)
+        for name, trouble in TROUBLE.items()
+    ]
+)
 def trouble(request: pytest.FixtureRequest, wire: TcpProxy) -> tuple[Callable[[], None], str]:
     """Lets something become of the server, and what is printed of it."""
     befall, reported = request.param

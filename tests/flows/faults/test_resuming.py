@@ -16,7 +16,8 @@ from tests.support.serving_project import Finish, Start
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
 #: Long enough to be killed, with a training checkpoint at every epoch; a few seconds in all.
-LONG = ("train", "line", "--until", "train", "--training.epochs", "3000", "--training.checkpoint-every", "1 epoch")
+EPOCHS = ("--training.epochs", "800")
+LONG = ("train", "line", "--until", "train", *EPOCHS, "--training.checkpoint-every", "1 epoch")
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -34,7 +35,7 @@ def training_checkpoints(home: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def uninterrupted(workflow: Finish, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("uninterrupted")
-    changes = ("--training.epochs", "3000", "--training.checkpoint-every", "never")
+    changes = (*EPOCHS, "--training.checkpoint-every", "never")
     assert workflow("train", "line", "--until", "train", *changes, home=home).returncode == 0
     assert training_checkpoints(home) == []
     return outputs(home)
@@ -90,5 +91,5 @@ def test_refresh_begins_anew(stopped: Any, workflow: Finish, uninterrupted: dict
     stopped(signal.SIGKILL)
     again = workflow(*LONG, "--refresh", "train", home=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "goes on" not in again.stdout
+    assert "resumes after" not in again.stdout
     assert outputs(tmp_path) == uninterrupted

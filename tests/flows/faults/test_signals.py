@@ -24,6 +24,13 @@ from tests.support.serving_project import Finish, Start
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 NUMBERS = pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 
+#: The same where a signal takes ten seconds: all but one of them in the long tests.
+ONE_NUMBER = pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.long) for number in (signal.SIGINT, signal.SIGHUP))],
+    ids=lambda number: number.name,
+)
+
 INTERRUPTED = "interrupted: what is finished is kept, and the same command continues from there\n"
 
 #: A training that goes on until it is ended, with a training checkpoint every second.
@@ -64,7 +71,7 @@ def training(home: Path) -> bool | None:
     return any((home / "artifacts/states/train").glob("*/*.pth")) or None
 
 
-@NUMBERS
+@ONE_NUMBER
 def test_a_run_that_waits_for_another_ends_and_leaves_that_one_alone(
     number: int, start_process: Start, tmp_path: Path, api: Api
 ) -> None:
@@ -83,7 +90,7 @@ def test_a_run_that_waits_for_another_ends_and_leaves_that_one_alone(
     assert {run.state.name for run in api.since(began)} == {"Cancelled"}
 
 
-@NUMBERS
+@ONE_NUMBER
 def test_impatience_ends_it_no_worse(
     number: int, start_process: Start, workflow: Finish, first_home: Path, tmp_path: Path
 ) -> None:

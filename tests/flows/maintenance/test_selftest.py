@@ -100,7 +100,7 @@ def test_too_few_epochs_are_refused() -> None:
 
 def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], store: Any, api: Api) -> None:
     began = datetime.now(UTC)
-    words = ("--kills", "2", "--training.epochs", "900", "--training.batch-size", "16", "--training.optimizer", "adam")
+    words = ("--kills", "2", "--training.epochs", "300", "--training.batch-size", "16", "--training.optimizer", "adam")
     code, out, error = command("selftest", "resume", "line", *words, "--json")
     assert code == 0, error
     report = json.loads(out)
@@ -111,7 +111,8 @@ def test_a_real_training_passes(command: Callable[..., tuple[int, str, str]], st
     assert ends == ["Completed", "Completed", "Crashed", "Crashed"], "Prefect knows of those that were killed"
 
 
-def test_a_training_that_does_not_go_on_fails(
+@pytest.mark.long
+def test_a_training_that_starts_anew_fails(
     command: Callable[..., tuple[int, str, str]], store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(isolated_training, "training", forgetful(isolated_training.training))
