@@ -39,5 +39,5 @@ def ingest(config: IngestConfig, inputs: Mapping[str, Reference], context: Stage
     from tasks.learning.data.tables import write_table
 
     data = cast("TableData", config.data)  # it takes part in no other run
-    table = ingest_table(context.external["table"], data)
+    table = ingest_table(context.external["table"], data, context.notice)
     return {"dataset": context.publish("dataset.parquet", partial(write_table, table))}

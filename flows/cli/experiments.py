@@ -25,11 +25,13 @@ def init(
 
     new = write_new_experiment(table, target, output)
     if as_json:
-        print_json({"file": str(new.file), "target": new.target, "features": new.features, "excluded": new.excluded})
+        print_json({**vars(new), "file": str(new.file)})
         return
     print_line(f"{new.file} predicts {new.target} by {', '.join(new.features)}.")
     for name, what in new.excluded.items():
         print_line(f"Left out: {name}, which holds {what}.")
+    if new.gaps:
+        print_line(f"Rows without a value are left out: of {', '.join(new.gaps)}.")
     print_line(f"Train it: workflow train {new.file} --verify")
 
 

@@ -62,12 +62,14 @@ class NewExperiment:
         target: the column that it predicts.
         features: the columns that it predicts it by.
         excluded: the other columns, with what they hold.
+        gaps: the target and features in which a value is missing; such rows are left out.
     """
 
     file: Path
     target: str
     features: tuple[str, ...]
     excluded: dict[str, str]
+    gaps: tuple[str, ...]
 
 
 def write_new_experiment(table: Path, target: str, output: Path | None) -> NewExperiment:
@@ -127,7 +129,19 @@ def inspect_table(table: Path, target: str, output: Path) -> tuple[NewExperiment
     }
     data = data.model_copy(update={"exclude": list(excluded)})
     columns = choose_columns(file, data, table)
-    return NewExperiment(output, target, columns.features, excluded), data
+    gaps = columns_with_gaps(file, (*columns.features, target))
+    return NewExperiment(output, target, columns.features, excluded, gaps), data
+
+
+def columns_with_gaps(file: "TableFile", names: Sequence[str]) -> tuple[str, ...]:
+    """The columns in which a value is missing; the whole table is read, or as much of it as can be."""
+    from tasks.learning.data.ingestion import have_values
+
+    found = dict.fromkeys(names, False)
+    with contextlib.suppress(ExperimentError):  # which a training reports with its place
+        for batch in file.batches(list(names)):
+            found |= {name: found[name] or not have_values(batch, [name]).all() for name in names}
+    return tuple(name for name, has_gaps in found.items() if has_gaps)
 
 
 def opened(table: Path, target: str) -> tuple["TableFile", TableData]:
@@ -164,6 +178,8 @@ def column_lines(new: NewExperiment, data: TableData) -> str:
     if new.excluded:
         held = ", ".join(f"{name} ({what})" for name, what in new.excluded.items())
         lines += [f"# Columns without numbers are left out: {held}.", f"exclude = {quoted(list(new.excluded))}"]
+    if new.gaps:
+        lines += ["# Rows in which one of these has no value are left out.", f"drop_missing = {quoted(new.gaps)}"]
     marks = data.model_dump(include={"delimiter", "decimal"}, exclude_defaults=True)
     lines += [f"{name} = {quoted(mark)}" for name, mark in marks.items()]
     return "".join(f"{line}\n" for line in lines)

@@ -73,17 +73,23 @@ async def work(pool: str, name: str | None, limit: int, root: Path, notify: Call
 
 
 async def terminate_children() -> None:
-    """Terminates every flow run, once it handles SIGTERM and would not crash, and waits for it."""
-    deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+    """Terminates every flow run, once it handles SIGTERM and would not crash, and waits for it.
+
+    Those that were about to start are among them: the wait lasts until none was seen for REPORT_SECONDS.
+    """
+    now = asyncio.get_running_loop().time
+    deadline, last_seen = now() + GRACE_SECONDS, now()
     ended: set[int] = set()
-    while (left := children()) and asyncio.get_running_loop().time() < deadline:
-        for child in set(left) - ended:
+    while now() < min(deadline, last_seen + REPORT_SECONDS):
+        left = set(children())
+        if left:
+            last_seen = now()
+        for child in left - ended:
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 if handles(child, signal.SIGTERM):
                     os.kill(child, signal.SIGTERM)
                     ended.add(child)
         await asyncio.sleep(0.1)
-    await asyncio.sleep(REPORT_SECONDS)
 
 
 def handles(process: int, number: signal.Signals) -> bool:

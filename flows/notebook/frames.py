@@ -39,6 +39,7 @@ def read_features(frame: "pd.DataFrame", features: Sequence[str]) -> "npt.NDArra
 
 def take(column: "Checked", values: "pd.Series") -> list[str]:
     """Has a column take its values; returns what is wrong with them."""
+    import numpy as np
     import pyarrow as pa
 
     from tasks.learning.data.table_files import as_numbers
@@ -49,7 +50,7 @@ def take(column: "Checked", values: "pd.Series") -> list[str]:
     if what := other_than_numbers(array):
         return [f"column {column.name!r} holds {what}, not numbers"]
     column.whole = pa.types.is_integer(array.type)
-    column.add(as_numbers(array), 0)
+    column.add(as_numbers(array), np.arange(len(array)))
     return column.found()
 
 

@@ -25,6 +25,10 @@ FORMATS = (".csv", ".parquet")
 MOST_LETTERS = 100
 
 
+#: Stands for every column that is read.
+EVERY_COLUMN = "*"
+
+
 class LineData(Section):
     """A straight line, y = weight · x + bias, at evenly spaced x; float32."""
 
@@ -112,6 +116,14 @@ class TableData(Section):
     exclude: Annotated[list[str], MattersIf(lambda data: data.features is None)] = Field(
         [], description="Columns that are left out. Unused when features is given."
     )
+    drop_missing: Annotated[list[str], MattersIf(lambda data: bool(data.drop_missing))] = Field(
+        [],
+        description=f"Columns that must have a value: rows in which one is missing are left out, and counted. "
+        f"{EVERY_COLUMN} stands for the target and all features.",
+    )
+    limit: Annotated[int | None, MattersIf(lambda data: data.limit is not None)] = Field(
+        None, ge=1, le=MOST_ROWS, description="Rows to read, from the first on; all of them when not given."
+    )
     delimiter: Literal[",", ";", "\t", "|"] = Field(",", description="Between the values of a CSV file.")
     decimal: Literal[".", ","] = Field(".", description="Decimal point of a CSV file.")
 
@@ -122,7 +134,7 @@ class TableData(Section):
             raise ValueError(f"{path!r} is no table: give a file that ends in {' or '.join(FORMATS)}")
         return path
 
-    @field_validator("target", "features", "exclude")
+    @field_validator("target", "features", "exclude", "drop_missing")
     @classmethod
     def _are_column_names(cls, value: str | list[str] | None) -> str | list[str] | None:
         for name in [value] if isinstance(value, str) else value or ():

@@ -1,6 +1,6 @@
 """The dataset of a table that people bring: its columns are chosen, and every value is checked before any is used."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tasks.errors import ExperimentError
 from tasks.learning.config.bounds import LARGEST, MOST_ROWS
-from tasks.learning.config.data import TableData, require_column_name
+from tasks.learning.config.data import EVERY_COLUMN, TableData, require_column_name
 from tasks.learning.data.schema import RESERVED, ROW, Columns
 from tasks.learning.data.table_files import TableFile, listed, open_table
 from tasks.learning.data.tables import to_arrow
@@ -19,43 +19,74 @@ from tasks.learning.data.tables import to_arrow
 #: Whole numbers below this are exact in float64, as which they are read; from here on, a digit may be lost.
 EXACT = 2**53
 
+#: Gets a line for people.
+Notify = Callable[[str], None]
 
-def ingest_table(path: Path, data: TableData) -> pa.Table:
+
+def ingest_table(path: Path, data: TableData, notify: Notify = lambda text: None) -> pa.Table:
     """The dataset in a file; see `read_dataset`.
 
     Raises:
         ExperimentError: the file or a value cannot be used; all problems are named, each with its column and row.
     """
-    return read_dataset(open_table(path, data), data, path)
+    return read_dataset(open_table(path, data), data, path, notify)
 
 
-def read_dataset(file: TableFile, data: TableData, path: Path) -> pa.Table:
+def read_dataset(file: TableFile, data: TableData, path: Path, notify: Notify = lambda text: None) -> pa.Table:
     """The dataset in a table.
 
     Args:
         file: the table.
         data: what is chosen of it.
         path: of the file; errors have its name.
+        notify: gets a line on the rows that are left out, if any are.
 
     Returns:
-        Columns row (int64, from 0), the features in their order and the target, each of them float32 and finite. Truth
-        values are 0 and 1.
+        Columns row (its number in the table, int64, from 0), the features in their order and the target, each of them
+        float32 and finite. Truth values are 0 and 1.
 
     Raises:
         ExperimentError: the table or a value cannot be used; all problems are named, each with its column and row.
     """
     columns = choose_columns(file, data, path)
     chosen = {name: Checked(name, is_whole(file, name)) for name in (*columns.features, columns.target)}
-    rows = 0
-    for batch in file.batches(list(chosen)):
+    complete = list(chosen) if EVERY_COLUMN in data.drop_missing else data.drop_missing
+    kept, read = [np.empty(0, np.int64)], 0
+    for batch in first_rows(file.batches(list(chosen)), data.limit):
+        places = np.flatnonzero(have_values(batch, complete))
+        whole = batch if len(places) == batch.num_rows else batch.take(to_arrow(places))
         for name, column in chosen.items():
-            column.add(batch[name], file.first_row + rows)
-        rows += batch.num_rows
-        if rows > MOST_ROWS:
-            raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows")
-    require_rows(path, rows, chosen, columns.target)
-    arrays = [to_arrow(np.arange(rows)), *(to_arrow(column.values()) for column in chosen.values())]
-    return pa.Table.from_arrays(arrays, [ROW, *chosen])
+            column.add(whole[name], file.first_row + read + places)
+        kept.append(read + places)
+        read += batch.num_rows
+        if read > MOST_ROWS:
+            raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows: set data.limit to read fewer")
+    rows = np.concatenate(kept)
+    if read > len(rows):
+        notify(f"{read - len(rows):,} of {read:,} rows are left out: a value is missing in {', '.join(complete)}")
+    require_rows(path, read, len(rows), chosen, columns.target)
+    return pa.Table.from_arrays(
+        [to_arrow(rows), *(to_arrow(column.values()) for column in chosen.values())], [ROW, *chosen]
+    )
+
+
+def first_rows(batches: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
+    """The batches of the first so many rows; all of them if None."""
+    left = limit
+    for batch in batches:
+        yield batch if left is None else batch.slice(0, left)
+        if left is not None:
+            left -= min(left, batch.num_rows)
+            if not left:
+                return
+
+
+def have_values(batch: pa.RecordBatch, names: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Which rows have a value in each of some columns; NaN is none."""
+    found = np.ones(batch.num_rows, np.bool_)
+    for name in names:
+        found &= ~to_mask(batch[name].is_null(nan_is_null=True))
+    return found
 
 
 def choose_columns(file: TableFile, data: TableData, path: Path) -> Columns:
@@ -66,13 +97,19 @@ def choose_columns(file: TableFile, data: TableData, path: Path) -> Columns:
     """
     types = {field.name: field.type for field in file.columns}
     require_distinct([field.name for field in file.columns], path)
-    wanted = dict.fromkeys((*(data.features or ()), data.target, *(() if data.features else data.exclude)))
+    named = (*(data.features or ()), data.target, *(() if data.features else data.exclude), *data.drop_missing)
+    wanted = [name for name in dict.fromkeys(named) if name != EVERY_COLUMN]
     if missing := [missing_column(name, types, data) for name in wanted if name not in types]:
         raise ExperimentError(listed(path, missing))
     features = data.features or [name for name in types if name != data.target and name not in data.exclude]
     problems = [] if features else [f"no column but the target {data.target!r} is left to predict it by"]
     problems += [problem for name in (*features, data.target) for problem in unusable_name(name, data)]
     problems += without_numbers([name for name in (*features, data.target) if not is_numeric(types[name])], data, file)
+    problems += [
+        f"data.drop_missing names {name!r}, which is neither the target nor a feature"
+        for name in data.drop_missing
+        if name not in (*features, data.target, EVERY_COLUMN)
+    ]
     if problems:
         raise ExperimentError(listed(path, problems))
     return Columns(tuple(features), data.target)
@@ -161,23 +198,24 @@ class Checked:
     missing: int = 0
     _pieces: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
-    def add(self, values: pa.Array, first_row: int) -> None:
-        """Take the values of a batch, whose first row has this number."""
-        if values.null_count:
-            self.missing += values.null_count
-            self._note("missing", first_row, to_mask(values.is_null()), "is missing")
+    def add(self, values: pa.Array, rows: npt.NDArray[np.int64]) -> None:
+        """Take the values of a batch, whose rows have these numbers; NaN is a missing value."""
+        missing = to_mask(values.is_null(nan_is_null=True))
+        if missing.any():
+            self.missing += int(missing.sum())
+            self._note("missing", rows, missing, "is missing")
             return
         if pa.types.is_boolean(values.type):
             self._pieces.append(to_mask(values).astype(np.float32))
             return
         exact = np.from_dlpack(values)
-        self._note("infinite", first_row, ~np.isfinite(exact), "is not finite")
-        self._note("large", first_row, np.isfinite(exact) & (np.abs(exact) > LARGEST), "is too large for float32")
+        self._note("infinite", rows, ~np.isfinite(exact), "is not finite")
+        self._note("large", rows, np.isfinite(exact) & (np.abs(exact) > LARGEST), "is too large for float32")
         with np.errstate(over="ignore"):
             rounded = exact.astype(np.float32)
         if self.whole:
             lossy = (rounded.astype(np.float64) != exact) | (np.abs(exact) >= EXACT)
-            self._note("inexact", first_row, lossy, "is a whole number that float32 cannot hold exactly")
+            self._note("inexact", rows, lossy, "is a whole number that float32 cannot hold exactly")
         self._pieces.append(rounded)
 
     def values(self) -> npt.NDArray[np.float32]:
@@ -189,9 +227,9 @@ class Checked:
         more = f" ({self.missing:,} values are)" if self.missing > 1 else ""
         return [f"column {self.name!r}: {what}{more * (kind == 'missing')}" for kind, what in self.problems.items()]
 
-    def _note(self, kind: str, first_row: int, wrong: npt.NDArray[np.bool_], what: str) -> None:
+    def _note(self, kind: str, rows: npt.NDArray[np.int64], wrong: npt.NDArray[np.bool_], what: str) -> None:
         if kind not in self.problems and wrong.any():
-            self.problems[kind] = f"the value in row {first_row + int(np.argmax(wrong)):,} {what}"
+            self.problems[kind] = f"the value in row {rows[np.argmax(wrong)]:,} {what}"
 
 
 def to_mask(values: pa.BooleanArray) -> npt.NDArray[np.bool_]:
@@ -199,16 +237,29 @@ def to_mask(values: pa.BooleanArray) -> npt.NDArray[np.bool_]:
     return np.from_dlpack(values.cast(pa.uint8())).astype(bool)
 
 
-def require_rows(path: Path, rows: int, columns: dict[str, Checked], target: str) -> None:
+def require_rows(path: Path, read: int, kept: int, columns: dict[str, Checked], target: str) -> None:
     """Checks that there are rows, that all their values can be used, and that there is something to learn.
+
+    Args:
+        path: of the file.
+        read: how many rows it has.
+        kept: how many of them are not left out.
+        columns: with their values.
+        target: the name of the column to predict.
 
     Raises:
         ExperimentError: there are none, a value cannot be used, or all targets are equal.
     """
-    if not rows:
+    if not read:
         raise ExperimentError(f"{path.name} has no rows below its header")
-    problems: Iterable[str] = [problem for column in columns.values() for problem in column.found()]
+    if not kept:
+        raise ExperimentError(f"in each row of {path.name} a value is missing: name fewer columns in data.drop_missing")
+    problems = [problem for column in columns.values() for problem in column.found()]
+    if gaps := [name for name, column in columns.items() if column.missing]:
+        problems.append(
+            f"rows in which a value is missing can be left out: name {', '.join(gaps)} in data.drop_missing"
+        )
     if not problems and np.ptp(columns[target].values()) == 0:
         problems = [f"the target {target!r} has the same value in every row: there is nothing to learn"]
     if problems:
-        raise ExperimentError(listed(path, list(problems)))
+        raise ExperimentError(listed(path, problems))

@@ -53,6 +53,19 @@ def test_it_names_what_is_left_out_and_trains(store: object, here: Path, command
     assert shown["metrics"]["test"]["r2"] > 0.999
 
 
+def test_columns_with_gaps_are_found_and_their_rows_left_out(store: object, here: Path, command: Command) -> None:
+    with (here / "my houses.csv").open("a") as table:
+        table.write(",2,town 1,5000\n51,3,,5131.5\n52,1,town 2,\n")
+    code, out, _ = command("init", "my houses.csv", "--target", "price")
+    assert (code, out.splitlines()[2]) == (0, "Rows without a value are left out: of area, price.")
+    assert table_of("my-houses.toml").drop_missing == ["area", "price"]
+    code, out, error = command("train", "my-houses.toml")
+    assert code == 0, error
+    assert "2 of 83 rows are left out: a value is missing in area, price" in out
+    rows = [metrics["rows"] for metrics in json.loads(command("show", "--json")[1])["metrics"].values()]
+    assert sum(rows) == 81
+
+
 def test_nothing_is_overwritten(here: Path, command: Command) -> None:
     (here / "my-houses.toml").write_text("mine")
     code, _, error = command("init", "my houses.csv", "--target", "price")
@@ -64,6 +77,7 @@ def test_nothing_is_overwritten(here: Path, command: Command) -> None:
         "target": "price",
         "features": ["area", "rooms"],
         "excluded": {"town": "text"},
+        "gaps": [],
     }
 
 

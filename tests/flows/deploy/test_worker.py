@@ -1,8 +1,14 @@
 """`workflow worker`, for the deployments in prefect.yaml."""
 
+import asyncio
+import itertools
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
+
+import pytest
 
 from flows.deploy.alerts import FAILURES
 from tests.flows.conftest import PROJECT
@@ -47,3 +53,25 @@ def test_a_worker_trains_verifies_and_shuts_down_gracefully(
     assert worker.wait(timeout=90) == 0
     time.sleep(EVENT_SECONDS)
     assert project.api.events(soon) & FAILURES == set(), "it has done nothing yet"
+
+
+def test_a_run_that_starts_after_the_shutdown_is_terminated(prefect: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.deploy import worker
+
+    code = (
+        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit()); print('ready', flush=True); time.sleep(60)"
+    )
+    started: list[subprocess.Popen[str]] = []
+    looks = itertools.count()
+
+    def children() -> list[int]:
+        if next(looks) == 3:
+            started.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
+            assert started[0].stdout is not None
+            started[0].stdout.readline()
+        return [process.pid for process in started if process.poll() is None]
+
+    monkeypatch.setattr(worker, "children", children)
+    asyncio.run(worker.terminate_children())
+    (process,) = started
+    assert process.wait(timeout=10) == 0

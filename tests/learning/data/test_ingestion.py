@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -139,6 +140,7 @@ def test_all_problems_are_named_at_once(ingest: Ingest) -> None:
         "  column 'c': the value in row 2 is not finite",
         "  column 'c': the value in row 3 is too large for float32",
         "  column 'y': the value in row 3 is missing",
+        "  rows in which a value is missing can be left out: name b, y in data.drop_missing",
     ]
 
 
@@ -207,13 +209,110 @@ def test_a_parquet_file_with_numbers_of_any_type_is_read(ingest: Ingest, values:
         (pa.array([datetime.timedelta(1)] * 2), "column 'a' holds dates or times, not numbers"),
         (pa.array([[1], [2]]), "column 'a' holds values of type list"),
         (pa.array([2**60, 1]), "column 'a': the value in row 1 is a whole number that float32 cannot hold exactly"),
-        (pa.array([float("nan"), 1.0]), "column 'a': the value in row 1 is not finite"),
+        (pa.array([float("nan"), 1.0]), "column 'a': the value in row 1 is missing"),
     ],
 )
 def test_a_parquet_file_that_cannot_be_used_is_refused(ingest: Ingest, values: pa.Array, said: str) -> None:
     with pytest.raises(ExperimentError) as error:
         ingest(pa.table({"a": values, "y": [1, 2]}))
     assert said in str(error.value)
+
+
+GAPS = "a,b,y\n1,,2\n,3,4\n5,6,7\n8,9,\n10,NaN,12\n13,14,15\n"
+
+
+class TestRowsWithGaps:
+    @pytest.fixture
+    def read(self, tmp_path: Path) -> Callable[..., tuple[pa.Table, list[str]]]:
+        """The dataset of a table with gaps, and what is said of the rows that are left out."""
+
+        def read(content: str = GAPS, **settings: Any) -> tuple[pa.Table, list[str]]:
+            path, lines = tmp_path / "table.csv", list[str]()
+            path.write_text(content)
+            return ingest_table(path, TableData(path=str(path), target="y", **settings), lines.append), lines
+
+        return read
+
+    @pytest.mark.parametrize(
+        ("settings", "rows", "line"),
+        [
+            ({"drop_missing": ["*"]}, [2, 5], "4 of 6 rows are left out: a value is missing in a, b, y"),
+            ({"drop_missing": ["a", "b", "y"]}, [2, 5], "4 of 6 rows are left out: a value is missing in a, b, y"),
+            (
+                {"drop_missing": ["a", "y"], "exclude": ["b"]},
+                [0, 2, 4, 5],
+                "2 of 6 rows are left out: a value is missing in a, y",
+            ),
+        ],
+    )
+    def test_they_are_left_out_and_the_others_keep_their_numbers(
+        self, read: Any, settings: Any, rows: list[int], line: str
+    ) -> None:
+        table, lines = read(**settings)
+        assert table["row"].to_pylist() == rows
+        assert table["a"].to_pylist() == [[1, None, 5, 8, 10, 13][row] for row in rows]
+        assert lines == [line]
+
+    def test_they_are_left_out_of_every_batch(self, read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(table_files, "BLOCK", 24)
+        lines = [f"{row if row % 5 else ''},{row}" for row in range(200)]
+        table, said = read("a,y\n" + "\n".join(lines), drop_missing=["a"])
+        assert table["a"].to_pylist() == table["row"].to_pylist() == [row for row in range(200) if row % 5]
+        assert said == ["40 of 200 rows are left out: a value is missing in a"]
+
+    def test_nothing_is_said_where_none_is_left_out(self, read: Any) -> None:
+        assert read("a,y\n1,2\n3,4\n", drop_missing=["*"])[1] == []
+
+    def test_a_problem_after_one_is_named_by_its_own_row(self, read: Any) -> None:
+        with pytest.raises(ExperimentError, match="column 'a': the value in row 4 is not finite"):
+            read("a,y\n1,2\n,3\ninf,4\n", drop_missing=["*"])
+
+    def test_a_gap_elsewhere_is_refused_and_the_remedy_named(self, read: Any) -> None:
+        with pytest.raises(ExperimentError) as error:
+            read(drop_missing=["a"])
+        assert str(error.value).splitlines() == [
+            "table.csv cannot be used as it is:",
+            "  column 'b': the value in row 2 is missing (2 values are)",
+            "  column 'y': the value in row 5 is missing",
+            "  rows in which a value is missing can be left out: name b, y in data.drop_missing",
+        ]
+
+    def test_a_table_of_which_no_row_is_left_is_refused(self, read: Any) -> None:
+        with pytest.raises(ExperimentError, match=r"in each row of table\.csv a value is missing"):
+            read("a,y\n,2\n3,\n", drop_missing=["*"])
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"drop_missing": ["c"]}, "there is no column 'c'"),
+            ({"drop_missing": ["b"], "exclude": ["b"]}, "names 'b', which is neither the target nor a feature"),
+        ],
+    )
+    def test_a_column_that_is_not_read_is_refused(self, read: Any, settings: Any, said: str) -> None:
+        with pytest.raises(ExperimentError, match=said):
+            read(**settings)
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(1, 1), (3, 3), (150, 150), (200, 200), (1000, 200)])
+def test_a_limit_reads_the_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, rows: int) -> None:
+    monkeypatch.setattr(table_files, "BLOCK", 64)
+    monkeypatch.setattr(table_files, "BATCH", 64)
+    values = pa.table({"a": pa.array(range(200)), "y": pa.array(range(1, 201))})
+    pq.write_table(values, tmp_path / "t.parquet")
+    pa.csv.write_csv(values, tmp_path / "t.csv")
+    for name in ("t.parquet", "t.csv"):
+        path = tmp_path / name
+        if limit == 1:
+            with pytest.raises(ExperimentError, match="the same value in every row"):
+                ingest_table(path, TableData(path=str(path), target="y", limit=limit))
+        else:
+            found = ingest_table(path, TableData(path=str(path), target="y", limit=limit))
+            assert found["a"].to_pylist() == list(range(rows))
+
+
+def test_nothing_is_read_beyond_a_limit(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "MOST_ROWS", 2)
+    assert ingest("a,y\n1,2\n3,4\n5,6\n", limit=2) == {"a": [1, 3], "y": [2, 4]}
 
 
 def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
@@ -227,7 +326,7 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
 def test_too_many_rows_are_refused(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingestion, "MOST_ROWS", 2)
     assert ingest("a,y\n1,2\n3,4\n")
-    with pytest.raises(ExperimentError, match=r"table\.csv has more than 2 rows"):
+    with pytest.raises(ExperimentError, match=r"table\.csv has more than 2 rows: set data\.limit to read fewer"):
         ingest("a,y\n1,2\n3,4\n5,6\n")
 
 
