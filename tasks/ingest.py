@@ -3,14 +3,21 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.data import Data
+from tasks.relevance import MattersIf
 
 if TYPE_CHECKING:
     from tasks.learning.config.data import TableData
+
+
+class Imputation(StageConfig):
+    """The part of the model section that says which features may be missing."""
+
+    impute: Annotated[list[str], MattersIf(lambda model: bool(model.impute))]
 
 
 class IngestConfig(StageConfig):
@@ -19,6 +26,7 @@ class IngestConfig(StageConfig):
     immaterial = frozenset({"data.path"})
 
     data: Data
+    model: Imputation
 
 
 def table_file(config: IngestConfig) -> Path | None:
@@ -39,5 +47,5 @@ def ingest(config: IngestConfig, inputs: Mapping[str, Reference], context: Stage
     from tasks.learning.data.tables import write_table
 
     data = cast("TableData", config.data)  # it takes part in no other run
-    table = ingest_table(context.external["table"], data, context.notice)
+    table = ingest_table(context.external["table"], data, config.model.impute, context.notice)
     return {"dataset": context.publish("dataset.parquet", partial(write_table, table))}

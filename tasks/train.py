@@ -36,9 +36,8 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
     from tasks.learning.data.schema import columns_of
     from tasks.learning.data.tables import read_names, read_table, write_table
     from tasks.learning.evaluation.predictions import predict_parts
-    from tasks.learning.models.networks import build_network
+    from tasks.learning.models.networks import build_network, measure_rows
     from tasks.learning.models.saved_weights import describe_weights
-    from tasks.learning.models.scaling import scale_by_rows
     from tasks.learning.models.weights import dump_weights
     from tasks.learning.training.history import history_table
     from tasks.learning.training.loop import fit
@@ -50,7 +49,7 @@ def train(config: TrainConfig, inputs: Mapping[str, Reference], context: StageCo
     require_batch(training.batch_size, len(batches["train"][0]), model.normalizes_batches)
     columns = columns_of(read_names(paths["train"]))
     network = build_network(model, training.placement, training.device, training.seed, columns)
-    scale_by_rows(network, *batches["train"], model.scale_features, model.scale_target)
+    measure_rows(network, *batches["train"], model, columns)
     untrained = predict_parts(network, {name: read_table(path) for name, path in paths.items()}, training.device)
 
     def show(done: int, total: int, loss: float) -> None:

@@ -179,7 +179,10 @@ def column_lines(new: NewExperiment, data: TableData) -> str:
         held = ", ".join(f"{name} ({what})" for name, what in new.excluded.items())
         lines += [f"# Columns without numbers are left out: {held}.", f"exclude = {quoted(list(new.excluded))}"]
     if new.gaps:
-        lines += ["# Rows in which one of these has no value are left out.", f"drop_missing = {quoted(new.gaps)}"]
+        lines += [
+            "# Rows in which one of these has no value are left out; see model.impute for another way.",
+            f"drop_missing = {quoted(new.gaps)}",
+        ]
     marks = data.model_dump(include={"delimiter", "decimal"}, exclude_defaults=True)
     lines += [f"{name} = {quoted(mark)}" for name, mark in marks.items()]
     return "".join(f"{line}\n" for line in lines)

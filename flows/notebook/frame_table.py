@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 NAME = Path("the DataFrame (rows counted from 0)")
 
 
-def read_frame(frame: "pd.DataFrame", data: TableData) -> "pa.Table":
+def read_frame(frame: "pd.DataFrame", data: TableData, impute: Sequence[str]) -> "pa.Table":
     """What is chosen of a DataFrame to be trained on, checked as `ingest` checks a file.
 
     Returns:
-        The features in their order and the target, each of them float32 and finite.
+        The features in their order and the target, each of them float32 and finite, but for NaN where a feature is
+        missing that may be.
 
     Raises:
         InputError: it is no DataFrame, or it or a value cannot be used; all problems are named.
@@ -36,7 +37,7 @@ def read_frame(frame: "pd.DataFrame", data: TableData) -> "pa.Table":
     if not len(frame):
         raise InputError("the DataFrame has no rows")
     try:
-        return read_dataset(FrameTable(frame, data), data, NAME).drop_columns([ROW])
+        return read_dataset(FrameTable(frame, data), data, NAME, impute).drop_columns([ROW])
     except ExperimentError as error:
         raise InputError(str(error)) from error
 

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
     from tasks.learning.data.ingestion import Checked
 
 
-def read_features(frame: "pd.DataFrame", features: Sequence[str]) -> "npt.NDArray[np.float32]":
+def read_features(
+    frame: "pd.DataFrame", features: Sequence[str], imputed: Sequence[str] = ()
+) -> "npt.NDArray[np.float32]":
     """The features in a DataFrame, wherever its columns stand; columns that are no features are not looked at.
 
+    Args:
+        frame: has the features, each once.
+        features: their names, in the order in which the model reads them.
+        imputed: those of them that may be missing.
+
     Returns:
-        float32 of shape [rows, features], in the order of `features`; all of it finite. Truth values are 0 and 1.
+        float32 of shape [rows, features], in the order of `features`; all of it finite, but for NaN where a feature is
+        missing that may be. Truth values are 0 and 1.
 
     Raises:
         InputError: it is no DataFrame, a column is missing or there twice, or a value cannot be used; all problems are
@@ -30,7 +38,7 @@ def read_features(frame: "pd.DataFrame", features: Sequence[str]) -> "npt.NDArra
     from tasks.learning.data.ingestion import Checked
 
     require_columns(frame, features)
-    columns = {name: Checked(name) for name in features}
+    columns = {name: Checked(name, may_miss=name in imputed) for name in features}
     problems = [problem for name, column in columns.items() for problem in take(column, frame[name])]
     if problems:
         raise unusable(problems)

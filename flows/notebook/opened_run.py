@@ -188,7 +188,8 @@ class OpenedRun:
         checked as those of a table that is trained on.
 
         Args:
-            frame: has at least the columns in `features`: numbers or truth values, none of them missing.
+            frame: has at least the columns in `features`: numbers or truth values, missing only where the model fills
+                them in.
             device: as for `model`.
 
         Returns:
@@ -203,8 +204,9 @@ class OpenedRun:
         from tasks.learning.evaluation.predictions import predict
 
         with self.intact():
-            columns = columns_in(self._description())
-        inputs = read_features(frame, columns.features)
+            description = self._description()
+            columns = columns_in(description)
+        inputs = read_features(frame, columns.features, imputed_in(description))
         with threads_of_torch(self.manifest.environment.threads):
             predictions = predict(self.model(device), inputs, resolve(device))
         return pd.Series(predictions, frame.index, name=columns.target)
@@ -243,6 +245,11 @@ def columns_in(description: Mapping[str, Any]) -> Columns:
         ):
             return Columns(tuple(features), target)
     raise ValueError(f"{MODEL} does not name the columns of the model")
+
+
+def imputed_in(description: Mapping[str, Any]) -> list[str]:
+    """The features that a described model fills in where they are missing."""
+    return list((description.get("imputation") or {}).get("features", ()))
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def train(
         StageError: a stage failed.
     """
     asked_for = as_experiment(experiment, on_frame=data is not None)
-    rows = None if data is None else read_frame(data, table_of(asked_for))
+    rows = None if data is None else read_frame(data, table_of(asked_for), asked_for.model.impute)
     store = project_store()
     with prefect_session(), store_in_use(store):
         from flows.orchestration import train as train_flow

@@ -97,6 +97,29 @@ def test_it_is_trained_on_verified_repeated_and_reused(store: Store, command: Co
     assert command("history", "houses")[0] == 0
 
 
+def test_rows_with_gaps_are_left_out_or_filled_in(store: Store, command: Command, file: Path) -> None:
+    table = file.with_name("houses.csv")
+    lines = table.read_text().splitlines()
+    with_gaps = [line if number % 7 else "," + line.partition(",")[2] for number, line in enumerate(lines[1:])]
+    with_gaps[3] = with_gaps[3].rpartition(",")[0] + ","  # no price
+    table.write_text("\n".join([lines[0], *with_gaps]))
+    code, _, error = command("train", str(file))
+    assert (code, "column 'area': the value in row 2 is missing (29 values are)" in error) == (1, True), error
+    words = ("--data.drop-missing", "price", "--model.impute", "*", "--model.missing-indicators")
+    code, out, error = command("train", str(file), *words, "--verify")
+    assert code == 0, error
+    assert "1 of 200 rows are left out: a value is missing in price" in out
+    folder = (store.runs / "latest").resolve()
+    description = json.loads((folder / "model.json").read_text())
+    assert description["imputation"] == {"features": ["area", "rooms", "garden"], "indicators": True}
+    predictions = read_table(store.path(Manifest.read(folder).made("predictions")))
+    assert sum(np.isnan(predictions["area"].to_numpy())) == 29
+    assert np.isfinite(predictions["prediction"].to_numpy()).all()
+    code, out, error = command("plan", str(file), *words)
+    assert out.count("reused") == 6
+    assert command("reproduce", folder.name)[0] == 0
+
+
 def test_it_learns_what_least_squares_computes(store: Store, command: Command, file: Path) -> None:
     assert command("train", str(file))[0] == 0
     (folder,) = (path for path in store.runs.iterdir() if not path.is_symlink())

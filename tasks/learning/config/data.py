@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tasks.learning.config.bounds import LARGEST, MOST_ROWS, Seed
+from tasks.learning.config.columns import EVERY_COLUMN, require_column_name
 from tasks.learning.config.section import ByKind, Real, Section
 from tasks.relevance import MattersIf
 
@@ -20,13 +21,6 @@ KIND = "What the dataset is: line, a straight line; table, a table in a file."
 
 #: How the names of the files end that a table can be read from.
 FORMATS = (".csv", ".parquet")
-
-#: Characters in the name of a column, at most.
-MOST_LETTERS = 100
-
-
-#: Stands for every column that is read.
-EVERY_COLUMN = "*"
 
 
 class LineData(Section):
@@ -91,16 +85,6 @@ class LineData(Section):
         return math.ceil(self.steps)
 
 
-def require_column_name(name: str) -> None:
-    """Checks the name of a column, which is shown in a terminal, in figures and on pages.
-
-    Raises:
-        ValueError: it is empty, too long, or has characters that cannot be printed.
-    """
-    if not 1 <= len(name) <= MOST_LETTERS or not name.isprintable():
-        raise ValueError(f"{name[:MOST_LETTERS]!r} is no name of a column: 1 to {MOST_LETTERS} printable characters")
-
-
 class TableData(Section):
     """A table in a file: columns of numbers, of which one is the target."""
 
@@ -119,7 +103,7 @@ class TableData(Section):
     drop_missing: Annotated[list[str], MattersIf(lambda data: bool(data.drop_missing))] = Field(
         [],
         description=f"Columns that must have a value: rows in which one is missing are left out, and counted. "
-        f"{EVERY_COLUMN} stands for the target and all features.",
+        f"{EVERY_COLUMN} stands for the target and all features but those in model.impute.",
     )
     limit: Annotated[int | None, MattersIf(lambda data: data.limit is not None)] = Field(
         None, ge=1, le=MOST_ROWS, description="Rows to read, from the first on; all of them when not given."

@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tasks.learning.config.acceptance import Accept
-from tasks.learning.config.data import Data, LineData
+from tasks.learning.config.data import Data, LineData, TableData
 from tasks.learning.config.model import Model
 from tasks.learning.config.section import Section
 from tasks.learning.config.split import Split
@@ -47,6 +47,8 @@ class Experiment(Section):
             train_rows = self.split.sizes(self.data.row_count)["train"]
             require_batch(self.training.batch_size, train_rows, self.model.normalizes_batches)
         self._require_targets_of_the_loss()
+        if self.model.impute and not isinstance(self.data, TableData):
+            raise ValueError(f"model.impute is for tables: nothing is missing where data.kind is {self.data.kind}")
         if self.training.patience is not None and not self.split.validation:
             raise ValueError("training.patience needs validation rows: set split.validation, for example to 0.1")
         return self

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tasks.learning.config.bounds import MOST_LAYERS, MOST_PARAMETERS, MOST_UNITS, Float32
+from tasks.learning.config.columns import EVERY_COLUMN, require_column_name
 from tasks.learning.config.descriptions import describe_choices
 from tasks.learning.config.section import Choice, Real, Section
 from tasks.relevance import MattersIf
@@ -87,6 +88,14 @@ class Model(Section):
         description="Whether the input of a hidden layer is added to its output, for the kind mlp; "
         "where both are of one width.",
     )
+    impute: Annotated[list[str], MattersIf(lambda model: bool(model.impute))] = Field(
+        [],
+        description="Features that may be missing: the model fills in the median of the training rows. "
+        f"{EVERY_COLUMN} stands for all features.",
+    )
+    missing_indicators: Annotated[bool, MattersIf(lambda model: bool(model.impute) and model.missing_indicators)] = (
+        Field(False, description="Whether the model also reads whether a feature that it fills in was missing.")
+    )
     scale_features: Annotated[Scaling, MattersIf(lambda model: model.scale_features != "none")] = Field(
         "none", description=f"How the model scales its features, by the training rows: {SCALINGS}."
     )
@@ -108,6 +117,13 @@ class Model(Section):
         if name in MODULE_NAMES:
             raise ValueError(f"{name!r} is taken: every nn.Module has an attribute of that name")
         return name
+
+    @field_validator("impute")
+    @classmethod
+    def _are_column_names(cls, names: list[str]) -> list[str]:
+        for name in names:
+            require_column_name(name)
+        return names
 
     @field_validator("hidden")
     @classmethod

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from tasks.errors import ExperimentError
 from tasks.learning.config.bounds import LARGEST, MOST_ROWS
-from tasks.learning.config.data import EVERY_COLUMN, TableData, require_column_name
+from tasks.learning.config.columns import EVERY_COLUMN, named_columns, require_column_name
+from tasks.learning.config.data import TableData
 from tasks.learning.data.schema import RESERVED, ROW, Columns
 from tasks.learning.data.table_files import TableFile, listed, open_table
 from tasks.learning.data.tables import to_arrow
@@ -23,34 +24,40 @@ EXACT = 2**53
 Notify = Callable[[str], None]
 
 
-def ingest_table(path: Path, data: TableData, notify: Notify = lambda text: None) -> pa.Table:
+def ingest_table(
+    path: Path, data: TableData, impute: Sequence[str] = (), notify: Notify = lambda text: None
+) -> pa.Table:
     """The dataset in a file; see `read_dataset`.
 
     Raises:
         ExperimentError: the file or a value cannot be used; all problems are named, each with its column and row.
     """
-    return read_dataset(open_table(path, data), data, path, notify)
+    return read_dataset(open_table(path, data), data, path, impute, notify)
 
 
-def read_dataset(file: TableFile, data: TableData, path: Path, notify: Notify = lambda text: None) -> pa.Table:
+def read_dataset(
+    file: TableFile, data: TableData, path: Path, impute: Sequence[str] = (), notify: Notify = lambda text: None
+) -> pa.Table:
     """The dataset in a table.
 
     Args:
         file: the table.
         data: what is chosen of it.
         path: of the file; errors have its name.
+        impute: features that may be missing; `*` stands for all.
         notify: gets a line on the rows that are left out, if any are.
 
     Returns:
         Columns row (its number in the table, int64, from 0), the features in their order and the target, each of them
-        float32 and finite. Truth values are 0 and 1.
+        float32 and finite, but for NaN where a feature is missing that may be. Truth values are 0 and 1.
 
     Raises:
         ExperimentError: the table or a value cannot be used; all problems are named, each with its column and row.
     """
-    columns = choose_columns(file, data, path)
-    chosen = {name: Checked(name, is_whole(file, name)) for name in (*columns.features, columns.target)}
-    complete = list(chosen) if EVERY_COLUMN in data.drop_missing else data.drop_missing
+    columns = choose_columns(file, data, path, impute)
+    gappy = named_columns(impute, columns.features)
+    chosen = {name: Checked(name, is_whole(file, name), name in gappy) for name in (*columns.features, columns.target)}
+    complete = named_columns(data.drop_missing, [name for name in chosen if name not in gappy])
     kept, read = [np.empty(0, np.int64)], 0
     for batch in first_rows(file.batches(list(chosen)), data.limit):
         places = np.flatnonzero(have_values(batch, complete))
@@ -89,15 +96,21 @@ def have_values(batch: pa.RecordBatch, names: Iterable[str]) -> npt.NDArray[np.b
     return found
 
 
-def choose_columns(file: TableFile, data: TableData, path: Path) -> Columns:
+def choose_columns(file: TableFile, data: TableData, path: Path, impute: Sequence[str] = ()) -> Columns:
     """The features and the target that the settings ask for.
+
+    Args:
+        file: the table.
+        data: the settings.
+        path: of the file; errors have its name.
+        impute: features that may be missing.
 
     Raises:
         ExperimentError: the columns cannot be told apart, one is missing, or one holds no numbers.
     """
     types = {field.name: field.type for field in file.columns}
     require_distinct([field.name for field in file.columns], path)
-    named = (*(data.features or ()), data.target, *(() if data.features else data.exclude), *data.drop_missing)
+    named = (*(data.features or ()), data.target, *(() if data.features else data.exclude), *data.drop_missing, *impute)
     wanted = [name for name in dict.fromkeys(named) if name != EVERY_COLUMN]
     if missing := [missing_column(name, types, data) for name in wanted if name not in types]:
         raise ExperimentError(listed(path, missing))
@@ -105,14 +118,22 @@ def choose_columns(file: TableFile, data: TableData, path: Path) -> Columns:
     problems = [] if features else [f"no column but the target {data.target!r} is left to predict it by"]
     problems += [problem for name in (*features, data.target) for problem in unusable_name(name, data)]
     problems += without_numbers([name for name in (*features, data.target) if not is_numeric(types[name])], data, file)
-    problems += [
-        f"data.drop_missing names {name!r}, which is neither the target nor a feature"
-        for name in data.drop_missing
-        if name not in (*features, data.target, EVERY_COLUMN)
-    ]
+    problems += misnamed(data, impute, features)
     if problems:
         raise ExperimentError(listed(path, problems))
     return Columns(tuple(features), data.target)
+
+
+def misnamed(data: TableData, impute: Sequence[str], features: Sequence[str]) -> Iterator[str]:
+    """That settings on missing values name columns of which they cannot be."""
+    for name in data.drop_missing:
+        if name not in (*features, data.target, EVERY_COLUMN):
+            yield f"data.drop_missing names {name!r}, which is neither the target nor a feature"
+        elif name in impute and name != EVERY_COLUMN:
+            yield f"data.drop_missing and model.impute both name {name!r}: choose one"
+    for name in impute:
+        if name not in (*features, EVERY_COLUMN):
+            yield f"model.impute names {name!r}, which is no feature"
 
 
 def require_distinct(names: Sequence[str], path: Path) -> None:
@@ -188,33 +209,31 @@ class Checked:
     Attributes:
         name: of the column.
         whole: whether it holds whole numbers, which must be exact.
+        may_miss: whether values may be missing.
         problems: in words, by kind.
         missing: how many values are.
     """
 
     name: str
     whole: bool = False
+    may_miss: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     missing: int = 0
     _pieces: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
     def add(self, values: pa.Array, rows: npt.NDArray[np.int64]) -> None:
         """Take the values of a batch, whose rows have these numbers; NaN is a missing value."""
-        missing = to_mask(values.is_null(nan_is_null=True))
-        if missing.any():
+        exact = to_floats(values)
+        missing, infinite = np.isnan(exact), np.isinf(exact)
+        if missing.any() and not self.may_miss:
             self.missing += int(missing.sum())
             self._note("missing", rows, missing, "is missing")
-            return
-        if pa.types.is_boolean(values.type):
-            self._pieces.append(to_mask(values).astype(np.float32))
-            return
-        exact = np.from_dlpack(values)
-        self._note("infinite", rows, ~np.isfinite(exact), "is not finite")
-        self._note("large", rows, np.isfinite(exact) & (np.abs(exact) > LARGEST), "is too large for float32")
+        self._note("infinite", rows, infinite, "is not finite")
+        self._note("large", rows, ~infinite & (np.abs(exact) > LARGEST), "is too large for float32")
         with np.errstate(over="ignore"):
             rounded = exact.astype(np.float32)
         if self.whole:
-            lossy = (rounded.astype(np.float64) != exact) | (np.abs(exact) >= EXACT)
+            lossy = ~missing & ((rounded.astype(np.float64) != exact) | (np.abs(exact) >= EXACT))
             self._note("inexact", rows, lossy, "is a whole number that float32 cannot hold exactly")
         self._pieces.append(rounded)
 
@@ -230,6 +249,15 @@ class Checked:
     def _note(self, kind: str, rows: npt.NDArray[np.int64], wrong: npt.NDArray[np.bool_], what: str) -> None:
         if kind not in self.problems and wrong.any():
             self.problems[kind] = f"the value in row {rows[np.argmax(wrong)]:,} {what}"
+
+
+def to_floats(values: pa.Array) -> npt.NDArray[np.float64]:
+    """Numbers or truth values as float64; NaN where there is none."""
+    present = to_mask(values.is_valid())
+    floats = np.full(len(values), np.nan)
+    found = values.drop_null() if values.null_count else values
+    floats[present] = to_mask(found) if pa.types.is_boolean(found.type) else np.from_dlpack(found)
+    return floats
 
 
 def to_mask(values: pa.BooleanArray) -> npt.NDArray[np.bool_]:
@@ -255,10 +283,8 @@ def require_rows(path: Path, read: int, kept: int, columns: dict[str, Checked], 
     if not kept:
         raise ExperimentError(f"in each row of {path.name} a value is missing: name fewer columns in data.drop_missing")
     problems = [problem for column in columns.values() for problem in column.found()]
-    if gaps := [name for name, column in columns.items() if column.missing]:
-        problems.append(
-            f"rows in which a value is missing can be left out: name {', '.join(gaps)} in data.drop_missing"
-        )
+    if any(column.missing for column in columns.values()):
+        problems.append("data.drop_missing leaves out rows in which a value is missing, model.impute fills features in")
     if not problems and np.ptp(columns[target].values()) == 0:
         problems = [f"the target {target!r} has the same value in every row: there is nothing to learn"]
     if problems:

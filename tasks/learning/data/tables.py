@@ -66,6 +66,19 @@ def to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.from_dlpack(column.combine_chunks())
 
 
+def same_table(one: pa.Table, other: pa.Table) -> bool:
+    """Whether two tables have the same columns with the same values, NaN included."""
+    names = one.column_names
+    return names == other.column_names and all(same_column(one[name], other[name]) for name in names)
+
+
+def same_column(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
+    """Whether two columns have the same values; NaN, which equals nothing, is the same as NaN."""
+    if pa.types.is_floating(one.type) and one.type == other.type and len(one) == len(other):
+        return np.array_equal(to_numpy(one), to_numpy(other), equal_nan=True)
+    return bool(one.equals(other))
+
+
 def write_table(table: pa.Table, sink: BinaryIO | Path) -> None:
     """Write a table as Parquet; the bytes depend on its columns and on pyarrow's version alone.
 

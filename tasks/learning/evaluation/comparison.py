@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.learning.data.schema import ROW
-from tasks.learning.data.tables import to_numpy
+from tasks.learning.data.tables import same_column, to_numpy
 
 #: Between devices a prediction may differ by rounding: another order of additions, a fused multiply-add. That is a few
 #: times float32's 1.2e-7, relative to what is added up; a hundredfold of it still shows any other set of weights.
@@ -90,7 +90,7 @@ def _require_same_rows(expected: pa.Table, actual: pa.Table) -> None:
     if expected.column_names != actual.column_names:
         raise ValueError("the tables have other columns: they are of different data")
     for name in (name for name in expected.column_names if name not in _PREDICTED):
-        if not expected[name].equals(actual[name]):
+        if not same_column(expected[name], actual[name]):
             raise ValueError(f"the tables differ in column {name}: they are of different data")
 
 

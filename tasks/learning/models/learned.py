@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from tasks.learning.models.imputation import FILL
 from tasks.learning.models.scaling import INNER, MEASURED
 from tasks.learning.models.weights import Specification, load_weights
 
@@ -45,15 +46,20 @@ def read_learned(weights: bytes, tensors: Specification) -> Learned:
     for name, tensor in learned.items():
         numbers = tensor.flatten().tolist()
         places = [""] if len(numbers) == 1 else [f"[{place}]" for place in indices(tensor.shape)]
-        values |= {
-            f"{name.removeprefix(INNER)}{place}": float(number) for place, number in zip(places, numbers, strict=True)
-        }
+        values |= {f"{own_name(name)}{place}": float(number) for place, number in zip(places, numbers, strict=True)}
     return Learned(count, values)
 
 
 def is_learned(name: str) -> bool:
     """Whether a tensor of a state_dict is a parameter, and not measured."""
-    return name not in MEASURED and name.rpartition(".")[2] not in RUNNING
+    return own_name(name) not in (*MEASURED, FILL) and name.rpartition(".")[2] not in RUNNING
+
+
+def own_name(name: str) -> str:
+    """The name that a tensor has in the network itself, without what is around it."""
+    while name.startswith(INNER):
+        name = name.removeprefix(INNER)
+    return name
 
 
 def indices(shape: tuple[int, ...]) -> list[str]:

@@ -5,6 +5,7 @@ Every text in it is escaped, and its Content-Security-Policy forbids everything 
 """
 
 import json
+import math
 import shlex
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -331,8 +332,8 @@ def _toml_value(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    """A number with a few significant digits; whole ones in full, in groups of three."""
-    if value is None:
+    """A number with a few significant digits; whole ones in full, in groups of three. NaN is a missing feature."""
+    if value is None or math.isnan(value):
         return ABSENT
     return f"{value:,}" if isinstance(value, int) else f"{value:.{DIGITS}g}"
 

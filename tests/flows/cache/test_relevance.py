@@ -59,7 +59,14 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any], Any, Any, str]] = {
 ON_OTHER_DEVICES = {"training.placement"}
 
 #: Do not matter at one value, and matter at all others: their keys are those from before there were such settings.
-WITHOUT_EFFECT_AT_ONE_VALUE = {"data.drop_missing", "data.limit", "model.scale_features", "model.scale_target"}
+WITHOUT_EFFECT_AT_ONE_VALUE = {
+    "data.drop_missing",
+    "data.limit",
+    "model.impute",
+    "model.missing_indicators",
+    "model.scale_features",
+    "model.scale_target",
+}
 
 
 def ruled_settings(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -86,6 +86,14 @@ def test_all_values_that_cannot_be_used_are_named_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA])
+def test_a_feature_that_the_model_fills_in_may_be_missing(gap: Any) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": pd.array([3, gap], "Int64" if gap is pd.NA else "object")})
+    assert str(read_features(frame, ["a", "b"], imputed=["b"]).tolist()) == "[[1.0, 3.0], [2.0, nan]]"
+    with pytest.raises(InputError, match="column 'b': the value in row 1 is missing"):
+        read_features(frame, ["a", "b"], imputed=["a"])
+
+
 def test_a_column_that_is_there_twice_is_refused() -> None:
     frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])
     assert read_features(frame, ["b"]).tolist() == [[2]]

@@ -111,6 +111,10 @@ def test_an_experiment_of_a_batch_that_cannot_be_normalized_is_refused() -> None
     Experiment.model_validate(settings)
 
 
+def test_nothing_is_missing_in_a_line() -> None:
+    assert "model.impute is for tables" in problems(Experiment, model={"impute": ["x"]})
+
+
 def integers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every integer in a JSON schema, with where it stands."""
     if isinstance(schema, dict):
@@ -125,7 +129,7 @@ def integers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]
 
 def test_every_integer_is_one_that_json_carries_in_a_browser() -> None:
     found = dict(integers(Experiment.model_json_schema()))
-    assert len(found) == 11
+    assert len(found) == 12
     assert [path for path, schema in found.items() if not schema.get("maximum", 2**53) < 2**53] == []
 
 

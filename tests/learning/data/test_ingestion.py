@@ -2,7 +2,7 @@
 
 import datetime
 import decimal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_all_problems_are_named_at_once(ingest: Ingest) -> None:
         "  column 'c': the value in row 2 is not finite",
         "  column 'c': the value in row 3 is too large for float32",
         "  column 'y': the value in row 3 is missing",
-        "  rows in which a value is missing can be left out: name b, y in data.drop_missing",
+        "  data.drop_missing leaves out rows in which a value is missing, model.impute fills features in",
     ]
 
 
@@ -226,10 +226,11 @@ class TestRowsWithGaps:
     def read(self, tmp_path: Path) -> Callable[..., tuple[pa.Table, list[str]]]:
         """The dataset of a table with gaps, and what is said of the rows that are left out."""
 
-        def read(content: str = GAPS, **settings: Any) -> tuple[pa.Table, list[str]]:
+        def read(content: str = GAPS, impute: Sequence[str] = (), **settings: Any) -> tuple[pa.Table, list[str]]:
             path, lines = tmp_path / "table.csv", list[str]()
             path.write_text(content)
-            return ingest_table(path, TableData(path=str(path), target="y", **settings), lines.append), lines
+            data = TableData(path=str(path), target="y", **settings)
+            return ingest_table(path, data, impute, lines.append), lines
 
         return read
 
@@ -274,18 +275,53 @@ class TestRowsWithGaps:
             "table.csv cannot be used as it is:",
             "  column 'b': the value in row 2 is missing (2 values are)",
             "  column 'y': the value in row 5 is missing",
-            "  rows in which a value is missing can be left out: name b, y in data.drop_missing",
+            "  data.drop_missing leaves out rows in which a value is missing, model.impute fills features in",
         ]
 
     def test_a_table_of_which_no_row_is_left_is_refused(self, read: Any) -> None:
         with pytest.raises(ExperimentError, match=r"in each row of table\.csv a value is missing"):
             read("a,y\n,2\n3,\n", drop_missing=["*"])
 
+    def test_a_feature_that_may_be_missing_is_nan(self, read: Any) -> None:
+        table, lines = read(impute=["b"], drop_missing=["*"])
+        assert table["row"].to_pylist() == [0, 2, 4, 5]
+        assert (table["a"].to_pylist(), str(table["b"].to_pylist())) == ([1, 5, 10, 13], "[nan, 6.0, nan, 14.0]")
+        assert lines == ["2 of 6 rows are left out: a value is missing in a, y"]
+        assert read(impute=["*"], drop_missing=["y"])[0].num_rows == 5
+
+    @pytest.mark.parametrize(
+        ("column", "expected"),
+        [
+            (pa.array([True, None, False, True]), "[1.0, nan, 0.0, 1.0]"),
+            (pa.array([1, None, 3, 4]), "[1.0, nan, 3.0, 4.0]"),
+            (pa.array([1.5, None, float("nan"), 2.0]), "[1.5, nan, nan, 2.0]"),
+            (pa.array([None, None, None, None]), "[nan, nan, nan, nan]"),
+        ],
+    )
+    def test_columns_of_every_type_may_have_gaps(self, tmp_path: Path, column: pa.Array, expected: str) -> None:
+        path = tmp_path / "table.parquet"
+        pq.write_table(pa.table({"a": column, "y": [1, 2, 3, 4]}), path)
+        table = ingest_table(path, TableData(path=str(path), target="y"), ["a"])
+        assert str(table["a"].to_pylist()) == expected
+
+    def test_what_is_wrong_beside_gaps_is_still_refused(self, read: Any) -> None:
+        with pytest.raises(ExperimentError) as error:
+            read(f"a,b,y\n,1,1\n2,inf,2\n3,,3\n{2**24 + 1},1e39,4\n", impute=["*"])
+        assert str(error.value).splitlines()[1:] == [
+            "  column 'a': the value in row 5 is a whole number that float32 cannot hold exactly",
+            "  column 'b': the value in row 3 is not finite",
+            "  column 'b': the value in row 5 is too large for float32",
+        ]
+
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
             ({"drop_missing": ["c"]}, "there is no column 'c'"),
             ({"drop_missing": ["b"], "exclude": ["b"]}, "names 'b', which is neither the target nor a feature"),
+            ({"impute": ["c"]}, "there is no column 'c'"),
+            ({"impute": ["y"]}, "model.impute names 'y', which is no feature"),
+            ({"impute": ["b"], "exclude": ["b"]}, "model.impute names 'b', which is no feature"),
+            ({"impute": ["b"], "drop_missing": ["b"]}, "data.drop_missing and model.impute both name 'b'"),
         ],
     )
     def test_a_column_that_is_not_read_is_refused(self, read: Any, settings: Any, said: str) -> None:
