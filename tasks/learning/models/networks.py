@@ -160,9 +160,10 @@ def _imputation(description: Mapping[str, Any]) -> tuple[list[int], bool]:
         case None:
             return [], False
         case {"features": list(names), "indicators": bool(indicators)} if names:
-            features = _features(description)
-            if len(names) <= len(features) and all(names.count(name) == 1 == features.count(name) for name in names):
-                return [features.index(name) for name in names], indicators
+            places = {name: place for place, name in enumerate(_features(description)) if isinstance(name, str)}
+            found = [places[name] for name in names if isinstance(name, str) and name in places]
+            if len({*found}) == len(names):
+                return found, indicators
     raise ValueError(f"the description is wrong about missing features: {str(description['imputation'])[:200]}")
 
 

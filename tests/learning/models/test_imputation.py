@@ -109,6 +109,13 @@ def test_a_received_description_that_says_anything_else_is_refused(imputation: o
         rebuild(description, "cpu")
 
 
+def test_a_received_description_of_very_many_features_is_read_at_once() -> None:
+    names = [f"f{number}" for number in range(100_000)]
+    description = {"architecture": "linear", "arguments": {}, "features": names, "targets": ["y"], "scaling": None}
+    network = rebuild(description | {"imputation": {"features": names, "indicators": False}}, "meta")
+    assert isinstance(network, Imputed)
+
+
 def test_a_line_of_one_feature_has_no_place_for_an_indicator() -> None:
     model = Model(impute=["x"], missing_indicators=True)
     with pytest.raises(ExperimentError, match="has one feature, and the dataset 2, with indicators: choose another"):
