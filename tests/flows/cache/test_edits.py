@@ -98,7 +98,7 @@ MATERIAL = [
     learning("models/lines", "* x + getattr(self", "* x - getattr(self", "train", "evaluate"),
     learning("models/lines", "in (weight_name, bias_name):", "in (bias_name, weight_name):", "train", "evaluate"),
     learning("models/lines", "nn.Linear(1, 1, device=device)", "nn.Linear(1, 1, True, device)", "train", "evaluate"),
-    learning("columns", ".squeeze(1)", ".squeeze(1).clone()", "train", "evaluate"),
+    learning("data/columns", ".squeeze(1)", ".squeeze(1).clone()", "train", "evaluate"),
     learning("predictions", "CHUNK = 1 << 20", "CHUNK = 7", "train", "evaluate"),
     learning("metrics", "np.mean(np.abs(residual))", "np.median(np.abs(residual))", "evaluate"),
     learning("metrics", "return 1 - mse / float(np.var(target))", "return mse / float(np.var(target))", "evaluate"),
