@@ -12,12 +12,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 #: Seconds after which a mutant counts as hanging.
 PATIENCE = 60.0
@@ -186,24 +187,23 @@ def serve() -> None:
 
 def forked(tree: str, home: str, source: str, changes: Mapping[str, Any]) -> dict[str, Any] | None:
     """The outcome of a child."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        answer_and_end(writer, Path(tree), Path(home), source, changes)
-    os.close(writer)
-    with os.fdopen(reader) as answer:
+    # In a file, since a pipe holds 64 kB of an answer that nobody reads as yet.
+    with tempfile.TemporaryFile() as answer:
+        child = os.fork()
+        if child == 0:
+            answer_and_end(answer, Path(tree), Path(home), source, changes)
         ended = wait(child)
+        answer.seek(0)
         return json.loads(answer.read()) if ended else None
 
 
-def answer_and_end(writer: int, tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> NoReturn:
+def answer_and_end(answer: IO[bytes], tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> NoReturn:
     """What a child does: it writes its outcome and ends without what Python does at its end."""
     os.setpgid(0, 0)
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        content = json.dumps(outcome(tree, home, source, changes)).encode()
-        os.write(writer, content)
+        answer.write(json.dumps(outcome(tree, home, source, changes)).encode())
+        answer.flush()
         os._exit(0)
     finally:
         os._exit(1)
