@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 #: Seconds until something that was waited for counts as never happening.
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 #: Seconds without news of its tasks after which a flow run counts as recorded: the server writes every second.
 SETTLING_SECONDS = 2.0

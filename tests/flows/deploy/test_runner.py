@@ -287,7 +287,7 @@ def test_a_shutdown_just_before_a_scheduled_time_is_not_a_crash(
         planned = [run for run in project.api.last() if run.auto_scheduled and run.state.is_scheduled()]
         return min((run for run in planned if run.expected_start_time < soon), default=None, key=lambda run: run.id)
 
-    run = until_there(near, patience=90)
+    run = until_there(near)
     assert project.end(number)[0] == 0
     assert served.leases_have_expired()
     time.sleep(EVENT_SECONDS)
