@@ -14,7 +14,7 @@ from tasks.learning.config.bounds import LARGEST, MOST_ROWS
 from tasks.learning.config.columns import EVERY_COLUMN, named_columns, require_column_name
 from tasks.learning.config.data import TableData
 from tasks.learning.data.schema import RESERVED, ROW, Columns
-from tasks.learning.data.table_files import TableFile, listed, open_table
+from tasks.learning.data.table_files import TableFile, listed
 from tasks.learning.data.tables import to_arrow
 
 #: Whole numbers below this are exact in float64, as which they are read; from here on, a digit may be lost.
@@ -24,19 +24,13 @@ EXACT = 2**53
 Notify = Callable[[str], None]
 
 
-def ingest_table(
-    path: Path, data: TableData, impute: Sequence[str] = (), notify: Notify = lambda text: None
-) -> pa.Table:
-    """The dataset in a file; see `read_dataset`.
-
-    Raises:
-        ExperimentError: the file or a value cannot be used; all problems are named, each with its column and row.
-    """
-    return read_dataset(open_table(path, data), data, path, impute, notify)
-
-
 def read_dataset(
-    file: TableFile, data: TableData, path: Path, impute: Sequence[str] = (), notify: Notify = lambda text: None
+    file: TableFile,
+    data: TableData,
+    path: Path,
+    impute: Sequence[str] = (),
+    apart: str | None = None,
+    notify: Notify = lambda text: None,
 ) -> pa.Table:
     """The dataset in a table.
 
@@ -45,6 +39,7 @@ def read_dataset(
         data: what is chosen of it.
         path: of the file; errors have its name.
         impute: features that may be missing; `*` stands for all.
+        apart: a column that is no feature unless the settings name it as one.
         notify: gets a line on the rows that are left out, if any are.
 
     Returns:
@@ -54,7 +49,7 @@ def read_dataset(
     Raises:
         ExperimentError: the table or a value cannot be used; all problems are named, each with its column and row.
     """
-    columns = choose_columns(file, data, path, impute)
+    columns = choose_columns(file, data, path, impute, apart)
     gappy = named_columns(impute, columns.features)
     chosen = {name: Checked(name, is_whole(file, name), name in gappy) for name in (*columns.features, columns.target)}
     complete = named_columns(data.drop_missing, [name for name in chosen if name not in gappy])
@@ -96,7 +91,9 @@ def have_values(batch: pa.RecordBatch, names: Iterable[str]) -> npt.NDArray[np.b
     return found
 
 
-def choose_columns(file: TableFile, data: TableData, path: Path, impute: Sequence[str] = ()) -> Columns:
+def choose_columns(
+    file: TableFile, data: TableData, path: Path, impute: Sequence[str] = (), apart: str | None = None
+) -> Columns:
     """The features and the target that the settings ask for.
 
     Args:
@@ -104,6 +101,7 @@ def choose_columns(file: TableFile, data: TableData, path: Path, impute: Sequenc
         data: the settings.
         path: of the file; errors have its name.
         impute: features that may be missing.
+        apart: a column that is no feature unless the settings name it as one.
 
     Raises:
         ExperimentError: the columns cannot be told apart, one is missing, or one holds no numbers.
@@ -114,7 +112,7 @@ def choose_columns(file: TableFile, data: TableData, path: Path, impute: Sequenc
     wanted = [name for name in dict.fromkeys(named) if name != EVERY_COLUMN]
     if missing := [missing_column(name, types, data) for name in wanted if name not in types]:
         raise ExperimentError(listed(path, missing))
-    features = data.features or [name for name in types if name != data.target and name not in data.exclude]
+    features = data.features or [name for name in types if name not in (data.target, apart, *data.exclude)]
     problems = [] if features else [f"no column but the target {data.target!r} is left to predict it by"]
     problems += [problem for name in (*features, data.target) for problem in unusable_name(name, data)]
     problems += without_numbers([name for name in (*features, data.target) if not is_numeric(types[name])], data, file)

@@ -17,9 +17,16 @@ from hypothesis import strategies as st
 from tasks.errors import ExperimentError
 from tasks.learning.config.data import TableData
 from tasks.learning.data import ingestion, table_files
-from tasks.learning.data.ingestion import ingest_table
+from tasks.learning.data.ingestion import Notify, read_dataset
 
 Ingest = Callable[..., dict[str, list[Any]]]
+
+
+def ingest_table(
+    path: Path, data: TableData, impute: Sequence[str] = (), notify: Notify = lambda text: None
+) -> pa.Table:
+    """The dataset in a file."""
+    return read_dataset(table_files.open_table(path, data), data, path, impute, notify=notify)
 
 
 @pytest.fixture
