@@ -97,7 +97,7 @@ MATERIAL = [
     learning("batches", "drawn = self._order[rows]", "drawn = self._order[rows].flip(0)", "train"),
     learning("models/lines", "* x + getattr(self", "* x - getattr(self", "train", "evaluate"),
     learning("models/lines", "in (weight_name, bias_name):", "in (bias_name, weight_name):", "train", "evaluate"),
-    learning("models/lines", "nn.Linear(1, 1, device=device)", "nn.Linear(1, 1, True, device)", "train", "evaluate"),
+    learning("models/lines", "in_features, 1, device=device", "in_features, 1, True, device", "train", "evaluate"),
     learning("data/columns", ".squeeze(1)", ".squeeze(1).clone()", "train", "evaluate"),
     learning("predictions", "CHUNK = 1 << 20", "CHUNK = 7", "train", "evaluate"),
     learning("metrics", "np.mean(np.abs(residual))", "np.median(np.abs(residual))", "evaluate"),
@@ -143,6 +143,12 @@ IMMATERIAL = [
     Edit("flows/runs/wording.py", "", "\n\nUNUSED = 1\n"),
     Edit("flows/presets/line-cuda.toml", "", "\n# a comment\n"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", [*MATERIAL, *IMMATERIAL], ids=str)
+def test_the_text_that_an_edit_replaces_is_there(edit: Edit) -> None:
+    """Of all edits, also those that `make test-long` alone makes: the code moves on under them."""
+    assert not edit.old or (PROJECT / edit.file).read_text("utf-8").count(edit.old) == 1
 
 
 @pytest.fixture(scope="module")
