@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 
 from tasks.caching.stage import StageConfig, StageContext, stage
@@ -47,4 +46,4 @@ def split(config: SplitConfig, inputs: Mapping[str, Reference], context: StageCo
     for line in repeated_rows(proof):
         context.notice(line)
     outputs = {name: context.publish(f"{name}.parquet", partial(write_table, part)) for name, part in parts.items()}
-    return outputs | {"proof": context.publish(PROOF, json.dumps(asdict(proof), indent=2).encode())}
+    return outputs | {"proof": context.publish(PROOF, json.dumps(proof.to_json(), indent=2).encode())}

@@ -8,7 +8,7 @@ from flows.errors import InputError
 from flows.notebook.frames import as_arrow, first_present, in_row, several_kinds, unusable
 from tasks.errors import ExperimentError
 from tasks.learning.config.data import TableData
-from tasks.learning.config.split import BY_COLUMN, Split, column_apart
+from tasks.learning.config.split import Split, column_apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +40,11 @@ def read_frame(frame: "pd.DataFrame", data: TableData, impute: Sequence[str], sp
     if not len(frame):
         raise InputError("the DataFrame has no rows")
     try:
-        table = FrameTable(frame, data, split.column)
+        table = FrameTable(frame, data, split.by_column)
         dataset = read_dataset(table, data, NAME, impute, column_apart(split.method, split.column))
-        if split.method in BY_COLUMN and split.column is not None and split.column not in dataset.column_names:
-            values = read_split_values(table, NAME, split.column, split.method, to_numpy(dataset[ROW]))
-            dataset = dataset.append_column(split.column, as_read(values))
+        if (name := split.by_column) is not None and name not in dataset.column_names:
+            values = read_split_values(table, NAME, name, split.method, to_numpy(dataset[ROW]))
+            dataset = dataset.append_column(name, as_read(values))
         return dataset.drop_columns([ROW])
     except ExperimentError as error:
         raise InputError(str(error)) from error

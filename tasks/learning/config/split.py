@@ -71,6 +71,11 @@ class Split(Section):
         return self
 
     @property
+    def by_column(self) -> str | None:
+        """The column by which the rows are divided; None if they are divided by their order alone."""
+        return self.column if self.method in BY_COLUMN else None
+
+    @property
     def is_cut(self) -> bool:
         """Whether the test part begins at a given time."""
         return self.method == "time" and self.cut is not None

@@ -106,6 +106,9 @@ PAGE = """
   <div class="scroll" role="region" tabindex="0" aria-labelledby="metrics">
     {{ by_split(metrics.headings, metrics.rows) }}
   </div>
+  {%- for sentence in split %}
+  <p class="soft">{{ sentence }}</p>
+  {%- endfor %}
 </section>
 
 <section aria-labelledby="worst">

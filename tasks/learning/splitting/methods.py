@@ -1,5 +1,6 @@
 """The methods by which rows are divided by the values of a column: each gives every row the place of its part."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
@@ -95,10 +96,21 @@ def cut_value(cut: str, column: str | None, kind: str) -> float:
         ExperimentError: it is no such value.
     """
     try:
-        return float(cut) if kind == NUMBER else microseconds(datetime.fromisoformat(cut))
+        return number(cut) if kind == NUMBER else microseconds(datetime.fromisoformat(cut))
     except ValueError as error:
         what = "a number" if kind == NUMBER else "a date or time such as 2026-11-28 or 2026-11-28T08:00:00"
         raise ExperimentError(f"split.cut {cut!r} must be {what}, as column {column!r} has") from error
+
+
+def number(text: str) -> float:
+    """A finite number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not math.isfinite(found := float(text)):
+        raise ValueError("not finite")
+    return found
 
 
 def microseconds(moment: datetime) -> int:

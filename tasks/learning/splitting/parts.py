@@ -45,8 +45,9 @@ def parts_by_value(table: pa.Table, split: Split, values: pa.Table) -> dict[str,
     places = places_by_value(split, values)
     parts = {part: table.take(to_arrow(np.flatnonzero(places == place))) for place, part in enumerate(split.parts)}
     if empty := [part for part, held in parts.items() if not held.num_rows]:
+        bounds = "split.cut" if split.is_cut else "split.train and split.validation"
         raise ExperimentError(
-            f"split.method {split.method} leaves the {empty[0]} part empty: column {split.column!r} has too few values "
-            "for these fractions; choose others (split.train, split.validation), or another column or method"
+            f"split.method {split.method} leaves the {empty[0]} part empty, as the values of column {split.column!r} "
+            f"are: change {bounds}, or choose another column or method"
         )
     return parts

@@ -1,7 +1,7 @@
 """The proof that a split is one: no row is lost or held twice, and nothing that identifies a row is on two sides."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -30,7 +30,7 @@ class SplitProof:
     Attributes:
         method: of the split.
         column: by which the rows were divided, if by one.
-        rows: of each part.
+        rows: how many each part has.
         values: how many values of the column each part has, none of which is in another (grouped and hash).
         first: the first value in time of each part, later than all of the parts before it (time).
         last: the last one.
@@ -48,6 +48,10 @@ class SplitProof:
     last: dict[str, str] = field(default_factory=dict)
     largest_difference: float | None = None
     duplicates: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """What there is of it."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, {})}
 
 
 def prove_split(
