@@ -13,6 +13,7 @@ from tasks.errors import ExperimentError
 from tasks.learning.config.bounds import LARGEST, MOST_ROWS
 from tasks.learning.config.columns import EVERY_COLUMN, named_columns, require_column_name
 from tasks.learning.config.data import TableData
+from tasks.learning.data.memory import available_memory
 from tasks.learning.data.schema import RESERVED, ROW, Columns
 from tasks.learning.data.table_files import TableFile, listed
 from tasks.learning.data.tables import to_arrow
@@ -53,7 +54,7 @@ def read_dataset(
     gappy = named_columns(impute, columns.features)
     chosen = {name: Checked(name, is_whole(file, name), name in gappy) for name in (*columns.features, columns.target)}
     complete = named_columns(data.drop_missing, [name for name in chosen if name not in gappy])
-    kept, read = [np.empty(0, np.int64)], 0
+    kept, read, available = [np.empty(0, np.int64)], 0, available_memory()
     for batch in first_rows(file.batches(list(chosen)), data.limit):
         places = np.flatnonzero(have_values(batch, complete))
         whole = batch if len(places) == batch.num_rows else batch.take(to_arrow(places))
@@ -61,8 +62,7 @@ def read_dataset(
             column.add(whole[name], file.first_row + read + places)
         kept.append(read + places)
         read += batch.num_rows
-        if read > MOST_ROWS:
-            raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows: set data.limit to read fewer")
+        require_modest(path, read, len(chosen), available)
     rows = np.concatenate(kept)
     if read > len(rows):
         notify(f"{read - len(rows):,} of {read:,} rows are left out: a value is missing in {', '.join(complete)}")
@@ -70,6 +70,28 @@ def read_dataset(
     return pa.Table.from_arrays(
         [to_arrow(rows), *(to_arrow(column.values()) for column in chosen.values())], [ROW, *chosen]
     )
+
+
+def require_modest(path: Path, rows: int, columns: int, available: int | None) -> None:
+    """Checks that rows that were read fit in memory, and are no more than are allowed.
+
+    Args:
+        path: of the file.
+        rows: how many were read.
+        columns: that are read.
+        available: bytes of memory when reading began, if they are known.
+
+    Raises:
+        ExperimentError: they do not.
+    """
+    if rows > MOST_ROWS:
+        raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows: set data.limit to read fewer")
+    # A value takes 4 bytes, the number of a row 8; both twice, while the pieces are put together.
+    if available is not None and rows * (4 * columns + 8) * 2 > available:
+        raise ExperimentError(
+            f"{path.name} does not fit in memory: {rows:,} rows of {columns} columns take more than the "
+            f"{available / 1e9:.1f} GB that are available; set data.limit to read fewer rows, or data.features"
+        )
 
 
 def first_rows(batches: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
