@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.data import Data
+from tasks.learning.config.split import BY_COLUMN, column_apart
 from tasks.relevance import MattersIf
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ class Imputation(StageConfig):
     impute: Annotated[list[str], MattersIf(lambda model: bool(model.impute))]
 
 
+class SplitColumn(StageConfig):
+    """The part of the split section that says by which column the rows are divided."""
+
+    method: Annotated[str, MattersIf(lambda split: split.method in BY_COLUMN)]
+    column: Annotated[str | None, MattersIf(lambda split: split.method in BY_COLUMN)]
+
+
 class IngestConfig(StageConfig):
     """What is read of the file. Where it lies does not matter: its content is in the key."""
 
@@ -27,6 +35,7 @@ class IngestConfig(StageConfig):
 
     data: Data
     model: Imputation
+    split: SplitColumn
 
 
 def table_file(config: IngestConfig) -> Path | None:
@@ -36,16 +45,26 @@ def table_file(config: IngestConfig) -> Path | None:
 
 @stage(
     IngestConfig,
-    outputs=("dataset",),
+    outputs=("dataset", "split_values?"),
     libraries=("numpy", "pyarrow"),
     external={"table": table_file},
     takes_part=lambda config: config.data.kind == "table",
 )
 def ingest(config: IngestConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
-    """Reads the chosen columns of the table, and checks every value."""
-    from tasks.learning.data.ingestion import ingest_table
-    from tasks.learning.data.tables import write_table
+    """Reads the chosen columns of the table, checks every value, and reads the column by which rows are divided."""
+    from tasks.learning.data.ingestion import read_dataset
+    from tasks.learning.data.schema import ROW
+    from tasks.learning.data.table_files import open_table
+    from tasks.learning.data.tables import to_numpy, write_table
+    from tasks.learning.splitting.values import read_split_values
 
-    data = cast("TableData", config.data)  # it takes part in no other run
-    table = ingest_table(context.external["table"], data, config.model.impute, context.notice)
-    return {"dataset": context.publish("dataset.parquet", partial(write_table, table))}
+    data, split = cast("TableData", config.data), config.split  # it takes part in no other run
+    path = context.external["table"]
+    file = open_table(path, data)
+    apart = column_apart(split.method, split.column)
+    dataset = read_dataset(file, data, path, config.model.impute, apart, context.notice)
+    outputs = {"dataset": context.publish("dataset.parquet", partial(write_table, dataset))}
+    if split.method in BY_COLUMN and split.column is not None:
+        values = read_split_values(file, path, split.column, split.method, to_numpy(dataset[ROW]))
+        outputs["split_values"] = context.publish("split_values.parquet", partial(write_table, values))
+    return outputs

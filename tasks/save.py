@@ -19,6 +19,7 @@ from tasks.learning.config.model import Model
 from tasks.learning.config.split import Split
 from tasks.learning.config.training import SettledTraining
 from tasks.learning.reporting.plots import PLOTS
+from tasks.split import PROOF
 
 MODEL, METRICS = "model.json", "metrics.json"
 
@@ -82,7 +83,8 @@ def compose_files(
     predictions = read_table(context.store.path(inputs["predictions"]))
     plots["predicted"] = draw_predicted(predictions)
     learned = read_learned(files[checkpoint_name(config)], context.store.read_object(inputs["model"])["tensors"])
-    report = render_report(manifest.model_dump(mode="json"), metrics, plots, learned, worst_rows(predictions))
+    proof = json.loads(files[PROOF])
+    report = render_report(manifest.model_dump(mode="json"), metrics, proof, plots, learned, worst_rows(predictions))
     return files | {MANIFEST: manifest.model_dump_json(indent=2).encode(), REPORT: report.encode()}
 
 

@@ -30,7 +30,7 @@ path = {path}
 target = {target}
 {columns}
 [split]
-method = "shuffled"  # or sequential, if the order of the rows means something
+method = "shuffled"  # or sequential, if their order means something; time, grouped, hash, stratified: by split.column
 train = 0.7
 validation = 0.15    # for early stopping; the rest is for testing
 seed = 0

@@ -50,7 +50,7 @@ def train(
         StageError: a stage failed.
     """
     asked_for = as_experiment(experiment, on_frame=data is not None)
-    rows = None if data is None else read_frame(data, table_of(asked_for), asked_for.model.impute)
+    rows = None if data is None else read_frame(data, table_of(asked_for), asked_for.model.impute, asked_for.split)
     store = project_store()
     with prefect_session(), store_in_use(store):
         from flows.orchestration import train as train_flow
@@ -96,5 +96,7 @@ def with_rows(experiment: Experiment, rows: "pa.Table", store: Store) -> Experim
     from tasks.learning.data.tables import write_table
 
     file = store.publish(FOLDER, f"{experiment.name}.parquet", partial(write_table, rows))
-    data = table_of(experiment).model_copy(update={"path": str(store.root / file.path), "exclude": []})
+    chosen = table_of(experiment)
+    behind_the_target = rows.column_names[rows.column_names.index(chosen.target) + 1 :]
+    data = chosen.model_copy(update={"path": str(store.root / file.path), "exclude": behind_the_target})
     return experiment.model_copy(update={"data": data})

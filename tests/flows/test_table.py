@@ -120,6 +120,38 @@ def test_rows_with_gaps_are_left_out_or_filled_in(store: Store, command: Command
     assert command("reproduce", folder.name)[0] == 0
 
 
+#: For each method: the settings, and what the report says that was proved.
+DIVIDED = {
+    "stratified": (("--split.column", "city"), "The share of each value in a part differs from its share in all rows"),
+    "grouped": (("--split.column", "area"), "No value of area is in two parts"),
+    "hash": (("--split.column", "area"), "No value of area is in two parts"),
+    "time": (("--split.column", "area", "--split.cut", "150"), "No row is later than a row of a part behind its own"),
+}
+
+
+@pytest.mark.parametrize(("method", "words", "proved"), [(method, *found) for method, found in DIVIDED.items()])
+def test_rows_are_divided_by_a_column(
+    store: Store, command: Command, file: Path, method: str, words: tuple[str, ...], proved: str
+) -> None:
+    table = file.with_name("houses.csv")
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, *lines[1:]]) + "\n")  # each row twice
+    words = ("--split.method", method, *words, "--training.epochs", "20")
+    code, out, error = command("train", str(file), *words, "--verify")
+    assert code == 0, error
+    folder = (store.runs / "latest").resolve()
+    proof, report = json.loads((folder / "split.json").read_text()), (folder / "report.html").read_text()
+    assert (proof["method"], proof["column"], sum(proof["rows"].values())) == (method, words[3], 2 * ROWS)
+    assert proved in report
+    # A copy of a row is in its part, unless it was drawn for another.
+    assert (sum(proof["duplicates"].values()) > 0) == (method == "stratified")
+    assert ("rows of test have the very values of a row of train or validation" in out) == (method == "stratified")
+    features = json.loads((folder / "model.json").read_text())["features"]
+    assert features == (["area", "rooms", "garden"] if method == "stratified" else ["rooms", "garden"])
+    assert command("plan", str(file), *words)[1].count("reused") == 6
+    assert command("reproduce", folder.name)[0] == 0
+
+
 def test_it_learns_what_least_squares_computes(store: Store, command: Command, file: Path) -> None:
     assert command("train", str(file))[0] == 0
     (folder,) = (path for path in store.runs.iterdir() if not path.is_symlink())
@@ -174,6 +206,16 @@ def test_a_relative_path_starts_at_the_file_and_on_the_command_line_at_the_worki
         (("--data.features", "price"), "features names the target 'price'"),
         (("--data.features", "area", "--data.features", "area"), "features names 'area' twice"),
         (("--data.decimal", ","), "decimal and delimiter must differ"),
+        (("--split.method", "grouped"), "method grouped needs a column: set split.column to the name of one"),
+        (("--split.method", "hash", "--split.column", "town"), "split.column: there is no column 'town'"),
+        (
+            ("--split.method", "time", "--split.column", "city"),
+            "'city' holds text, and not only dates, times or numbers",
+        ),
+        (
+            ("--split.method", "time", "--split.column", "area", "--split.cut", "2020-01-01"),
+            "split.cut '2020-01-01' must be a number, as column 'area' has",
+        ),
         (("--split.train", "0.001"), "200 rows leave the train part empty"),
         (("--training.batch-size", "141"), "training.batch_size (141) is above the 140 training rows"),
         (("--model.kind", "parameters"), "model.kind parameters has one feature, and the dataset 3: choose another"),

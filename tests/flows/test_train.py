@@ -215,7 +215,9 @@ def test_an_elaborate_experiment_goes_all_the_way_and_verifies(
 
     outcome = train("line", ELABORATE)
     outputs = {report.name: report.outputs for report in outcome.reports}
-    rows = {part: pq.read_metadata(store.path(outputs["split"][part])).num_rows for part in outputs["split"]}
+    rows = {
+        part: pq.read_metadata(store.path(outputs["split"][part])).num_rows for part in ("train", "validation", "test")
+    }
     assert rows == {"train": 140, "validation": 30, "test": 30}
     history = pq.read_table(store.path(outputs["train"]["history"]))
     assert history.column_names == ["epoch", "train_loss", "validation_loss", "test_loss", "learning_rate"]

@@ -11,7 +11,7 @@ import torch
 from tasks.learning.config.experiment import Experiment
 from tasks.learning.data.columns import to_column
 from tasks.learning.data.lines import line_table
-from tasks.learning.data.splitting import split_rows
+from tasks.learning.splitting.parts import split_rows
 
 PRESETS = Path(__file__).parents[2] / "flows" / "presets"
 

@@ -14,7 +14,7 @@ from tasks.learning.config.acceptance import Accept
 from tasks.learning.config.data import Data, LineData, TableData
 from tasks.learning.config.model import Model
 from tasks.learning.config.section import Section
-from tasks.learning.config.split import Split
+from tasks.learning.config.split import BY_COLUMN, Split
 from tasks.learning.config.training import Training, require_batch
 from tasks.learning.losses.registry import LOSSES
 from tasks.limits import CHECKPOINT, NAME
@@ -43,6 +43,11 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
+        if self.split.method in BY_COLUMN and not isinstance(self.data, TableData):
+            raise ValueError(
+                f"split.method {self.split.method} is for tables, whose rows it divides by a column: with data.kind "
+                f"{self.data.kind}, sequential and shuffled can be chosen"
+            )
         if self.data.row_count is not None:
             train_rows = self.split.sizes(self.data.row_count)["train"]
             require_batch(self.training.batch_size, train_rows, self.model.normalizes_batches)

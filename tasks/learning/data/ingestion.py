@@ -13,8 +13,9 @@ from tasks.errors import ExperimentError
 from tasks.learning.config.bounds import LARGEST, MOST_ROWS
 from tasks.learning.config.columns import EVERY_COLUMN, named_columns, require_column_name
 from tasks.learning.config.data import TableData
+from tasks.learning.data.memory import available_memory
 from tasks.learning.data.schema import RESERVED, ROW, Columns
-from tasks.learning.data.table_files import TableFile, listed, open_table
+from tasks.learning.data.table_files import TableFile, listed
 from tasks.learning.data.tables import to_arrow
 
 #: Whole numbers below this are exact in float64, as which they are read; from here on, a digit may be lost.
@@ -24,19 +25,13 @@ EXACT = 2**53
 Notify = Callable[[str], None]
 
 
-def ingest_table(
-    path: Path, data: TableData, impute: Sequence[str] = (), notify: Notify = lambda text: None
-) -> pa.Table:
-    """The dataset in a file; see `read_dataset`.
-
-    Raises:
-        ExperimentError: the file or a value cannot be used; all problems are named, each with its column and row.
-    """
-    return read_dataset(open_table(path, data), data, path, impute, notify)
-
-
 def read_dataset(
-    file: TableFile, data: TableData, path: Path, impute: Sequence[str] = (), notify: Notify = lambda text: None
+    file: TableFile,
+    data: TableData,
+    path: Path,
+    impute: Sequence[str] = (),
+    apart: str | None = None,
+    notify: Notify = lambda text: None,
 ) -> pa.Table:
     """The dataset in a table.
 
@@ -45,6 +40,7 @@ def read_dataset(
         data: what is chosen of it.
         path: of the file; errors have its name.
         impute: features that may be missing; `*` stands for all.
+        apart: a column that is no feature unless the settings name it as one.
         notify: gets a line on the rows that are left out, if any are.
 
     Returns:
@@ -54,11 +50,11 @@ def read_dataset(
     Raises:
         ExperimentError: the table or a value cannot be used; all problems are named, each with its column and row.
     """
-    columns = choose_columns(file, data, path, impute)
+    columns = choose_columns(file, data, path, impute, apart)
     gappy = named_columns(impute, columns.features)
     chosen = {name: Checked(name, is_whole(file, name), name in gappy) for name in (*columns.features, columns.target)}
     complete = named_columns(data.drop_missing, [name for name in chosen if name not in gappy])
-    kept, read = [np.empty(0, np.int64)], 0
+    kept, read, available = [np.empty(0, np.int64)], 0, available_memory()
     for batch in first_rows(file.batches(list(chosen)), data.limit):
         places = np.flatnonzero(have_values(batch, complete))
         whole = batch if len(places) == batch.num_rows else batch.take(to_arrow(places))
@@ -66,8 +62,7 @@ def read_dataset(
             column.add(whole[name], file.first_row + read + places)
         kept.append(read + places)
         read += batch.num_rows
-        if read > MOST_ROWS:
-            raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows: set data.limit to read fewer")
+        require_modest(path, read, len(chosen), available)
     rows = np.concatenate(kept)
     if read > len(rows):
         notify(f"{read - len(rows):,} of {read:,} rows are left out: a value is missing in {', '.join(complete)}")
@@ -75,6 +70,28 @@ def read_dataset(
     return pa.Table.from_arrays(
         [to_arrow(rows), *(to_arrow(column.values()) for column in chosen.values())], [ROW, *chosen]
     )
+
+
+def require_modest(path: Path, rows: int, columns: int, available: int | None) -> None:
+    """Checks that rows that were read fit in memory, and are no more than are allowed.
+
+    Args:
+        path: of the file.
+        rows: how many were read.
+        columns: that are read.
+        available: bytes of memory when reading began, if they are known.
+
+    Raises:
+        ExperimentError: they do not.
+    """
+    if rows > MOST_ROWS:
+        raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows: set data.limit to read fewer")
+    # A value takes 4 bytes, the number of a row 8; both twice, while the pieces are put together.
+    if available is not None and rows * (4 * columns + 8) * 2 > available:
+        raise ExperimentError(
+            f"{path.name} does not fit in memory: {rows:,} rows of {columns} columns take more than the "
+            f"{available / 1e9:.1f} GB that are available; set data.limit to read fewer rows, or data.features"
+        )
 
 
 def first_rows(batches: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
@@ -96,7 +113,9 @@ def have_values(batch: pa.RecordBatch, names: Iterable[str]) -> npt.NDArray[np.b
     return found
 
 
-def choose_columns(file: TableFile, data: TableData, path: Path, impute: Sequence[str] = ()) -> Columns:
+def choose_columns(
+    file: TableFile, data: TableData, path: Path, impute: Sequence[str] = (), apart: str | None = None
+) -> Columns:
     """The features and the target that the settings ask for.
 
     Args:
@@ -104,6 +123,7 @@ def choose_columns(file: TableFile, data: TableData, path: Path, impute: Sequenc
         data: the settings.
         path: of the file; errors have its name.
         impute: features that may be missing.
+        apart: a column that is no feature unless the settings name it as one.
 
     Raises:
         ExperimentError: the columns cannot be told apart, one is missing, or one holds no numbers.
@@ -114,7 +134,7 @@ def choose_columns(file: TableFile, data: TableData, path: Path, impute: Sequenc
     wanted = [name for name in dict.fromkeys(named) if name != EVERY_COLUMN]
     if missing := [missing_column(name, types, data) for name in wanted if name not in types]:
         raise ExperimentError(listed(path, missing))
-    features = data.features or [name for name in types if name != data.target and name not in data.exclude]
+    features = data.features or [name for name in types if name not in (data.target, apart, *data.exclude)]
     problems = [] if features else [f"no column but the target {data.target!r} is left to predict it by"]
     problems += [problem for name in (*features, data.target) for problem in unusable_name(name, data)]
     problems += without_numbers([name for name in (*features, data.target) if not is_numeric(types[name])], data, file)

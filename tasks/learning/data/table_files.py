@@ -43,6 +43,15 @@ class TableFile(Protocol):
             ExperimentError: the file is damaged, or a value is no number; names the column and the row.
         """
 
+    def values(self, name: str, kind: pa.DataType) -> Iterator[pa.RecordBatch]:
+        """The rows of one column as values of a kind: texts (as they stand in a CSV file), float64, or timestamps.
+
+        Raises:
+            ExperimentError: the file is damaged.
+            pa.ArrowInvalid: a value is of another kind.
+            pa.ArrowNotImplementedError: likewise.
+        """
+
     def first_texts(self, names: Sequence[str]) -> dict[str, str]:
         """Of some columns, the first value that is no number, in words with its row; empty where that says no more."""
 
@@ -92,6 +101,17 @@ class CsvFile:
                     listed(self._path, [f"column {name!r}: {text} is no number" for name, text in texts.items()])
                 ) from error
             raise self._unreadable(error) from error
+
+    def values(self, name: str, kind: pa.DataType) -> Iterator[pa.RecordBatch]:
+        """The rows of one column; see `TableFile.values`."""
+        options = pa.csv.ConvertOptions(
+            include_columns=[name],
+            column_types={name: kind},
+            decimal_point=self._data.decimal,
+            strings_can_be_null=True,
+        )
+        with self._reader(options) as reader:
+            yield from reader
 
     def first_texts(self, names: Sequence[str]) -> dict[str, str]:
         """The first value of each column that is no number; see `TableFile.first_texts`."""
@@ -159,6 +179,11 @@ class ParquetTable:
         except (pa.ArrowException, OSError) as error:
             raise ExperimentError(f"{self._path.name} is no readable Parquet file: {error}") from error
 
+    def values(self, name: str, kind: pa.DataType) -> Iterator[pa.RecordBatch]:
+        """The rows of one column; see `TableFile.values`."""
+        for batch in self._file.iter_batches(BATCH, columns=[name], use_threads=IN_THREADS):
+            yield pa.RecordBatch.from_arrays([as_kind(batch[name], kind)], [name])
+
     def first_texts(self, names: Sequence[str]) -> dict[str, str]:
         """Nothing: the type of a column says what it holds."""
         return {}
@@ -167,6 +192,17 @@ class ParquetTable:
 def as_numbers(values: pa.Array) -> pa.Array:
     """Numbers as float64, each rounded to the nearest; truth values as they are."""
     return values if pa.types.is_boolean(values.type) else pc.cast(values, pa.float64(), safe=False)
+
+
+def as_kind(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Values as texts, numbers or timestamps; of times, what is below a microsecond is dropped.
+
+    Raises:
+        pa.ArrowInvalid: a value cannot be converted.
+        pa.ArrowNotImplementedError: values of this kind cannot.
+    """
+    plain = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    return pc.cast(plain, kind, safe=False)
 
 
 def is_number(text: str, decimal: str) -> bool:

@@ -4,11 +4,10 @@ The page stands alone: no scripts, and nothing is loaded from anywhere; its link
 Every text in it is escaped, and its Content-Security-Policy forbids everything but its own styles and embedded images.
 """
 
-import json
 import math
 import shlex
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -20,13 +19,12 @@ from tasks.learning.config.acceptance import Accept, shortfalls
 from tasks.learning.data.schema import AFTER, ROW, predicted_features
 from tasks.learning.losses.registry import loss_name
 from tasks.learning.reporting.report_page import PAGE
+from tasks.learning.reporting.report_settings import ABSENT, as_toml, sections_of, settings_shown
 from tasks.learning.reporting.report_style import STYLE
+from tasks.learning.reporting.split_summary import describe_split
 
 if TYPE_CHECKING:
     from tasks.learning.models.learned import Learned  # which imports torch
-
-#: What stands where there is no value.
-ABSENT = "–"
 
 #: What is known of a run only after its report was written, between marks, so that a server can replace it.
 LATER = {
@@ -86,6 +84,7 @@ METRICS = {
 def render_report(
     manifest: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, Any]],
+    split: Mapping[str, Any],
     plots: Mapping[str, bytes],
     learned: "Learned",
     worst: Sequence[Mapping[str, Any]],
@@ -95,12 +94,13 @@ def render_report(
     Args:
         manifest: of the run, as JSON describes it.
         metrics: of the trained model, by split and name; None where one is undefined. Validation may be absent.
+        split: the proof of the split, as JSON describes it.
         plots: SVG images by name: data, untrained, trained, loss, residuals and predicted.
         learned: the parameters of the trained model.
         worst: the rows that are predicted worst, the worst first, each with its split, number and values.
 
     Raises:
-        KeyError: the manifest, the metrics or the plots lack a part; its name is the argument.
+        KeyError: the manifest, the metrics, the proof or the plots lack a part; its name is the argument.
         ValueError: the manifest's time is not in ISO 8601.
     """
     experiment = manifest["experiment"]
@@ -124,14 +124,15 @@ def render_report(
         details=_figures(DETAILS, plots),
         loss_name=named,
         metrics=_metrics_table(metrics),
+        split=describe_split(split),
         effort=_effort(manifest["stages"]),
         stages=stages,
-        sections=[(name, list(_settings(name, part))) for name, part in _sections(experiment)],
+        sections=[(name, list(settings_shown(name, part))) for name, part in sections_of(experiment)],
         environment=_environment(manifest),
         files=_artifacts(manifest["files"]),
         checkpoint=manifest["checkpoint"],
         verify=f"workflow verify {shlex.quote(manifest['run'])}",
-        toml=_toml(experiment),
+        toml=as_toml(experiment),
     )
 
 
@@ -290,45 +291,6 @@ def _environment(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str,
     ]
     versions = [("python", environment["python"]), *environment["versions"].items()]
     return [("Place", place), ("Versions", versions)]
-
-
-def _sections(experiment: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The sections of an experiment; its names are shown elsewhere."""
-    return ((name, part) for name, part in experiment.items() if isinstance(part, Mapping))
-
-
-def _settings(prefix: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The settings of a section with dotted names, and their values as they were given, at full precision."""
-    for name, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _settings(f"{prefix}.{name}", value)
-        else:
-            yield f"{prefix}.{name}", _setting(value)
-
-
-def _setting(value: Any) -> str:
-    """The value of a setting for people."""
-    if value is None:
-        return ABSENT
-    return value if isinstance(value, str) else _toml_value(value)
-
-
-def _toml(experiment: Mapping[str, Any]) -> str:
-    """An experiment as a TOML file; settings that are not given are left out."""
-    names = {name: value for name, value in experiment.items() if not isinstance(value, Mapping)}
-    blocks = [_toml_lines(names), *(f"[{name}]\n{_toml_lines(part)}" for name, part in _sections(experiment))]
-    return "\n\n".join(blocks)
-
-
-def _toml_lines(settings: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name} = {_toml_value(value)}" for name, value in settings.items() if value is not None)
-
-
-def _toml_value(value: Any) -> str:
-    """A value in TOML, which writes texts, whole numbers and truth values as JSON does (but for DEL)."""
-    if isinstance(value, float):
-        return repr(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _number(value: float | None) -> str:

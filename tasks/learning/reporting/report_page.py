@@ -103,6 +103,7 @@ PAGE = """
 <section aria-labelledby="metrics">
   <h2 id="metrics">Metrics</h2>
   <p class="soft">Of the trained model, on each split. The loss is {{ loss_name }}.</p>
+  <p class="soft">{{ split | join(" ") }}</p>
   <div class="scroll" role="region" tabindex="0" aria-labelledby="metrics">
     {{ by_split(metrics.headings, metrics.rows) }}
   </div>

@@ -269,7 +269,7 @@ def test_comments_docstrings_and_formatting_change_nothing(
         "return (prediction - target).abs().mean()",
         "return ( (prediction-target).abs().mean())",
     )
-    edit(learning / "data" / "splitting.py", "def split_rows(", "# A comment.\ndef split_rows(")
+    edit(learning / "splitting" / "parts.py", "def split_rows(", "# A comment.\ndef split_rows(")
     assert {entry["status"] for entry in plan_in_tree().values()} == {"reused"}
 
 

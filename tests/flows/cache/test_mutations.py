@@ -21,11 +21,19 @@ SEED = int(os.environ.get("MUTATIONS_SEED", "1"))
 #: What `tasks.caching` does stands in the keys as one number, which tests/caching/test_format.py watches over.
 FILES = [path for path in sorted((PROJECT / "tasks").rglob("*.py")) if "caching" not in path.parts]
 
+#: A table with gaps in no column, whose model could fill them in, and layers.
+TABLE: dict[str, Any] = {
+    "data": {"kind": "table", "path": str(PROJECT / "docs/houses.csv"), "target": "price", "exclude": ["town"]},
+    "split": {"method": "stratified", "column": "town", "validation": 0.1},
+    "model": {"kind": "mlp", "hidden": [4], "normalization": "layer", "scale_features": "standard", "impute": ["*"]},
+}
+
 SHORT = {"epochs": 12, "evaluate_every": 4, "threads": 1, "device": "cpu"}
 EXPERIMENTS: list[dict[str, Any]] = [
     {"training": SHORT},
     {name: values for name, values in ELABORATE.items() if name not in ("name", "training")}
     | {"training": ELABORATE["training"] | SHORT | {"evaluate_every": 1}},  # type: ignore[operator]
+    TABLE | {"training": SHORT | {"loss": "mse", "optimizer": "adam"}},
 ]
 
 
@@ -80,8 +88,8 @@ def test_no_edit_of_300_leaves_a_stage_cached_that_makes_other_bytes(field: Fiel
     edits = chosen(token_edits(PROJECT, FILES), 300, SEED)
     kinds: Counter[str] = Counter()
     for number, edit in enumerate(edits):
-        before = field.before[number % 2]
-        after = field.after(edit, number % 2)
+        before = field.before[number % len(EXPERIMENTS)]
+        after = field.after(edit, number % len(EXPERIMENTS))
         kinds[kind(before, after)] += 1
         assert not list(stale(before, after or {})), f"{edit}: {list(stale(before, after or {}))} stale"
     print(dict(kinds))

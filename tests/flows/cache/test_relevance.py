@@ -21,6 +21,8 @@ EPOCHS = {"epochs": 12, "evaluate_every": 4}
 
 TABLE = {"kind": "table", "path": str(PROJECT / "docs/houses.csv"), "target": "price"}
 
+TOWNS: dict[str, Any] = {"data": TABLE | {"exclude": ["town"]}, "model": {"kind": "linear"}}
+
 MLP = {"model": {"kind": "mlp", "hidden": [4]}}
 
 #: By the setting: other settings under which it does not matter, others under which it does, two values, and the first
@@ -35,6 +37,15 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any], Any, Any, str]] = {
         ["town", "built"],
         "ingest",
     ),
+    "split.column": ({}, TOWNS | {"split": {"method": "stratified"}}, "town", "garden", "ingest"),
+    "split.train": (
+        TOWNS | {"split": {"method": "time", "column": "built", "cut": "1990"}},
+        TOWNS | {"split": {"method": "time", "column": "built"}},
+        0.8,
+        0.7,
+        "split",
+    ),
+    "split.cut": ({}, TOWNS | {"split": {"method": "time", "column": "built"}}, "1980", "1990", "split"),
     "split.seed": ({}, {"split": {"method": "shuffled"}}, 0, 1, "split"),
     "model.weight_name": ({"model": {"kind": "linear"}}, {}, "weights", "slope", "train"),
     "model.bias_name": ({"model": {"kind": "linear"}}, {}, "bias", "offset", "train"),

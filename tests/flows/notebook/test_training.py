@@ -55,6 +55,32 @@ def test_it_comes_to_what_the_same_table_in_a_file_comes_to(
     assert digest(in_memory, "weights") == digest(in_file, "weights")
 
 
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"method": "time", "column": "sold", "cut": "2020-05-01"},
+        {"method": "hash", "column": "key"},
+        {"method": "stratified", "column": "city"},
+        {"method": "stratified", "column": "rooms"},
+        {"method": "sequential", "column": "city"},
+    ],
+    ids=lambda split: f"{split['method']} {split['column']}",
+)
+def test_a_frame_is_divided_by_a_column(
+    prefect: None, own_signals: None, store: Store, split: dict[str, str], tmp_path: Path
+) -> None:
+    keys = [f"house {number}" for number in range(200)]
+    frame = houses().assign(sold=pd.date_range("2020-01-01", periods=200), key=keys)
+    frame.to_csv(tmp_path / "houses.csv", index=False)
+    settings = {**SETTINGS, "split": split, "data": {**SETTINGS["data"], "exclude": ["city", "sold", "key"]}}
+    in_memory = train(settings, data=frame)
+    table = {"kind": "table", "path": str(tmp_path / "houses.csv")}
+    in_file = train({**settings, "data": {**settings["data"], **table}})
+    assert in_memory.features == ("area", "rooms", "garden")
+    assert digest(in_memory, "proof") == digest(in_file, "proof")
+    assert digest(in_memory, "test") == digest(in_file, "test")
+
+
 def digest(run: OpenedRun, name: str) -> str:
     return run.manifest.made(name).digest
 

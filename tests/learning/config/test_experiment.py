@@ -10,7 +10,7 @@ from tasks.learning.config.acceptance import Accept
 from tasks.learning.config.data import LineData
 from tasks.learning.config.experiment import Experiment, rows_by_part
 from tasks.learning.config.model import MODULE_NAMES, Model
-from tasks.learning.config.split import Split
+from tasks.learning.config.split import BY_COLUMN, Split
 from tasks.learning.config.training import Training, require_batch
 
 
@@ -49,6 +49,10 @@ def test_the_two_parameters_must_have_different_names() -> None:
         (Split, {"train": 0.0}),
         (Split, {"train": 1.0}),
         (Split, {"method": "sorted"}),
+        (Split, {"column": ""}),
+        (Split, {"column": "a\nb"}),
+        (Split, {"cut": "2" * 41}),
+        (Split, {"cut": 2020}),
         (Training, {"epochs": 0}),
         (Training, {"epochs": True}),
         (Training, {"learning_rate": 0.0}),
@@ -109,6 +113,21 @@ def test_an_experiment_of_a_batch_that_cannot_be_normalized_is_refused() -> None
     assert "has a single row" in problems(Experiment, **settings)
     settings["model"] |= {"kind": "linear"}
     Experiment.model_validate(settings)
+
+
+@pytest.mark.parametrize("method", BY_COLUMN)
+def test_a_method_that_divides_by_a_column_needs_one_of_a_table(method: str) -> None:
+    assert f"method {method} needs a column: set split.column" in problems(Split, method=method)
+    split = {"method": method, "column": "day"}
+    assert f"split.method {method} is for tables" in problems(Experiment, split=split)
+    table = {"kind": "table", "path": "a.csv", "target": "y"}
+    Experiment.model_validate({"split": split, "data": table, "model": {"kind": "linear"}})
+
+
+def test_fractions_need_not_leave_a_test_part_where_it_begins_at_a_cut() -> None:
+    Split.model_validate({"method": "time", "column": "day", "cut": "2026-01-01", "validation": 0.5})
+    assert "their sum must be below 1" in problems(Split, method="time", column="day", validation=0.5)
+    assert "their sum must be below 1" in problems(Split, cut="2026-01-01", validation=0.5)
 
 
 def test_nothing_is_missing_in_a_line() -> None:

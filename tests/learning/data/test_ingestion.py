@@ -17,9 +17,16 @@ from hypothesis import strategies as st
 from tasks.errors import ExperimentError
 from tasks.learning.config.data import TableData
 from tasks.learning.data import ingestion, table_files
-from tasks.learning.data.ingestion import ingest_table
+from tasks.learning.data.ingestion import Notify, read_dataset
 
 Ingest = Callable[..., dict[str, list[Any]]]
+
+
+def ingest_table(
+    path: Path, data: TableData, impute: Sequence[str] = (), notify: Notify = lambda text: None
+) -> pa.Table:
+    """The dataset in a file."""
+    return read_dataset(table_files.open_table(path, data), data, path, impute, notify=notify)
 
 
 @pytest.fixture
@@ -373,3 +380,13 @@ def test_every_float32_survives_a_csv_file(tmp_path_factory: pytest.TempPathFact
     found = ingest_table(path, TableData(path=str(path), target="y"))
     assert found["a"].to_pylist() == [a for a, _ in rows]
     assert found["b"].to_pylist() == [float(b) for _, b in rows]
+
+
+def test_a_table_that_does_not_fit_in_memory_is_refused(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"a": [1.0, 2.0] * 50_000, "y": [1.0, 2.0] * 50_000})  # 16 bytes a row, twice
+    monkeypatch.setattr(ingestion, "available_memory", lambda: 3_200_000)
+    assert len(ingest(table)["a"]) == 100_000
+    monkeypatch.setattr(ingestion, "available_memory", lambda: 3_199_999)
+    with pytest.raises(ExperimentError, match=r"table\.parquet does not fit in memory: 100,000 rows of 2 columns"):
+        ingest(table)
+    assert len(ingest(table, limit=90_000)["a"]) == 90_000

@@ -107,7 +107,8 @@ def test_refuses_noise_that_float32_cannot_hold():
     "module",
     [
         "data.lines",
-        "data.splitting",
+        "splitting.parts",
+        "splitting.proof",
         "data.tables",
         "evaluation.metrics",
         "evaluation.comparison",

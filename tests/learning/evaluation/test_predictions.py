@@ -89,14 +89,14 @@ def test_no_stage_needs_pandas():
         from tasks.learning.evaluation import metrics
         from tasks.learning.models import networks
         from tasks.learning.evaluation import predictions
-        from tasks.learning.data import splitting
+        from tasks.learning.splitting import parts as splitting, proof
         from tasks.learning.data import tables
         from tasks.learning.data.columns import to_column
         from tasks.learning.reporting.figure_style import render
         split = experiment.Split(method="shuffled", validation=0.1)
         whole = lines.line_table(experiment.LineData())
         parts = splitting.split_rows(whole, split)
-        splitting.prove_partition(whole, parts)
+        proof.prove_partition(whole, parts)
         network = networks.build_network(experiment.Model(), "constructor", "cpu", 0)
         sink = io.BytesIO()
         tables.write_table(parts["train"], sink)

@@ -20,6 +20,7 @@ PLOTS = {
     for name in ("data", "untrained", "trained", "loss", "residuals", "predicted")
 }
 LEARNED = Learned(2, {"weights": 0.679123456, "bias": 0.3})
+SPLIT = {"method": "sequential", "rows": {"train": 40, "test": 10}}
 WORST = [
     {"row": 1234, "split": "test", "x": 0.98, "target": 0.986, "prediction": 0.958812345, "residual": 0.027187655},
     {"row": 7, "split": "train", "x": 0.14, "target": 0.398, "prediction": 0.388, "residual": -0.01},
@@ -32,8 +33,9 @@ def render_report(
     plots: dict[str, bytes],
     learned: Learned = LEARNED,
     worst: Any = WORST,
+    split: Any = SPLIT,
 ) -> str:
-    return render(manifest, metrics, plots, learned, worst)
+    return render(manifest, metrics, split, plots, learned, worst)
 
 
 HOSTILE = (

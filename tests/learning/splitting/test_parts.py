@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tasks.learning.config.data import LineData
 from tasks.learning.config.split import Split
 from tasks.learning.data.lines import line_table
-from tasks.learning.data.splitting import prove_partition, split_rows
+from tasks.learning.splitting.parts import split_rows
+from tasks.learning.splitting.proof import prove_partition
 
 
 def rows(*numbers):

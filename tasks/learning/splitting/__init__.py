@@ -1,0 +1,1 @@
+"""How the rows are divided into parts, and the proof that nothing of one part is in another."""
