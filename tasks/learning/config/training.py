@@ -13,6 +13,9 @@ from tasks.learning.optimizers.registry import OPTIMIZERS, optimizers_with
 from tasks.limits import MOST_THREADS
 from tasks.relevance import MattersIf
 
+#: The schedules that end at `final_learning_rate`.
+FALLING = ("cosine", "one-cycle")
+
 
 class Training(Section):
     """How the model is fitted."""
@@ -77,8 +80,16 @@ class Training(Section):
         description="Evaluations without a better validation loss before training stops and the best weights are "
         "restored; never when not given. Needs split.validation.",
     )
-    schedule: Literal["constant", "step", "cosine"] = Field(
-        "constant", description="Learning rate over the epochs: constant, reduced every step_every, or half a cosine."
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = Field(
+        "constant",
+        description="Learning rate over the epochs: constant, reduced every step_every, half a cosine, or one-cycle: "
+        "up from a 25th in the first 30 % of the epochs, then down; each half a cosine.",
+    )
+    warmup_epochs: Annotated[int, MattersIf(lambda training: training.warmup_epochs > 0)] = Field(
+        0,
+        ge=0,
+        le=MOST_EPOCHS,
+        description="Epochs in which the learning rate rises in equal steps to that of the schedule; 0 for none.",
     )
     step_every: Annotated[int, MattersIf(lambda training: training.schedule == "step")] = Field(
         100, ge=1, le=MOST_EPOCHS, description="Epochs between reductions. Used by the step schedule."
@@ -86,8 +97,8 @@ class Training(Section):
     step_factor: Annotated[Real, MattersIf(lambda training: training.schedule == "step")] = Field(
         0.1, gt=0, le=1, description="Factor of each reduction. Used by the step schedule."
     )
-    final_learning_rate: Annotated[Real, MattersIf(lambda training: training.schedule == "cosine")] = Field(
-        0.0, ge=0, le=LARGEST_STEP, description="Learning rate at the end of the cosine. Used by the cosine schedule."
+    final_learning_rate: Annotated[Real, MattersIf(lambda training: training.schedule in FALLING)] = Field(
+        0.0, ge=0, le=LARGEST_STEP, description="Learning rate at the end. Used by the schedules cosine and one-cycle."
     )
     clip_norm: Real | None = Field(
         None, gt=0, description="Largest L2 norm of the gradient, scaled down to it; unlimited when not given."
@@ -100,7 +111,7 @@ class Training(Section):
                 raise ValueError(
                     f"{setting} belongs to optimizer {' and '.join(optimizers_with(setting))}, not {self.optimizer}"
                 )
-        if self.schedule == "cosine" and self.final_learning_rate > self.learning_rate:
+        if self.schedule in FALLING and self.final_learning_rate > self.learning_rate:
             raise ValueError(
                 f"final_learning_rate ({self.final_learning_rate:g}) must not be above "
                 f"learning_rate ({self.learning_rate:g})"

@@ -77,6 +77,7 @@ WITHOUT_EFFECT_AT_ONE_VALUE = {
     "model.missing_indicators",
     "model.scale_features",
     "model.scale_target",
+    "training.warmup_epochs",
 }
 
 

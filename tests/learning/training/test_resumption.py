@@ -90,6 +90,7 @@ FITS = {
     "momentum": {"momentum": 0.9, "weight_decay": 0.01},
     "step": {"schedule": "step", "step_every": 3},
     "cosine": {"schedule": "cosine", "optimizer": "adam"},
+    "one-cycle": {"schedule": "one-cycle", "warmup_epochs": 3},
     "clipped": {"clip_norm": 0.1},
     "early stopping": {"patience": 2, "learning_rate": 0.3, "evaluate_every": 1},
     "dropout": {"model": {"kind": "mlp", "hidden": [8, 8], "dropout": 0.3, "normalization": "batch"}},
