@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
-from tasks.learning.config.data import Data
+from tasks.learning.config.data import Data, is_csv
 from tasks.learning.config.split import BY_COLUMN, column_apart
 from tasks.relevance import MattersIf
 
@@ -38,8 +38,20 @@ class IngestConfig(StageConfig):
     split: SplitColumn
 
 
-def table_file(config: IngestConfig) -> Path | None:
-    """The file, which people may edit; none for other kinds of data."""
+def csv_file(config: IngestConfig) -> Path | None:
+    """The file, which people may edit, if it is read as CSV."""
+    path = table_path(config)
+    return path if path is not None and is_csv(path) else None
+
+
+def parquet_file(config: IngestConfig) -> Path | None:
+    """Likewise, if it is read as Parquet."""
+    path = table_path(config)
+    return path if path is not None and not is_csv(path) else None
+
+
+def table_path(config: IngestConfig) -> Path | None:
+    """Where the table lies; None for other kinds of data."""
     return Path(config.data.path) if config.data.kind == "table" else None
 
 
@@ -47,7 +59,7 @@ def table_file(config: IngestConfig) -> Path | None:
     IngestConfig,
     outputs=("dataset", "split_values?"),
     libraries=("numpy", "pyarrow"),
-    external={"table": table_file},
+    external={"CSV table": csv_file, "Parquet table": parquet_file},  # apart, since each reads a file as another table
     takes_part=lambda config: config.data.kind == "table",
 )
 def ingest(config: IngestConfig, inputs: Mapping[str, Reference], context: StageContext) -> Outputs:
@@ -59,7 +71,7 @@ def ingest(config: IngestConfig, inputs: Mapping[str, Reference], context: Stage
     from tasks.learning.splitting.values import read_split_values
 
     data, split = cast("TableData", config.data), config.split  # it takes part in no other run
-    path = context.external["table"]
+    (path,) = context.external.values()
     file = open_table(path, data)
     apart = column_apart(split.method, split.column)
     dataset = read_dataset(file, data, path, config.model.impute, apart, context.notice)

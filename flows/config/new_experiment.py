@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flows.errors import InputError
 from tasks.errors import ExperimentError
-from tasks.learning.config.data import FORMATS, TableData
+from tasks.learning.config.data import FORMATS, TableData, is_csv
 
 if TYPE_CHECKING:
     from tasks.learning.data.table_files import TableFile
@@ -160,7 +160,7 @@ def opened(table: Path, target: str) -> tuple["TableFile", TableData]:
         for point in DECIMALS
         if mark != point
     ]
-    if table.suffix.lower() != ".csv":
+    if not is_csv(table):
         return open_table(table, usual), usual
     read: list[tuple[TableFile, TableData]] = []
     for data in (usual, *others):

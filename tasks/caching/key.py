@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -28,6 +28,8 @@ from tasks.relevance import MattersIf
 
 #: The types whose values JSON can hold. A tuple would look like a list there.
 JSON = (bool, dict, float, int, list, str, type(None))
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def stage_call(
     inputs: Mapping[str, Reference],
     external: Mapping[str, ExternalFile] = MappingProxyType({}),
 ) -> StageCall:
-    """Prepares a stage to run: its config of the settings and its key.
+    """Prepares a stage to run: its config of the settings, without what is not in its key, and its key.
 
     Raises:
         ValidationError: the settings lack something that the stage's config declares.
@@ -65,7 +67,8 @@ def stage_call(
     config = stage.config_type.model_validate(settings.model_dump())
     taken = {name: made.digest for name, made in inputs.items()}
     ingredients = own_ingredients(stage, config, external) | labelled("input", taken)
-    return StageCall(stage, config, dict(inputs), dict(external), ingredients, digest_of(ingredients))
+    visible = without_idle(config) if not config.writes_settings else config
+    return StageCall(stage, visible, dict(inputs), dict(external), ingredients, digest_of(ingredients))
 
 
 def own_ingredients(stage: Stage[Any], config: StageConfig, external: Mapping[str, ExternalFile]) -> Ingredients:
@@ -102,10 +105,15 @@ def material_settings(config: StageConfig) -> dict[str, Any]:
     values, shown = flatten(config.model_dump()), flatten(config.model_dump(mode="json"))
     idle = config.immaterial | set(idle_settings(config, defaults_alone=config.writes_settings))
     return {
-        name: value if has_json(values[name]) else f"{kind_of(values[name])} {value}"
+        name: value if has_json(values[name]) else f"{kind_of(values[name])} {in_order(values[name], value)}"
         for name, value in shown.items()
         if not any(f"{name}.".startswith(f"{left_out}.") for left_out in idle)
     }
+
+
+def in_order(value: Any, shown: Any) -> Any:
+    """A value as JSON shows it; a set in an order that is the same in every process."""
+    return sorted(shown, key=repr) if isinstance(value, set | frozenset) else shown
 
 
 def has_json(value: Any) -> bool:
@@ -147,6 +155,22 @@ def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool
             yield f"{prefix}{name}"
         elif isinstance(value, BaseModel):
             yield from idle_settings(value, f"{prefix}{name}.", defaults_alone=defaults_alone)
+
+
+def without_idle(settings: M) -> M:
+    """A config, or a section of one, in which each setting that does not matter has its default.
+
+    So a stage cannot depend on it by mistake: its key has nothing of it.
+    """
+    changes: dict[str, Any] = {}
+    for name, info in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        matters = all(note.rule(settings) for note in info.metadata if isinstance(note, MattersIf))
+        if not matters and not info.is_required():
+            changes[name] = info.get_default(call_default_factory=True)
+        elif matters and isinstance(value, BaseModel):
+            changes[name] = without_idle(value)
+    return settings.model_copy(update=changes)
 
 
 @functools.cache

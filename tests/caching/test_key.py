@@ -296,6 +296,14 @@ class TestRules:
             "all": True,
         }
 
+    def test_a_stage_does_not_see_what_is_not_in_its_key(self) -> None:
+        given = RuledConfig(rules=Rules(step=Step(every=99)), all=True)
+        ruled, writing = (replace(fit, config_type=kind) for kind in (RuledConfig, WritingConfig))
+        assert stage_call(ruled, given, INPUTS).config == RuledConfig()
+        assert stage_call(writing, given, INPUTS).config == WritingConfig(rules=given.rules, all=True)
+        steps = RuledConfig(rules=Rules(name="step", step=Step(every=101)), all=True)
+        assert stage_call(ruled, steps, INPUTS).config == steps
+
     def test_a_setting_that_is_added_with_a_rule_keeps_every_key(self) -> None:
         class Older(StageConfig):
             rules: Rules = Rules()
@@ -394,6 +402,20 @@ def test_settings_of_a_class_that_no_annotation_names_are_refused(field: str, va
     with pytest.raises(UnseenCodeError, match=f"^{name}, which no annotation names"):
         own_ingredients(replace(fit, config_type=DeclaringConfig), config, {})
     assert own_ingredients(replace(fit, config_type=DeclaringConfig), DeclaringConfig(), {})
+
+
+def test_a_set_is_in_the_key_in_an_order_that_is_the_same_in_every_process(
+    start_python: Callable[..., Popen[str]],
+) -> None:
+    code = """if True:
+        from tasks.caching.key import material_settings
+        from tasks.caching.stage import StageConfig
+        class Config(StageConfig):
+            tags: frozenset[str] = frozenset({"a", "b", "c", "d", "e"})
+        print(material_settings(Config()))
+    """
+    found = {start_python(code, PYTHONHASHSEED=seed).communicate(timeout=20)[0] for seed in "1234"}
+    assert found == {"{'tags': \"frozenset ['a', 'b', 'c', 'd', 'e']\"}\n"}
 
 
 def test_keys_are_the_same_in_every_process(start_python: Callable[..., Popen[str]]) -> None:

@@ -182,7 +182,10 @@ def test_only_its_content_counts(store: Store, command: Command, file: Path) -> 
     moved.write_text(moved.read_text() + "50,2,Bonn,true,200000\n")
     code, out, _ = command("plan", str(file), "--data.path", str(moved))
     assert (code, statuses(out)["ingest"]) == (0, "will run")
-    assert "input table" in out
+    assert "input CSV table changed" in out
+    renamed = moved.rename(table.with_name("houses.parquet"))
+    code, _, error = command(*words, "--data.path", str(renamed))
+    assert (code, "houses.parquet is no readable Parquet file" in error) == (1, True)
 
 
 def test_a_relative_path_starts_at_the_file_and_on_the_command_line_at_the_working_directory(

@@ -105,7 +105,7 @@ def outcome(tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> 
     import tasks.save
     from flows.config.experiments import load_experiment, settle
     from flows.train import pipeline
-    from tasks.caching.decision import Walk
+    from tasks.caching.decision import Walk, look_outside
     from tasks.caching.key import code_of, stage_call
     from tasks.caching.stage import Stage, StageContext, StageReport
     from tasks.caching.storage.store import Store
@@ -118,9 +118,15 @@ def outcome(tree: Path, home: Path, source: str, changes: Mapping[str, Any]) -> 
     walk = Walk()
 
     def run(stage: Stage[Any], /, *upstream: Mapping[str, Any]) -> Mapping[str, Any]:
-        call = stage_call(stage, settings, walk.take(stage, upstream))
-        asking = StageReport(stage.name, NO_KEY, "running", ())
-        outputs = stage.function(call.config, call.inputs, StageContext(stage.name, store, lineage=(*reports, asking)))
+        inputs = walk.take(stage, upstream)
+        if not stage.takes_part_with(settings):
+            return {}
+        call = stage_call(stage, settings, inputs, look_outside(stage, settings, settings.name, store))
+        lineage = (*reports, StageReport(stage.name, NO_KEY, "running", ()))
+        external = {name: file.path for name, file in call.external.items()}
+        outputs = stage.function(
+            call.config, call.inputs, StageContext(stage.name, store, external=external, lineage=lineage)
+        )
         reports.append(StageReport(stage.name, NO_KEY, "run", (), 0.0, outputs))
         found[stage.name] = [call.key, {name: made.digest for name, made in outputs.items()}, code_of(stage)]
         return outputs

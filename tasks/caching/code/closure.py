@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from tasks.caching.code.dynamic import REVEALING, UnseenCodeError, find_dynamic, has_dynamic
+from tasks.caching.code.dynamic import OWN_FILE, REVEALING, UnseenCodeError, find_dynamic, has_dynamic
 from tasks.caching.code.locating import Locator
 from tasks.caching.code.names import CLASS, ENTRY, IMPORTS, ORDER, UNKNOWN, Chain, Import, defined_words
 from tasks.caching.code.reader import Form
@@ -69,6 +69,8 @@ class Closure:
             statement = module.statement(index, forms[index])
             if statement.text:
                 texts.setdefault(statement.name, []).append(statement.text)
+            if len(acting := [part.origin for part in statement.imports if self._acts(name, part)]) > 1:
+                texts[statement.name].append(" ".join(acting))
         parts = {part: short_hash("\n".join(lines)) for part, lines in texts.items()}
         order = [index for index, _ in enumerate(module.body) if self._is_in_order(name, index)]
         if len(order) > 1:
@@ -82,6 +84,10 @@ class Closure:
         if module.is_import(index):
             return index in module.ordered or not self._run_by(name, module.run_by(index)).isdisjoint(self._acting)
         return index in forms and (index in module.ordered or (self.has_hooks and index in module.classes))
+
+    def _acts(self, name: str, imported: Import) -> bool:
+        """Whether what a statement of a module imports has side effects: then the order of its imports may matter."""
+        return not self._run_by(name, (imported.module, imported.origin)).isdisjoint(self._acting)
 
     def _run_by(self, name: str, imported: Iterable[str]) -> set[str]:
         """The project modules that a module runs by importing others, except the packages that contain it."""
@@ -270,6 +276,8 @@ class Closure:
     def _follow_unknown(self, name: str, chain: Chain, line: int) -> None:
         """Follows a dotted name that begins with a builtin, a local name, or any other expression."""
         self.declares |= chain == (UNKNOWN, CLASS) or not DECLARING.isdisjoint(chain)
+        if chain[0] == OWN_FILE:
+            self._refuse(name, OWN_FILE, line)
         if hasattr(builtins, chain[0]):
             self._refuse_dynamic(name, f"builtins.{chain[0]}", line)
 
@@ -316,6 +324,6 @@ class Closure:
     def _refuse(self, name: str, what: str, line: int) -> None:
         if not self.allows_dynamic:
             raise UnseenCodeError(
-                f"{self._place(name)}, line {line}: {what} can run code that the cache does not see, so that an edit "
-                "of it would not be noticed. Import by name, or list the modules in the stage's `loads`"
+                f"{self._place(name)}, line {line}: {what} can run code or read files that the cache does not see, so "
+                "that an edit of them would not be noticed. Import by name, or list the modules in the stage's `loads`"
             )

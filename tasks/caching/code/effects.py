@@ -1,6 +1,7 @@
 """Which statements have side effects: they count wherever their module is imported."""
 
 import ast
+import sys
 from collections.abc import Collection, Mapping
 
 from tasks.caching.code.names import DECLARATION, FIELD, bound_names, decorator_name, dotted, full_name, is_import
@@ -156,8 +157,7 @@ class Effects:
             case ast.Tuple() | ast.List() | ast.Set() | ast.Dict():
                 return all(map(self.is_quiet, parts_of(node)))
             case (
-                ast.Attribute()
-                | ast.BinOp()
+                ast.BinOp()
                 | ast.UnaryOp()
                 | ast.BoolOp()
                 | ast.Compare()
@@ -167,9 +167,21 @@ class Effects:
                 | ast.JoinedStr()
                 | ast.FormattedValue()
             ):
-                return all(self.is_quiet(part) and not self._is_effect_result(part) for part in parts_of(node))
+                return all(self.is_quiet(part) and not self._may_act(part) for part in parts_of(node))
+            case ast.Attribute(value=value):
+                return self.is_quiet(value) and not self._is_effect_result(value)
             case _:
                 return False
+
+    def _may_act(self, node: ast.expr) -> bool:
+        """Whether the operators of a value may have effects: it is the result of one with effects, or imported.
+
+        Values of the standard library have none.
+        """
+        chain = dotted(node)
+        origin = self.aliases.get(chain[0], "") if chain else ""
+        is_foreign = bool(origin) and origin.partition(".")[0] not in sys.stdlib_module_names
+        return is_foreign or self._is_effect_result(node)
 
     def _is_effect_result(self, node: ast.expr) -> bool:
         """Whether an expression is a name that a statement with effects bound: its operators may have effects too."""

@@ -14,6 +14,7 @@ validators in their classes do not affect results by themselves, and only other 
 (`tasks.caching.code.reader`). And the machinery of the cache is one number in the key (`tasks.caching.stage.FORMAT`).
 """
 
+import ast
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,11 @@ from types import MappingProxyType
 from tasks.caching.code.closure import Closure, Read
 from tasks.caching.code.dynamic import UnseenCodeError
 from tasks.caching.code.sources import PROJECT, imported_otherwise, pin_absent, pin_place, source_of
+from tasks.caching.code.syntax import Module
+
+#: The packages that install the project's finder, and so are imported before, and what they may do if a stage has them.
+STARTING = frozenset({"flows", "tasks"})
+START = "from tasks.caching.code.sources import install\ninstall()"
 
 #: The package that is left out.
 MACHINERY = "tasks.caching"
@@ -65,6 +71,7 @@ def fingerprint(
     closure.follow_all()
     if read is source_of:
         require_pinned(closure.modules)
+        require_plain_start(closure.modules)
         for found, code in closure.modules.items():
             pin_place(found, code.path)
         for sought, files in closure.locator.located.items():
@@ -84,4 +91,21 @@ def require_pinned(modules: Iterable[str]) -> None:
             raise UnseenCodeError(
                 f"{name} was imported before flows and tasks, so that it may run other code than is in its file now: "
                 "import flows first"
+            )
+
+
+def require_plain_start(modules: Mapping[str, Module]) -> None:
+    """Checks that no stage depends on what the packages define that install the project's finder.
+
+    Python itself loads them, and accepts old bytecode of a file that was edited and kept its size and time.
+
+    Raises:
+        UnseenCodeError: one does.
+    """
+    for name in STARTING & modules.keys():
+        module = modules[name]
+        if ast.unparse(ast.Module(module.body, [])) != START:
+            raise UnseenCodeError(
+                f"{module.path} defines more than the start of the project's finder, and a stage reaches it, so that "
+                "an edit of it may not be noticed: define it in another module"
             )

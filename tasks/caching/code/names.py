@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -96,8 +97,8 @@ def absolute_name(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*kept, *((node.module,) if node.module else ())])
 
 
-def bound_names(statement: ast.stmt) -> list[str]:
-    """The names that a top-level statement binds, including those inside blocks."""
+def bound_names(statement: ast.stmt, *, by_imports: bool = True) -> list[str]:
+    """The names that a top-level statement binds, including those inside blocks; also by imports, if asked for."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
@@ -109,11 +110,24 @@ def bound_names(statement: ast.stmt) -> list[str]:
                 found.append(name)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 found.append(name)
-            case ast.Import(names=names) | ast.ImportFrom(names=names):
+            case ast.Import(names=names) | ast.ImportFrom(names=names) if by_imports:
                 found += [alias.asname or alias.name.partition(".")[0] for alias in names]
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 found.append(name)
+            case ast.MatchMapping(rest=str(name)):
+                found.append(name)
     return list(dict.fromkeys(found))
+
+
+def stand_ins(aliases: Mapping[str, str], body: Iterable[ast.stmt]) -> dict[str, str]:
+    """The imported names and the builtins that a module gives another meaning: what each stands for is not known.
+
+    Args:
+        aliases: what the names stand for that the module imports.
+        body: of the module.
+    """
+    bound = {name for statement in body for name in bound_names(statement, by_imports=False)}
+    return {name: f"{UNKNOWN}.{name}" for name in bound if name in aliases or hasattr(builtins, name)}
 
 
 def defined_name(statement: ast.stmt) -> str:
@@ -166,3 +180,25 @@ def decorator_name(node: ast.expr, aliases: Mapping[str, str]) -> str:
 def is_import(statement: ast.stmt) -> bool:
     """Whether a statement is an import."""
     return isinstance(statement, ast.Import | ast.ImportFrom)
+
+
+def split_imports(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """A block whose imports are split so that each binds one name."""
+    for statement in body:
+        match statement:
+            case ast.Import(names=names):
+                yield from (ast.copy_location(ast.Import([alias]), statement) for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                yield from (ast.copy_location(ast.ImportFrom(module, [alias], level), statement) for alias in names)
+            case _:
+                yield statement
+
+
+def in_import_order(body: Iterable[ast.stmt]) -> list[ast.stmt]:
+    """A block whose adjacent imports are sorted, unless they bind a name twice."""
+    ordered: list[ast.stmt] = []
+    for are_imports, run in itertools.groupby(body, key=is_import):
+        statements = list(run)
+        names = [name for statement in statements for name in bound_names(statement)] if are_imports else []
+        ordered += sorted(statements, key=ast.dump) if are_imports and len(set(names)) == len(names) else statements
+    return ordered

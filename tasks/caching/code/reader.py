@@ -1,13 +1,12 @@
 """Reads the part of a statement that affects results, and the names that this depends on.
 
 Comments and formatting are not part of a syntax tree. The following is dropped in addition: docstrings, `pass`, the
-order of adjacent imports at the top level, annotations of functions and variables, blocks under `if TYPE_CHECKING:`,
+order of adjacent imports, annotations of functions and variables, blocks under `if TYPE_CHECKING:`,
 and the texts and bounds of pydantic fields, which describe and refuse values but do not produce any. Annotations of
 fields of classes are kept.
 """
 
 import ast
-import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -24,7 +23,8 @@ from tasks.caching.code.names import (
     dotted,
     full_name,
     imports_in,
-    is_import,
+    in_import_order,
+    split_imports,
 )
 from tasks.caching.code.settings_syntax import (
     DECLARING,
@@ -46,25 +46,6 @@ DESCRIBING = frozenset({"description", "title", "examples"})
 
 #: Arguments that refuse values: in settings they do not affect results, since the key has the accepted values.
 REFUSING = frozenset({"ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern"})
-
-
-def split_imports(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """A block whose imports are split so that each binds one name."""
-    for statement in body:
-        match statement:
-            case ast.Import(names=names):
-                yield from (ast.copy_location(ast.Import([alias]), statement) for alias in names)
-            case ast.ImportFrom(module=module, names=names, level=level):
-                yield from (ast.copy_location(ast.ImportFrom(module, [alias], level), statement) for alias in names)
-            case _:
-                yield statement
-
-
-def in_import_order(body: Iterable[ast.stmt]) -> list[ast.stmt]:
-    """A block whose adjacent imports are sorted."""
-    runs = itertools.groupby(body, key=is_import)
-    ordered = (sorted(run, key=ast.dump) if are_imports else list(run) for are_imports, run in runs)
-    return list(itertools.chain.from_iterable(ordered))
 
 
 class Reader:
@@ -112,9 +93,13 @@ class Reader:
             self.text.append("]")
 
     def read_block(self, body: Iterable[ast.stmt]) -> None:
-        """Reads a block of statements."""
+        """Reads a block of statements. `Closure` adds the order of its imports, where that may matter."""
         self.text.append("{")
-        for statement in self.cleaned(body):
+        statements = self.cleaned(body)
+        for statement in statements:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                self.imports += imports_in(statement, self.package)
+        for statement in in_import_order(statements):
             self.read(statement)
         self.text.append("}")
 
@@ -192,9 +177,8 @@ class Reader:
             self._found.setdefault((name,), node.lineno)
 
     def read_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        """Reads an import inside a statement."""
+        """Reads an import inside a statement, whose names `read_block` notes."""
         self.text.append(ast.dump(node))
-        self.imports += imports_in(node, self.package)
 
     def read_call(self, node: ast.Call) -> None:
         """Reads a call; of pydantic's Field, without texts and bounds."""

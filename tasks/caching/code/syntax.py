@@ -16,10 +16,12 @@ from tasks.caching.code.names import (
     full_name,
     imports_in,
     imports_of,
+    in_import_order,
     is_import,
+    stand_ins,
     stars_in,
 )
-from tasks.caching.code.reader import Form, Reader, in_import_order
+from tasks.caching.code.reader import Form, Reader
 from tasks.caching.code.settings_syntax import declares_any, forward_names, is_type
 
 #: The modules that define TYPE_CHECKING.
@@ -38,7 +40,7 @@ class Statement:
         text: the part of it that affects results.
         uses: the names that it reads, with the line of each.
         annotated: the names in its annotations of fields and its base classes, likewise.
-        imports: what is imported anywhere in it.
+        imports: what is imported anywhere in it, in its order.
     """
 
     name: str
@@ -88,7 +90,8 @@ class Module:
     @functools.cached_property
     def aliases(self) -> dict[str, str]:
         """What the names stand for that it imports."""
-        return {found.alias: found.origin for found in self.imports}
+        found = {found.alias: found.origin for found in self.imports}
+        return found | stand_ins(found, self.body)
 
     @functools.cached_property
     def classes(self) -> tuple[int, ...]:
@@ -215,7 +218,7 @@ def parse(path: Path, source: bytes, package: str) -> Module:
     for index, statement in enumerate(body):
         for name in bound_names(statement):
             binders.setdefault(name, []).append(index)
-    effects = Effects(aliases, frozenset(binders))
+    effects = Effects(aliases | stand_ins(aliases, body), frozenset(binders))
     effective = frozenset(index for index, statement in enumerate(body) if effects.of(statement))
     shared = {index for found in binders.values() if len(found) > 1 for index in found}
     rebindable = {name for name, found in binders.items() if len(found) > 1 or may_change(body[found[0]])}
@@ -247,9 +250,9 @@ def rebinds_type_checking(tree: ast.Module) -> bool:
     name = "TYPE_CHECKING"
     for node in ast.walk(tree):
         match node:
-            case ast.Name(id=found, ctx=ast.Store()) | ast.arg(arg=found) if found == name:
+            case ast.arg(arg=found) | ast.Name(id=found, ctx=ast.Store()) if found == name:  # also in an expression
                 return True
-            case ast.FunctionDef(name=found) | ast.ClassDef(name=found) if found == name:
+            case ast.stmt() if not is_import(node) and name in bound_names(node):
                 return True
             case ast.ImportFrom(module=module, names=names, level=level) if level or module not in TYPING:
                 if any(name in (alias.name, alias.asname) for alias in names):

@@ -23,6 +23,11 @@ KIND = "What the dataset is: line, a straight line; table, a table in a file."
 FORMATS = (".csv", ".parquet")
 
 
+def is_csv(path: PurePath) -> bool:
+    """Whether a table is read as CSV, by how the name of its file ends; as Parquet otherwise."""
+    return path.suffix.lower() == ".csv"
+
+
 class LineData(Section):
     """A straight line, y = weight · x + bias, at evenly spaced x; float32."""
 

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tasks.errors import ExperimentError
-from tasks.learning.config.data import TableData
+from tasks.learning.config.data import TableData, is_csv
 from tasks.learning.data.tables import IN_THREADS
 
 #: Bytes of a CSV file that are read at once, and from which the types of its columns are inferred.
@@ -62,7 +62,7 @@ def open_table(path: Path, data: TableData) -> TableFile:
     Raises:
         ExperimentError: the file is no such table.
     """
-    return CsvFile(path, data) if path.suffix.lower() == ".csv" else ParquetTable(path)
+    return CsvFile(path, data) if is_csv(path) else ParquetTable(path)
 
 
 class CsvFile:

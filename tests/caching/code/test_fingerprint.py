@@ -510,6 +510,51 @@ UNLIKE = {
         "from tasks.kept import ALL\nfrom tasks.one import ALL\ndef draw(): return ALL",
         KEPT,
     ),
+    "an operator of what is imported": (
+        "from tasks.steps import BY\nSTEP = BY >> 0.25\ndef draw(): return 1",
+        "from tasks.steps import BY\nSTEP = BY >> 0.75\ndef draw(): return 1",
+        {"tasks/steps.py": "BY = Register()"},
+    ),
+    "an entry of what is imported": (
+        "from tasks import steps\nSTEP = steps.BY[0.25]\ndef draw(): return 1",
+        "from tasks import steps\nSTEP = steps.BY[0.75]\ndef draw(): return 1",
+        {"tasks/steps.py": "BY = Register()"},
+    ),
+    "a decorator with the name of one without effects": (
+        "from functools import cache\ndef cache(f): f()\n@cache\ndef other(): return 1\ndef draw(): return 1",
+        "from functools import cache\ndef cache(f): f()\n@cache\ndef other(): return 2\ndef draw(): return 1",
+        {},
+    ),
+    "a decorator with the name of a builtin": (
+        "def property(f): f()\n@property\ndef other(): return 1\ndef draw(): return 1",
+        "def property(f): f()\n@property\ndef other(): return 2\ndef draw(): return 1",
+        {},
+    ),
+    "a function with the name of one without effects": (
+        "from functools import partial\nif 1:\n  def partial(n): A.append(n)\nN = partial(1)\ndef draw(): return 1",
+        "from functools import partial\nif 1:\n  def partial(n): A.append(n)\nN = partial(2)\ndef draw(): return 1",
+        {},
+    ),
+    "a name that a pattern binds": (
+        "def draw():\n  match 1:\n    case TYPE_CHECKING: pass\n  if TYPE_CHECKING:\n    return 1",
+        "def draw():\n  match 1:\n    case TYPE_CHECKING: pass\n  if TYPE_CHECKING:\n    return 2",
+        {},
+    ),
+    "a name that the rest of a pattern binds": (
+        "def draw():\n  match {}:\n    case {**TYPE_CHECKING}: pass\n  if TYPE_CHECKING:\n    return 1",
+        "def draw():\n  match {}:\n    case {**TYPE_CHECKING}: pass\n  if TYPE_CHECKING:\n    return 2",
+        {},
+    ),
+    "a name that an exception binds": (
+        "def draw():\n  try: f()\n  except ValueError as TYPE_CHECKING:\n    if TYPE_CHECKING:\n      return 1",
+        "def draw():\n  try: f()\n  except ValueError as TYPE_CHECKING:\n    if TYPE_CHECKING:\n      return 2",
+        {},
+    ),
+    "an asynchronous function of that name": (
+        "async def TYPE_CHECKING(): pass\nif TYPE_CHECKING:\n  N = 1\ndef draw(): return N",
+        "async def TYPE_CHECKING(): pass\nif TYPE_CHECKING:\n  N = 2\ndef draw(): return N",
+        {},
+    ),
     "two stars": (
         "from tasks.one import *\nfrom tasks.two import *\ndef draw(): return ALL",
         "from tasks.two import *\nfrom tasks.one import *\ndef draw(): return ALL",
@@ -676,6 +721,14 @@ def test_what_makes_something_else_has_another_fingerprint(project: Path, kind: 
 
 
 ALIKE = {
+    "sorted imports in a function": (
+        "def draw():\n  import json\n  from tasks.learning import constants\n  import abc\n  return 1",
+        "def draw():\n  import abc\n  import json\n  from tasks.learning import constants\n  return 1",
+    ),
+    "names of one import in a function": (
+        "def draw():\n  if 1:\n    from math import pi, e\n  return pi",
+        "def draw():\n  if 1:\n    from math import e, pi\n  return pi",
+    ),
     "sorted imports of what only defines": (
         "import tasks.learning.constants\nimport json\ndef draw(): return 1",
         "import json\nimport tasks.learning.constants\ndef draw(): return 1",
@@ -743,6 +796,18 @@ DYNAMIC = [
     "import os\ndef draw(): return os.sys.modules['a']",
     "import json\ndef draw(): return json.__path__",
     "import json\njson.__path__.append('a')\ndef draw(): return 1",
+    "import pickle\ndef draw(): return pickle.loads(b'ctasks.learning.loop\\nf\\n.')",
+    "import logging.config\ndef draw(): return logging.config.dictConfig({'()': 'tasks.learning.loop.f'})",
+    "import timeit\ndef draw(): return timeit.timeit('from tasks.learning.loop import f')",
+    "from unittest import mock\ndef draw(): return mock.patch('tasks.learning.loop.f')",
+    "import subprocess, sys\ndef draw(): return subprocess.run([sys.executable, '-m', 'a'])",
+    "import os\ndef draw(): return os.system('python -m a')",
+    "import types\ndef draw(): return types.LambdaType(None, {})",
+    "import ctypes\ndef draw(): return ctypes.pythonapi",
+    "import typing\ndef draw(): return typing.get_type_hints(draw)",
+    "import inspect\ndef draw(): return inspect.getsource(draw)",
+    "from pathlib import Path\ndef draw(): return Path(__file__).with_name('a.txt').read_text()",
+    "from importlib import resources\ndef draw(): return resources.files('tasks')",
 ]
 
 
@@ -777,7 +842,9 @@ def test_what_loads_no_code_is_not_refused(project: Path, code: str) -> None:
 def test_a_package_that_changes_where_its_modules_are_found_is_refused(project: Path, line: str) -> None:
     write(project, "models/__init__.py", f"X = 1\n{line}")
     write(project, "models/a.py", "N = 1")
-    with pytest.raises(UnseenCodeError, match=r"^models/__init__\.py, line 2: __path__ can run code that the cache"):
+    with pytest.raises(
+        UnseenCodeError, match=r"^models/__init__\.py, line 2: __path__ can run code or read files that the cache"
+    ):
         drawn(project, "from models.a import N\ndef draw(): return N")
 
 

@@ -304,6 +304,23 @@ def test_a_module_that_was_imported_before_the_finder_is_refused(copy: Path, pyt
     assert python(code, "before").startswith("models.scale was imported before flows and tasks,")
 
 
+def test_what_python_itself_loads_may_define_nothing(copy: Path, python: Callable[..., Any]) -> None:
+    """Of the package that installs the finder, an edit that keeps size and time would run the bytecode from before."""
+    code = """
+        import json, tasks.fit
+        from tasks.caching.code.fingerprint import fingerprint
+        try:
+            print(json.dumps(list(fingerprint("tasks.fit", "fit"))))
+        except ValueError as error:
+            print(json.dumps(str(error)))
+        """
+    package = copy / "tasks" / "__init__.py"
+    package.write_text(package.read_text().replace('"""What', '"""All that') + "\n# A comment.\n")
+    assert "tasks/fit.py: fit" in python(code)
+    package.write_text(package.read_text() + "SCALE = 1.0\n")
+    assert "defines more than the start of the project's finder" in python(code)
+
+
 def test_bytecode_is_used_while_its_source_stays(copy: Path, python: Callable[..., Any]) -> None:
     python(PROBE, "fit", "never")
     (kept,) = (copy / "tasks" / "__pycache__").glob("rates.*.pyc")
