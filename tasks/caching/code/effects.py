@@ -1,10 +1,12 @@
 """Which statements have side effects: they count wherever their module is imported."""
 
 import ast
+import functools
 import sys
 from collections.abc import Collection, Mapping
 
 from tasks.caching.code.names import DECLARATION, FIELD, bound_names, decorator_name, dotted, full_name, is_import
+from tasks.caching.code.sources import PROJECT, edited_elsewhere
 
 #: Decorators without side effects, which do not read annotations either.
 QUIET_DECORATORS = frozenset(
@@ -156,32 +158,30 @@ class Effects:
                 return self._is_quiet_call(function, given) and all(map(self.is_quiet, given))
             case ast.Tuple() | ast.List() | ast.Set() | ast.Dict():
                 return all(map(self.is_quiet, parts_of(node)))
+            case ast.BinOp() | ast.UnaryOp() | ast.Subscript():
+                return all(self.is_quiet(part) and not self._may_act(part) for part in parts_of(node))
             case (
-                ast.BinOp()
-                | ast.UnaryOp()
+                ast.Attribute()
                 | ast.BoolOp()
                 | ast.Compare()
-                | ast.Subscript()
                 | ast.Slice()
                 | ast.IfExp()
                 | ast.JoinedStr()
                 | ast.FormattedValue()
             ):
-                return all(self.is_quiet(part) and not self._may_act(part) for part in parts_of(node))
-            case ast.Attribute(value=value):
-                return self.is_quiet(value) and not self._is_effect_result(value)
+                return all(self.is_quiet(part) and not self._is_effect_result(part) for part in parts_of(node))
             case _:
                 return False
 
     def _may_act(self, node: ast.expr) -> bool:
-        """Whether the operators of a value may have effects: it is the result of one with effects, or imported.
+        """Whether an operator or a subscript of a value may have effects: of the result of an effect, or of an import.
 
-        Values of the standard library have none.
+        Of what is imported, project code alone: others define types so. And nothing is compared or formatted for its
+        effects.
         """
         chain = dotted(node)
         origin = self.aliases.get(chain[0], "") if chain else ""
-        is_foreign = bool(origin) and origin.partition(".")[0] not in sys.stdlib_module_names
-        return is_foreign or self._is_effect_result(node)
+        return self._is_effect_result(node) or (bool(origin) and is_edited(origin.partition(".")[0]))
 
     def _is_effect_result(self, node: ast.expr) -> bool:
         """Whether an expression is a name that a statement with effects bound: its operators may have effects too."""
@@ -194,6 +194,13 @@ class Effects:
         if name.startswith("builtins.") and dotted(function)[0] in self.bound:
             return False
         return name in QUIET_CALLS or (name in QUIET_WITH_LITERALS and all(map(is_literal_container, given)))
+
+
+@functools.cache
+def is_edited(name: str) -> bool:
+    """Whether a top-level module or package is project code, and not Python's own or installed."""
+    lies_here = (PROJECT / name).is_dir() or (PROJECT / f"{name}.py").is_file()
+    return lies_here or (name not in sys.stdlib_module_names and bool(edited_elsewhere(name)))
 
 
 def parts_of(node: ast.expr) -> list[ast.expr]:
