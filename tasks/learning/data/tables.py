@@ -36,8 +36,8 @@ MOST_TEXT = 1 << 31
 #: Bytes beside the values themselves: for each value, such as its index in a dictionary, and for the whole column.
 OVERHEAD, COLUMN_OVERHEAD = 8, 1 << 10
 
-#: Pages without values that a column can have: a dictionary of missing texts, and the page of a group without rows. More
-#: of them are a waste of time: each takes five bytes.
+#: Pages without values that a column can have: a dictionary of missing texts, and the page of a group without rows. Of
+#: more, a small file could have thousands: each takes five bytes.
 MOST_EMPTY = 2
 
 Source = Path | bytes
