@@ -6,7 +6,7 @@ Only data/ and artifacts/ as a whole may be links, to another disk.
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tasks.caching.storage.contents import RESERVED
+from tasks.caching.storage.contents import RESERVED, is_folder, list_folder
 from tasks.caching.storage.store import Store
 
 #: Folders in artifacts/records that are not those of stages.
@@ -54,3 +54,17 @@ def linked_folders(store: Store, stages: Collection[str] = ()) -> Iterator[Path]
     for folder in (*apart, *(place / name for name in sorted(named) for place in (data, artifacts, records))):
         if folder.is_symlink():
             yield folder
+    yield from links_below(records / "last", 1)
+    yield from links_below(artifacts / "states", 2)
+
+
+def links_below(folder: Path, levels: int) -> Iterator[Path]:
+    """Links in so many levels below a folder, which itself need not exist; they are not followed.
+
+    The store writes files at the level below these: a link would have them written elsewhere.
+    """
+    for path in reversed(list_folder(folder) if is_folder(folder) else []):
+        if path.is_symlink():
+            yield path
+        elif levels > 1:
+            yield from links_below(path, levels - 1)
