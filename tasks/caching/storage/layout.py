@@ -47,24 +47,18 @@ def linked_folders(store: Store, stages: Collection[str] = ()) -> Iterator[Path]
     """
     data, artifacts, records = store.locate("data"), store.artifacts, store.records
     named = {*stages, *(path.name for path in (records.iterdir() if records.is_dir() else ()))} - RESERVED_IN_RECORDS
+    states = artifacts / "states"
     apart = [
         *(artifacts / name for name in sorted(RESERVED)),
         *(records / name for name in sorted(RESERVED_IN_RECORDS)),
     ]
-    for folder in (*apart, *(place / name for name in sorted(named) for place in (data, artifacts, records))):
+    for folder in (*apart, *(place / name for name in sorted(named) for place in (data, artifacts, records, states))):
         if folder.is_symlink():
             yield folder
-    yield from links_below(records / "last", 1)
-    yield from links_below(artifacts / "states", 2)
+    for folder in (records / "last", *(states / name for name in sorted(named))):
+        yield from links_in(folder)
 
 
-def links_below(folder: Path, levels: int) -> Iterator[Path]:
-    """Links in so many levels below a folder, which itself need not exist; they are not followed.
-
-    The store writes files at the level below these: a link would have them written elsewhere.
-    """
-    for path in reversed(list_folder(folder) if is_folder(folder) else []):
-        if path.is_symlink():
-            yield path
-        elif levels > 1:
-            yield from links_below(path, levels - 1)
+def links_in(folder: Path) -> Iterator[Path]:
+    """Links in a folder in which the store makes folders; none if it is missing, or a link itself."""
+    yield from (path for path in reversed(list_folder(folder) if is_folder(folder) else []) if path.is_symlink())
