@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from flows.errors import InputError
+from pydantic import ValidationError
+
+from flows.config.experiments import ExperimentFile, with_absolute_path
+from flows.config.toml_file import parse_toml
+from flows.errors import InputError, list_problems
 from tasks.errors import ExperimentError
 from tasks.learning.config.data import FORMATS, TableData, is_csv
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tasks.learning.data.table_files import TableFile
 
 #: The marks between the values of a CSV file, and the decimal points, that are tried.
@@ -81,27 +87,33 @@ def write_new_experiment(table: Path, target: str, output: Path | None) -> NewEx
         output: the file to write; named after the table, in the working directory, if None.
 
     Raises:
-        InputError: the table cannot be read, has no such column of numbers or nothing to predict it by, or the output
-            exists already.
+        InputError: the table cannot be read, has no such column of numbers, nothing to predict it by or a column that
+            no experiment can name, or the output exists already.
     """
+    require_names(table, output)
     if table.suffix.lower() not in FORMATS:
         raise InputError(f"{table} is no table: give a file that ends in {' or '.join(FORMATS)}")
     output = output or Path(f"{slug(table.stem)}.toml")
     if output.suffix != ".toml":
         raise InputError(f"{output} must end in .toml")
+    if table.exists() and not table.is_file():  # to open a pipe is to wait for somebody who writes into it
+        raise InputError(f"{table} is no plain file: give the path of one")
     try:
         new, data = inspect_table(table, target, output)
     except ExperimentError as error:
         raise InputError(str(error)) from error
+    except ValidationError as error:
+        raise list_problems(error, str(table), "table") from error
     except OSError as error:
         raise InputError(f"{table} cannot be read: {error.strerror or error}") from error
     text = TEMPLATE.format(
         target=quoted(target),
-        name=quoted(table.name)[1:-1],
-        file=quoted(str(output))[1:-1],
+        name=in_comment(table.name),
+        file=in_comment(str(output)),
         path=quoted(path_in(table, output)),
         columns=column_lines(new, data),
     )
+    require_loadable(text, output)
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -112,25 +124,59 @@ def write_new_experiment(table: Path, target: str, output: Path | None) -> NewEx
     return new
 
 
+def require_names(table: Path, output: Path | None) -> None:
+    """Checks that a file in UTF-8 can name the table and itself.
+
+    Raises:
+        InputError: it cannot.
+    """
+    for path in (table, output or table):
+        try:
+            str(path.absolute()).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{str(path.absolute())!r} is not in UTF-8: rename it") from error
+
+
+def require_loadable(text: str, output: Path) -> None:
+    """Checks that what is about to be written is an experiment.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        settings = {"name": output.stem, **parse_toml(text.encode())}
+        ExperimentFile.model_validate(with_absolute_path(settings, output.absolute().parent))
+    except ValidationError as error:
+        raise list_problems(error, str(output)) from error
+    except ValueError as error:
+        raise InputError(f"{output} would be no experiment: {error}") from error
+
+
 def inspect_table(table: Path, target: str, output: Path) -> tuple[NewExperiment, TableData]:
     """What a table offers, and how it is read.
 
     Raises:
         ExperimentError: it cannot be read, has no such column of numbers, or nothing to predict it by.
         OSError: likewise.
+        ValidationError: no experiment can have such a target, or leave out such a column.
     """
-    from tasks.learning.data.ingestion import choose_columns, described, is_numeric
+    from tasks.learning.data.ingestion import choose_columns, is_numeric
 
     file, data = opened(table, target)
     excluded = {
-        field.name: described(field.type)
-        for field in file.columns
-        if field.name != target and not is_numeric(field.type)
+        field.name: held(field.type) for field in file.columns if field.name != target and not is_numeric(field.type)
     }
-    data = data.model_copy(update={"exclude": list(excluded)})
+    data = TableData.model_validate(data.model_dump() | {"exclude": list(excluded)})
     columns = choose_columns(file, data, table)
     gaps = columns_with_gaps(file, (*columns.features, target))
     return NewExperiment(output, target, columns.features, excluded, gaps), data
+
+
+def held(kind: "pa.DataType") -> str:
+    """What a column holds that is not numeric, in words, without those of the table: names of nested columns."""
+    from tasks.learning.data.ingestion import described
+
+    return "nested values" if kind.num_fields else described(kind)
 
 
 def columns_with_gaps(file: "TableFile", names: Sequence[str]) -> tuple[str, ...]:
@@ -174,10 +220,10 @@ def opened(table: Path, target: str) -> tuple["TableFile", TableData]:
 
 def column_lines(new: NewExperiment, data: TableData) -> str:
     """The lines of the file on columns, and on how the table is read if it is not as usual."""
-    lines = [f"# The features: {', '.join(new.features)}."]
+    lines = [f"# The features: {in_comment(', '.join(new.features))}."]
     if new.excluded:
-        held = ", ".join(f"{name} ({what})" for name, what in new.excluded.items())
-        lines += [f"# Columns without numbers are left out: {held}.", f"exclude = {quoted(list(new.excluded))}"]
+        texts = in_comment(", ".join(f"{name} ({what})" for name, what in new.excluded.items()))
+        lines += [f"# Columns without numbers are left out: {texts}.", f"exclude = {quoted(list(new.excluded))}"]
     if new.gaps:
         lines += [
             "# Rows in which one of these has no value are left out; see model.impute for another way.",
@@ -202,3 +248,8 @@ def slug(name: str) -> str:
 def quoted(value: str | Sequence[str]) -> str:
     """A text, or a list of texts, in TOML, which writes them as JSON does (but for DEL)."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def in_comment(text: str) -> str:
+    """A text in a comment of TOML, which the end of a line would end."""
+    return quoted(text)[1:-1]

@@ -41,7 +41,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
+        return parse_toml(file.read(MOST_BYTES + 1))
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """What the bytes of a TOML file say; see `read_toml`.
+
+    Raises:
+        ExcessError: they are too many, or nested too deeply.
+        ValueError: they are no TOML, no UTF-8, or have a number with too many digits.
+    """
     if len(content) > MOST_BYTES:
         raise ExcessError(f"it has more than {MOST_BYTES:,} bytes")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

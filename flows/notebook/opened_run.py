@@ -205,8 +205,8 @@ class OpenedRun:
 
         with self.intact():
             description = self._description()
-            columns = columns_in(description)
-        inputs = read_features(frame, columns.features, imputed_in(description))
+            columns, imputed = columns_in(description), imputed_in(description)
+        inputs = read_features(frame, columns.features, imputed)
         with threads_of_torch(self.manifest.environment.threads):
             predictions = predict(self.model(device), inputs, resolve(device))
         return pd.Series(predictions, frame.index, name=columns.target)
@@ -248,8 +248,17 @@ def columns_in(description: Mapping[str, Any]) -> Columns:
 
 
 def imputed_in(description: Mapping[str, Any]) -> list[str]:
-    """The features that a described model fills in where they are missing."""
-    return list((description.get("imputation") or {}).get("features", ()))
+    """The features that a described model fills in where they are missing.
+
+    Raises:
+        ValueError: the description does not name them.
+    """
+    match description.get("imputation"):
+        case None:
+            return []
+        case {"features": [*names]} if all(isinstance(name, str) for name in names):
+            return names
+    raise ValueError(f"{MODEL} does not name the features that the model fills in")
 
 
 @contextlib.contextmanager

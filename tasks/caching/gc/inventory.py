@@ -128,7 +128,7 @@ def read_records(store: Store) -> Iterator[tuple[str, Record]]:
         ForeignStoreError: another version of this project made one of them.
         UnreadableStoreError: one of them is damaged or unreadable.
     """
-    for path in files(store.records):
+    for path in files(store.records, 2):  # a folder in the place of a record is none
         if path.relative_to(store.records).parts[0] in {"locks", "last"} or path.name.startswith(".tmp-"):
             continue
         try:
@@ -177,7 +177,7 @@ def last_used(store: Store, stage: str | None = None) -> Iterator[tuple[str, str
     Raises:
         UnreadableStoreError: what an experiment last used cannot be read.
     """
-    for path in files(store.records / "last"):
+    for path in files(store.records / "last", 2):
         if not path.name.startswith(".tmp-") and stage in {None, path.stem} and (named := named_by_note(path, store)):
             yield named, str(store.relative(path))
 

@@ -6,7 +6,7 @@ Only data/ and artifacts/ as a whole may be links, to another disk.
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tasks.caching.storage.contents import RESERVED
+from tasks.caching.storage.contents import RESERVED, is_folder, list_folder
 from tasks.caching.storage.store import Store
 
 #: Folders in artifacts/records that are not those of stages.
@@ -47,10 +47,18 @@ def linked_folders(store: Store, stages: Collection[str] = ()) -> Iterator[Path]
     """
     data, artifacts, records = store.locate("data"), store.artifacts, store.records
     named = {*stages, *(path.name for path in (records.iterdir() if records.is_dir() else ()))} - RESERVED_IN_RECORDS
+    states = artifacts / "states"
     apart = [
         *(artifacts / name for name in sorted(RESERVED)),
         *(records / name for name in sorted(RESERVED_IN_RECORDS)),
     ]
-    for folder in (*apart, *(place / name for name in sorted(named) for place in (data, artifacts, records))):
+    for folder in (*apart, *(place / name for name in sorted(named) for place in (data, artifacts, records, states))):
         if folder.is_symlink():
             yield folder
+    for folder in (records / "last", *(states / name for name in sorted(named))):
+        yield from links_in(folder)
+
+
+def links_in(folder: Path) -> Iterator[Path]:
+    """Links in a folder in which the store makes folders; none if it is missing, or a link itself."""
+    yield from (path for path in reversed(list_folder(folder) if is_folder(folder) else []) if path.is_symlink())

@@ -130,6 +130,13 @@ class TableData(Section):
             require_column_name(name)
         return value
 
+    @field_validator("target", "features")
+    @classmethod
+    def _are_single_columns(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if EVERY_COLUMN in ([value] if isinstance(value, str) else value or ()):
+            raise ValueError(f"{EVERY_COLUMN!r} stands for every column and names none: give the name of one")
+        return value
+
     @model_validator(mode="after")
     def _columns_and_marks_differ(self) -> Self:
         if self.features == []:

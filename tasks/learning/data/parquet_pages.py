@@ -49,11 +49,13 @@ class Page(NamedTuple):
 def read_ranges(file: BinaryIO) -> list[list[tuple[int, int]]]:
     """Where the pages of each column lie, by row group: the offsets of their begin and of their end.
 
+    No byte is in two of the ranges: whoever looks through all of them looks at no more than the file.
+
     Args:
         file: opened for reading; its position changes.
 
     Raises:
-        ValueError: the file has no footer, or it does not say.
+        ValueError: the file has no footer, it does not say, or pages of two columns overlap.
     """
     file.seek(-8, io.SEEK_END)
     end = file.read(8)
@@ -65,9 +67,20 @@ def read_ranges(file: BinaryIO) -> list[list[tuple[int, int]]]:
     file.seek(-8 - length, io.SEEK_END)
     try:
         footer, _ = _read_struct(file.read(length), 0, DEEPEST)
-        return [[_range_of(column[_METADATA]) for column in group[_COLUMNS]] for group in footer[_GROUPS]]
+        ranges = [[_range_of(column[_METADATA]) for column in group[_COLUMNS]] for group in footer[_GROUPS]]
     except (IndexError, KeyError, TypeError) as error:
         raise ValueError("the footer does not say where the columns lie") from error
+    _require_apart([place for columns in ranges for place in columns])
+    return ranges
+
+
+def _require_apart(ranges: list[tuple[int, int]]) -> None:
+    """Refuses ranges that overlap: a small file could have the same pages in each of thousands of columns."""
+    end = 0
+    for start, stop in sorted(ranges):
+        if not end <= start <= stop:
+            raise ValueError("the footer has columns that overlap")
+        end = stop
 
 
 def _range_of(metadata: dict[int, Any]) -> tuple[int, int]:

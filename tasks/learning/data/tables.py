@@ -5,7 +5,7 @@ declare millions of rows, or pages of gigabytes.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tasks.learning.config.bounds import MOST_ROWS
 from tasks.learning.data.memory import available_memory
-from tasks.learning.data.parquet_pages import read_pages, read_ranges
+from tasks.learning.data.parquet_pages import Page, read_pages, read_ranges
 
 #: Rows of a row group: 4 MiB of float32 a column, the unit in which readers hold a file in memory.
 ROW_GROUP = 1 << 20
@@ -35,6 +35,10 @@ MOST_TEXT = 1 << 31
 
 #: Bytes beside the values themselves: for each value, such as its index in a dictionary, and for the whole column.
 OVERHEAD, COLUMN_OVERHEAD = 8, 1 << 10
+
+#: Pages without values that a column can have: a dictionary of missing texts, and the page of a group without rows. Of
+#: more, a small file could have thousands: each takes five bytes.
+MOST_EMPTY = 2
 
 Source = Path | bytes
 _T = TypeVar("_T")
@@ -237,16 +241,23 @@ def _require_pages(source: Source, schema: pa.Schema, metadata: pq.FileMetaData)
             raise ValueError(f"{_name(source)} is no readable Parquet file: {error}") from error
         for group, columns in zip(groups, ranges, strict=True):
             for field, (start, stop) in zip(schema, columns, strict=True):
-                most = _most_unpacked(field.type, group.num_rows)
                 try:
-                    for page in read_pages(file, start, stop):
-                        most -= page.unpacked
-                        if most < 0 or page.values > group.num_rows:
-                            raise ValueError(f"its pages declare more than {group.num_rows:,} rows can take")
+                    _require_fitting(read_pages(file, start, stop), field.type, group.num_rows)
                 except ValueError as error:
                     raise ValueError(
                         f"{_name(source)} is no readable Parquet file: column {field.name!r}: {error}"
                     ) from error
+
+
+def _require_fitting(pages: Iterable[Page], kind: pa.DataType, rows: int) -> None:
+    """Refuses the pages of a column that take more than its rows can, or of which many hold nothing."""
+    most, empty = _most_unpacked(kind, rows), MOST_EMPTY
+    for page in pages:
+        most, empty = most - page.unpacked, empty - (not page.values)
+        if most < 0 or page.values > rows:
+            raise ValueError(f"its pages declare more than {rows:,} rows can take")
+        if empty < 0:
+            raise ValueError("it has pages without values")
 
 
 def _most_unpacked(kind: pa.DataType, rows: int) -> int:

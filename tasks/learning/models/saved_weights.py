@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tasks.learning.config.model import Model
     from tasks.learning.config.training import Training
 
+#: Characters of a list of tensors in a message, at most: a file can list hundreds of thousands.
+MOST_SHOWN = 500
+
 
 def describe_weights(
     network: nn.Module, columns: Columns, model: "Model", training: "Training", ending: Mapping[str, Any]
@@ -51,6 +54,7 @@ def load_network(description: Mapping[str, Any], weights: bytes, device: str) ->
         raise WeightsError(str(error)) from error
     expected = specify(network)
     if description.get("tensors") != expected:
-        raise WeightsError(f"the description lists the tensors {description.get('tensors')}, the model has {expected}")
+        listed = str(description.get("tensors"))[:MOST_SHOWN]
+        raise WeightsError(f"the description lists the tensors {listed}, the model has {str(expected)[:MOST_SHOWN]}")
     apply_weights(network, load_weights(weights, expected))
     return network

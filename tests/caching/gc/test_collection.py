@@ -583,7 +583,7 @@ def test_nothing_is_garbage_where_what_names_it_cannot_be_opened(
 
 
 @pytest.mark.parametrize("pattern", NAMING)
-@pytest.mark.parametrize("fault", ["I/O error", "damage", "a folder in its place"])
+@pytest.mark.parametrize("fault", ["I/O error", "damage", "a folder in its place", "an empty folder"])
 def test_a_collection_is_refused_where_what_names_artifacts_cannot_be_read(
     verified: Store, monkeypatch: pytest.MonkeyPatch, pattern: str, fault: str
 ) -> None:
@@ -596,10 +596,11 @@ def test_a_collection_is_refused_where_what_names_artifacts_cannot_be_read(
         case _:
             path.unlink()
             path.mkdir()
-            (path / "something").touch()
+            if fault != "an empty folder":
+                (path / "something").touch()
     age_all(verified)
     before = contents(verified)
-    named = path.relative_to(verified.root) / ("something" if path.is_dir() and "records" in path.parts else "")
+    named = path.relative_to(verified.root)
     with pytest.raises(UnreadableStoreError, match=rf"refused: {named} cannot be read.*: restore it, or abandon it"):
         free(verified)
     assert contents(verified) == before

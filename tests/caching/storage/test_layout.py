@@ -11,7 +11,16 @@ from tasks.caching.storage.layout import LayoutError, require_folders
 from tasks.caching.storage.ownership import own_data
 from tasks.caching.storage.store import Store
 
-FOLDERS = ["data/make", "artifacts/make", "artifacts/records/make", "artifacts/runs", "artifacts/records/locks"]
+FOLDERS = [
+    "data/make",
+    "artifacts/make",
+    "artifacts/records/make",
+    "artifacts/runs",
+    "artifacts/records/locks",
+    "artifacts/records/last/line",
+    "artifacts/states/make",
+    f"artifacts/states/make/{'0' * 64}",
+]
 
 
 def linked(place: Path, elsewhere: Path, *, exists: bool = True) -> None:

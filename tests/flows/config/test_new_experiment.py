@@ -1,6 +1,7 @@
 """A new experiment for a table: it is read as it was written, trains, and overwrites nothing."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,61 @@ def test_what_cannot_be_is_refused(
     code, _, error = command("init", *words)
     assert code == 2
     assert said in error
+    assert not list(here.glob("*.toml"))
+
+
+UNPRINTABLE = "note\n[training]\nseed = 5\n#"
+
+
+@pytest.mark.parametrize("name", [UNPRINTABLE, "no\tte", "n" * 101])
+def test_a_column_that_no_experiment_can_name_is_refused_before_anything_is_written(
+    here: Path, command: Command, name: str
+) -> None:
+    pq.write_table(pa.table({"x": [1.0, 2.0], "y": [1, 2], name: ["a", "b"]}), here / "t.parquet")
+    code, _, error = command("init", "t.parquet", "--target", "y")
+    assert code == 2
+    assert f"t.parquet is not a valid table:\n  exclude: {name[:100]!r} is no name of a column" in error
+    assert not list(here.glob("*.toml"))
+
+
+def test_names_inside_of_a_column_stay_out_of_the_file(here: Path, command: Command) -> None:
+    nested = pa.array([{UNPRINTABLE: 1}] * 2, pa.struct([(UNPRINTABLE, pa.int32())]))
+    pq.write_table(pa.table({"x": [1.0, 2.0], "y": [1, 2], "s": nested}), here / "t.parquet")
+    code, out, _ = command("init", "t.parquet", "--target", "y")
+    assert (code, out.splitlines()[1]) == (0, "Left out: s, which holds nested values.")
+    assert (here / "t.toml").read_text().count("[training]") == 1
+
+
+def test_a_file_that_no_command_would_read_is_not_written(here: Path, command: Command) -> None:
+    names = [f"{number:0>100}" for number in range(5_000)]
+    pq.write_table(pa.table({"x": [1.0, 2.0], "y": [1, 2]} | {name: ["a", "b"] for name in names}), here / "t.parquet")
+    code, _, error = command("init", "t.parquet", "--target", "y")
+    assert (code, error) == (2, "error: t.toml would be no experiment: it has more than 1,000,000 bytes\n")
+    code, _, error = command("init", "my houses.csv", "--target", "price", "--output", "my houses.toml")
+    assert code == 2
+    assert error.startswith("error: my houses.toml is not a valid experiment:\n  name: ")
+    assert not list(here.glob("*.toml"))
+
+
+def test_a_table_whose_name_is_not_utf_8_is_refused(here: Path, command: Command) -> None:
+    (here / "my houses.csv").rename(here / "f\udcff.csv")
+    code, _, error = command("init", "f\udcff.csv", "--target", "price")
+    assert code == 2
+    assert r"f\udcff.csv' is not in UTF-8: rename it" in error
+    assert not list(here.glob("*.toml"))
+
+
+def test_a_pipe_is_refused_before_anybody_waits_for_it(here: Path, command: Command) -> None:
+    os.mkfifo(here / "fifo.csv")
+    code, _, error = command("init", "fifo.csv", "--target", "y")
+    assert (code, error) == (2, "error: fifo.csv is no plain file: give the path of one\n")
+
+
+@pytest.mark.parametrize(("target", "why"), [("*", "'*' stands for every column"), ("a\tb", "is no name of a column")])
+def test_what_no_column_can_be_called_is_refused(here: Path, command: Command, target: str, why: str) -> None:
+    code, _, error = command("init", "my houses.csv", "--target", target)
+    assert code == 2
+    assert why in error
     assert not list(here.glob("*.toml"))
 
 

@@ -12,7 +12,7 @@ import torch
 
 from flows import open_run
 from flows.errors import InputError
-from flows.notebook.opened_run import OpenedRun, columns_in
+from flows.notebook.opened_run import OpenedRun, columns_in, imputed_in
 from tasks.caching.storage.store import Store
 from tasks.learning.data.tables import read_table
 from tests.support.house_prices import ROWS, houses
@@ -167,6 +167,11 @@ class TestTheModel:
     def test_a_description_without_columns_is_damaged(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="does not name the columns"):
             columns_in(wrong)
+
+    @pytest.mark.parametrize("wrong", [["x"], "x", {}, {"features": "x"}, {"features": [1]}])
+    def test_a_description_that_is_wrong_about_missing_features_is_damaged(self, wrong: object) -> None:
+        with pytest.raises(ValueError, match="does not name the features that the model fills in"):
+            imputed_in({"imputation": wrong})
 
 
 class TestPredicting:

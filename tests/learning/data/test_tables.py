@@ -276,6 +276,22 @@ class TestHostile:
         with pytest.raises(ValueError, match=r"column 'x': a page is longer than|column 'x': the header of a page"):
             read(with_footer(data, {size: size + change}))
 
+    def test_columns_that_share_pages_are_refused(self, read):
+        """A few kB could have the pages of a million columns."""
+        data = parquet(pa.table({"x": x(1000), "row": range(1000)}))
+        one, other = (pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(place) for place in (0, 1))
+        own, both = one.total_compressed_size, one.total_compressed_size + other.total_compressed_size
+        with pytest.raises(ValueError, match="no readable Parquet file: the footer has columns that overlap"):
+            read(with_footer(data, {own: both}))
+
+    def test_pages_without_values_are_refused(self, read):
+        """Each takes five bytes in the file, and the time of a whole page."""
+        data = parquet(pa.table({"x": x(1000)}))
+        size = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).total_compressed_size
+        padded = data[:4] + 3 * b"\x25\x00\x15\x00\x00" + data[4:]
+        with pytest.raises(ValueError, match="column 'x': it has pages without values"):
+            read(with_footer(padded, {size: size + 15}))
+
     def test_rows_for_which_there_is_no_memory_are_refused(self, read, monkeypatch):
         data = parquet(pa.table({"x": x(1000), "row": range(1000)}))
         monkeypatch.setattr(tables, "available_memory", lambda: 11_999)

@@ -7,6 +7,8 @@ from pydantic import ValidationError
 from tasks.learning.config.model import MODELS, Model
 from tasks.learning.config.training import Training
 from tasks.learning.models.networks import NETWORKS, build_network, describe, rebuild
+from tasks.learning.models.saved_weights import load_network
+from tasks.learning.models.weights import WeightsError
 
 PLACEMENTS = ["constructor", "context", "moved"]
 KINDS = ["parameters", "linear"]  # those that are a line
@@ -121,3 +123,11 @@ def test_refuses_arguments_that_the_architecture_has_not(arguments):
 
 def test_every_kind_of_the_settings_has_a_network():
     assert MODELS.keys() == NETWORKS.keys()
+
+
+def test_a_description_of_many_tensors_is_refused_in_few_words():
+    many = {f"tensor {number}": {"shape": [1], "dtype": "float32"} for number in range(10_000)}
+    description = describe(Model()) | {"tensors": many}
+    with pytest.raises(WeightsError, match="the description lists the tensors") as refusal:
+        load_network(description, b"", "cpu")
+    assert len(str(refusal.value)) < 1500
