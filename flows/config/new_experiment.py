@@ -96,7 +96,7 @@ def write_new_experiment(table: Path, target: str, output: Path | None) -> NewEx
     output = output or Path(f"{slug(table.stem)}.toml")
     if output.suffix != ".toml":
         raise InputError(f"{output} must end in .toml")
-    if table.exists() and not table.is_file():  # to open a pipe is to wait for somebody who writes into it
+    if table.exists() and not table.is_file():  # opening a pipe blocks until another process writes
         raise InputError(f"{table} is no plain file: give the path of one")
     try:
         new, data = inspect_table(table, target, output)

@@ -49,7 +49,7 @@ class Page(NamedTuple):
 def read_ranges(file: BinaryIO) -> list[list[tuple[int, int]]]:
     """Where the pages of each column lie, by row group: the offsets of their begin and of their end.
 
-    No byte is in two of the ranges: whoever looks through all of them looks at no more than the file.
+    No byte is in two of the ranges, so that reading the pages of all of them takes no longer than reading the file.
 
     Args:
         file: opened for reading; its position changes.
