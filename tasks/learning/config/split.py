@@ -13,7 +13,6 @@ from tasks.relevance import MattersIf
 #: The parts of the rows, in their order; validation may be absent.
 PARTS: tuple[str, ...] = ("train", "validation", "test")
 
-
 #: The methods that divide the rows by the values of a column; and those of them whose column identifies rows, or says
 #: when they were, so that it is no feature unless it is named as one.
 BY_COLUMN = ("stratified", "grouped", "time", "hash")
