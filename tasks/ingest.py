@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from tasks.caching.stage import StageConfig, StageContext, stage
 from tasks.caching.storage.reference import Outputs, Reference
 from tasks.learning.config.data import Data, is_csv
-from tasks.learning.config.split import BY_COLUMN, column_apart
+from tasks.learning.config.split import BY_COLUMN, column_apart, dividing_column
 from tasks.relevance import MattersIf
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def ingest(config: IngestConfig, inputs: Mapping[str, Reference], context: Stage
     apart = column_apart(split.method, split.column)
     dataset = read_dataset(file, data, path, config.model.impute, apart, context.notice)
     outputs = {"dataset": context.publish("dataset.parquet", partial(write_table, dataset))}
-    if split.method in BY_COLUMN and split.column is not None:
-        values = read_split_values(file, path, split.column, split.method, to_numpy(dataset[ROW]))
+    if (column := dividing_column(split.method, split.column)) is not None:
+        values = read_split_values(file, path, column, split.method, to_numpy(dataset[ROW]))
         outputs["split_values"] = context.publish("split_values.parquet", partial(write_table, values))
     return outputs

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from tasks.caching.code.closure import Read
 from tasks.caching.code.dynamic import UnseenCodeError
@@ -67,7 +68,7 @@ def stage_call(
     config = stage.config_type.model_validate(settings.model_dump())
     taken = {name: made.digest for name, made in inputs.items()}
     ingredients = own_ingredients(stage, config, external) | labelled("input", taken)
-    visible = without_idle(config) if not config.writes_settings else config
+    visible = config if config.writes_settings else without_idle(config)
     return StageCall(stage, visible, dict(inputs), dict(external), ingredients, digest_of(ingredients))
 
 
@@ -139,6 +140,11 @@ def parts_of(value: Any) -> list[Any]:
             return []
 
 
+def matters(section: BaseModel, setting: FieldInfo) -> bool:
+    """Whether a setting shapes a result, by the rules in its annotation."""
+    return all(note.rule(section) for note in setting.metadata if isinstance(note, MattersIf))
+
+
 def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool = False) -> Iterator[str]:
     """The dotted names of the settings that do not matter, by the rules in their annotations.
 
@@ -149,9 +155,8 @@ def idle_settings(settings: BaseModel, prefix: str = "", *, defaults_alone: bool
             outputs, and need not run again for a setting that was added later and is at its default.
     """
     for name, info in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        matters = all(note.rule(settings) for note in info.metadata if isinstance(note, MattersIf))
-        if not matters and not (defaults_alone and value != info.get_default(call_default_factory=True)):
+        value, does_matter = getattr(settings, name), matters(settings, info)
+        if not does_matter and not (defaults_alone and value != info.get_default(call_default_factory=True)):
             yield f"{prefix}{name}"
         elif isinstance(value, BaseModel):
             yield from idle_settings(value, f"{prefix}{name}.", defaults_alone=defaults_alone)
@@ -164,11 +169,10 @@ def without_idle(settings: M) -> M:
     """
     changes: dict[str, Any] = {}
     for name, info in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        matters = all(note.rule(settings) for note in info.metadata if isinstance(note, MattersIf))
-        if not matters and not info.is_required():
+        value, does_matter = getattr(settings, name), matters(settings, info)
+        if not does_matter and not info.is_required():
             changes[name] = info.get_default(call_default_factory=True)
-        elif matters and isinstance(value, BaseModel):
+        elif does_matter and isinstance(value, BaseModel):
             changes[name] = without_idle(value)
     return settings.model_copy(update=changes)
 

@@ -2,11 +2,11 @@
 
 import ast
 import functools
-import sys
 from collections.abc import Collection, Mapping
 
+from tasks.caching.code.locating import find_top
 from tasks.caching.code.names import DECLARATION, FIELD, bound_names, decorator_name, dotted, full_name, is_import
-from tasks.caching.code.sources import PROJECT, edited_elsewhere
+from tasks.caching.code.sources import PROJECT
 
 #: Decorators without side effects, which do not read annotations either.
 QUIET_DECORATORS = frozenset(
@@ -199,8 +199,7 @@ class Effects:
 @functools.cache
 def is_edited(name: str) -> bool:
     """Whether a top-level module or package is project code, and not Python's own or installed."""
-    lies_here = (PROJECT / name).is_dir() or (PROJECT / f"{name}.py").is_file()
-    return lies_here or (name not in sys.stdlib_module_names and bool(edited_elsewhere(name)))
+    return bool(find_top(name, PROJECT))
 
 
 def parts_of(node: ast.expr) -> list[ast.expr]:

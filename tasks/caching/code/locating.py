@@ -79,17 +79,24 @@ class Locator:
         A package without `__init__.py` can lie in several folders, which Python searches one after the other.
         """
         if name not in self._tops:
-            self._tops[name] = self._find_top(name)
+            self._tops[name] = find_top(name, self.project)
         return self._tops[name]
 
-    def _find_top(self, name: str) -> tuple[Path, ...]:
-        place = self.project / name
-        if self.project.name in INSTALLED:
-            return (place,) if name in PACKAGES else ()
-        if name in PACKAGES:
-            return (place,)
-        has_code = (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file()
-        if name in sys.stdlib_module_names and not has_code:
-            return ()
-        # Python may find another one of the name first, through PYTHONPATH, and any before a namespace package.
-        return edited_elsewhere(name) or ((place,) if has_code or place.is_dir() else ())
+
+def find_top(name: str, project: Path) -> tuple[Path, ...]:
+    """The paths of a top-level module or package, without suffixes: none if it is not project code.
+
+    Args:
+        name: of the module or package.
+        project: the folder that contains the project's packages.
+    """
+    place = project / name
+    if project.name in INSTALLED:
+        return (place,) if name in PACKAGES else ()
+    if name in PACKAGES:
+        return (place,)
+    has_code = (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file()
+    if name in sys.stdlib_module_names and not has_code:
+        return ()
+    # Python may find another one of the name first, through PYTHONPATH, and any before a namespace package.
+    return edited_elsewhere(name) or ((place,) if has_code or place.is_dir() else ())

@@ -71,6 +71,7 @@ class Module:
             enumerates its subclasses.
         package: the dotted name of the package that relative imports start from.
         keeps_typing: whether blocks under `if TYPE_CHECKING:` may run.
+        replaced: the imported names and builtins that it gives another meaning; see `stand_ins`.
         forms: the statements that were read, by index and form.
     """
 
@@ -84,14 +85,14 @@ class Module:
     has_hooks: bool
     package: str
     keeps_typing: bool
+    replaced: dict[str, str]
     forms: dict[tuple[int, Form], Statement] = field(default_factory=dict)
     _run_by: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @functools.cached_property
     def aliases(self) -> dict[str, str]:
         """What the names stand for that it imports."""
-        found = {found.alias: found.origin for found in self.imports}
-        return found | stand_ins(found, self.body)
+        return {found.alias: found.origin for found in self.imports} | self.replaced
 
     @functools.cached_property
     def classes(self) -> tuple[int, ...]:
@@ -218,7 +219,8 @@ def parse(path: Path, source: bytes, package: str) -> Module:
     for index, statement in enumerate(body):
         for name in bound_names(statement):
             binders.setdefault(name, []).append(index)
-    effects = Effects(aliases | stand_ins(aliases, body), frozenset(binders))
+    replaced = stand_ins(aliases, body)
+    effects = Effects(aliases | replaced, frozenset(binders))
     effective = frozenset(index for index, statement in enumerate(body) if effects.of(statement))
     shared = {index for found in binders.values() if len(found) > 1 for index in found}
     rebindable = {name for name, found in binders.items() if len(found) > 1 or may_change(body[found[0]])}
@@ -230,7 +232,9 @@ def parse(path: Path, source: bytes, package: str) -> Module:
         or b"__subclasses__" in source
         or (b"metaclass" in source and has_metaclass(tree, aliases))
     )
-    return Module(path, body, binders, imports, stars, effective, frozenset(order), has_hooks, package, keeps_typing)
+    return Module(
+        path, body, binders, imports, stars, effective, frozenset(order), has_hooks, package, keeps_typing, replaced
+    )
 
 
 def names_in(node: ast.AST) -> set[str]:

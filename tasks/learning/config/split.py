@@ -72,7 +72,7 @@ class Split(Section):
     @property
     def by_column(self) -> str | None:
         """The column by which the rows are divided; None if they are divided by their order alone."""
-        return self.column if self.method in BY_COLUMN else None
+        return dividing_column(self.method, self.column)
 
     @property
     def is_cut(self) -> bool:
@@ -111,6 +111,11 @@ class Split(Section):
                     "other fractions (split.train, split.validation)"
                 )
         return sizes
+
+
+def dividing_column(method: str, column: str | None) -> str | None:
+    """The column by which a method divides rows; None for one that divides them by their order alone."""
+    return column if method in BY_COLUMN else None
 
 
 def column_apart(method: str, column: str | None) -> str | None:

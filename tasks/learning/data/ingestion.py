@@ -62,7 +62,7 @@ def read_dataset(
             column.add(whole[name], file.first_row + read + places)
         kept.append(read + places)
         read += batch.num_rows
-        require_modest(path, read, len(chosen), available)
+        require_modest(path, read, sum(map(len, kept)), len(chosen), available)
     rows = np.concatenate(kept)
     if read > len(rows):
         notify(f"{read - len(rows):,} of {read:,} rows are left out: a value is missing in {', '.join(complete)}")
@@ -72,24 +72,25 @@ def read_dataset(
     )
 
 
-def require_modest(path: Path, rows: int, columns: int, available: int | None) -> None:
-    """Checks that rows that were read fit in memory, and are no more than are allowed.
+def require_modest(path: Path, read: int, kept: int, columns: int, available: int | None) -> None:
+    """Checks that no more rows were read than are allowed, and that those that are kept fit in memory.
 
     Args:
         path: of the file.
-        rows: how many were read.
+        read: rows that were read.
+        kept: rows of them that are not left out.
         columns: that are read.
         available: bytes of memory when reading began, if they are known.
 
     Raises:
         ExperimentError: they do not.
     """
-    if rows > MOST_ROWS:
+    if read > MOST_ROWS:
         raise ExperimentError(f"{path.name} has more than {MOST_ROWS:,} rows: set data.limit to read fewer")
     # A value takes 4 bytes, the number of a row 8; both twice, while the pieces are put together.
-    if available is not None and rows * (4 * columns + 8) * 2 > available:
+    if available is not None and kept * (4 * columns + 8) * 2 > available:
         raise ExperimentError(
-            f"{path.name} does not fit in memory: {rows:,} rows of {columns} columns take more than the "
+            f"{path.name} does not fit in memory: {kept:,} rows of {columns} columns take more than the "
             f"{available / 1e9:.1f} GB that are available; set data.limit to read fewer rows, or data.features"
         )
 

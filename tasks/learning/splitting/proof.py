@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tasks.learning.config.split import Split
 from tasks.learning.data.schema import ROW
+from tasks.learning.data.table_files import shortened
 from tasks.learning.data.tables import to_arrow, to_numpy
 from tasks.learning.splitting.values import TEXT, TIME
 
@@ -18,9 +19,6 @@ Rows = npt.NDArray[np.int64]
 
 _FAILED = "the split is no partition of the dataset"
 _LEAKS = "the split leaks"
-
-#: Shown of a value in a message.
-_MOST_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def prove_split(
     prove_partition(table, parts)
     found: dict[str, Any] = {}
     if values is not None:
-        held = {part: values_of(part_rows(rows), values) for part, rows in parts.items()}
+        held = {part: values_of(to_numpy(rows[ROW]), values) for part, rows in parts.items()}
         found = _PROOFS[split.method](held)
     return SplitProof(
         method=split.method,
@@ -81,12 +79,6 @@ def prove_split(
         duplicates=duplicates(parts) if count_duplicates else {},
         **found,
     )
-
-
-def part_rows(part: pa.Table) -> Rows:
-    """The numbers of the rows of a part."""
-    rows: Rows = to_numpy(part[ROW])
-    return rows
 
 
 def values_of(rows: Rows, values: pa.Table) -> pa.Table:
@@ -104,7 +96,7 @@ def prove_apart(held: Mapping[str, pa.Table]) -> dict[str, Any]:
     for number, (part, found) in enumerate(distinct.items()):
         for other, earlier in list(distinct.items())[:number]:
             if shared := found & earlier:
-                raise ValueError(f"{_LEAKS}: {shorten(min(shared))} is in {other} and in {part}")
+                raise ValueError(f"{_LEAKS}: {shortened(min(shared))!r} is in {other} and in {part}")
     return {"values": {part: len(found) for part, found in distinct.items()}}
 
 
@@ -145,11 +137,6 @@ def written(value: Any, kind: str) -> str:
     if kind != TIME:
         return repr(float(value))
     return str(np.datetime_as_string(np.datetime64(int(value), "us"), unit="s", timezone="UTC"))
-
-
-def shorten(text: str) -> str:
-    """A value for a message."""
-    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…")
 
 
 def duplicates(parts: Mapping[str, pa.Table]) -> dict[str, int]:

@@ -390,3 +390,13 @@ def test_a_table_that_does_not_fit_in_memory_is_refused(ingest: Ingest, monkeypa
     with pytest.raises(ExperimentError, match=r"table\.parquet does not fit in memory: 100,000 rows of 2 columns"):
         ingest(table)
     assert len(ingest(table, limit=90_000)["a"]) == 90_000
+
+
+def test_rows_that_are_left_out_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"a": [1.0, None] * 50_000, "y": [1.0, 2.0, 3.0, 4.0] * 25_000}), path)
+    monkeypatch.setattr(ingestion, "available_memory", lambda: 1_600_000)  # for half of the rows
+    data = TableData(path=str(path), target="y", drop_missing=["a"])
+    assert ingest_table(path, data).num_rows == 50_000
+    with pytest.raises(ExperimentError, match=r"does not fit in memory"):
+        ingest_table(path, data.model_copy(update={"drop_missing": []}), ["a"])
