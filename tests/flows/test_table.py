@@ -125,7 +125,10 @@ DIVIDED = {
     "stratified": (("--split.column", "city"), "The share of each value in a part differs from its share in all rows"),
     "grouped": (("--split.column", "area"), "No value of area is in two parts"),
     "hash": (("--split.column", "area"), "No value of area is in two parts"),
-    "time": (("--split.column", "area", "--split.cut", "150"), "No row is later than a row of a part behind its own"),
+    "time": (
+        ("--split.column", "area", "--split.cut", "150"),
+        "Every row is later than all rows of the parts before its own",
+    ),
 }
 
 

@@ -25,7 +25,7 @@ def proved(proof: Mapping[str, Any]) -> Iterator[str]:
         yield f"No value of {proof['column']} is in two parts: {counts}."
     if first := proof.get("first"):
         spans = ", ".join(f"{part} from {first[part]} to {last}" for part, last in proof["last"].items())
-        yield f"No row is later than a row of a part behind its own: {spans}."
+        yield f"Every row is later than all rows of the parts before its own: {spans}."
     if (difference := proof.get("largest_difference")) is not None:
         yield f"The share of each value in a part differs from its share in all rows by at most {difference:.2g}."
     if counted := proof.get("duplicates"):

@@ -135,7 +135,7 @@ _PROOFS = {"grouped": prove_apart, "hash": prove_apart, "time": prove_later, "st
 def written(value: Any, kind: str) -> str:
     """A time or number as people write it."""
     if kind != TIME:
-        return repr(float(value))
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
     return str(np.datetime_as_string(np.datetime64(int(value), "us"), unit="s", timezone="UTC"))
 
 
